@@ -1,0 +1,1 @@
+"""Prefect flows, lists of tasks, and the command line."""

@@ -1,0 +1,1 @@
+"""COCO-format datasets: reading, checking, loading, generating."""

@@ -1,0 +1,1 @@
+"""Faster R-CNN with FPN, built from a specification."""

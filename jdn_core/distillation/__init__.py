@@ -1,0 +1,1 @@
+"""Student and teacher on shared proposals (paper, section 3.2)."""

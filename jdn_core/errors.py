@@ -1,0 +1,105 @@
+"""What a user can meet: every error that ends a command, with the exit code that scripts may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MOST_PROBLEMS = 50
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with an input, said so that it can be mended.
+
+    Attributes:
+        file: name of the file, or of the settings' source.
+        where: place inside it, such as ``annotations[17].bbox`` or ``search.top_k``.
+        what: the rule that does not hold, such as ``width must be > 0``.
+        value: the offending value as text; empty where there is none.
+        remedy: what the user can do about it; empty where nothing is known.
+    """
+
+    file: str
+    where: str
+    what: str
+    value: str = ""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}: {self.where}" if self.where else self.file
+        got = f", got {self.value}" if self.value else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{place}: {self.what}{got}{remedy}"
+
+
+class UserError(Exception):
+    """An error that is the input's or the machine's, not the program's; it ends a command without traceback."""
+
+    exit_code = 64
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> UserError:
+        """All problems at once, the first 50 of them by name."""
+        lines = [str(problem) for problem in problems[:MOST_PROBLEMS]]
+        if len(problems) > MOST_PROBLEMS:
+            lines.append(f"... and {len(problems) - MOST_PROBLEMS} more")
+        return cls("\n".join(lines), problems)
+
+
+class UsageError(UserError):
+    """The command itself was wrong: unknown option, value or name."""
+
+    exit_code = 64
+
+
+class DataError(UserError):
+    """The dataset breaks a rule."""
+
+    exit_code = 65
+
+
+class CheckpointError(UserError):
+    """A weights file is damaged, unsafe, or belongs to another architecture."""
+
+    exit_code = 65
+
+
+class FingerprintError(UserError):
+    """A search was resumed with other settings, data or code than it began with."""
+
+    exit_code = 65
+
+
+class InputMissing(UserError):
+    """A file or folder that the user named is not there."""
+
+    exit_code = 66
+
+
+class ServiceUnavailable(UserError):
+    """A server that was asked for does not answer."""
+
+    exit_code = 69
+
+
+class StorageError(UserError):
+    """The disk is full, or a file could not be written or read back."""
+
+    exit_code = 74
+
+
+class OwnedByAnother(UserError):
+    """Another process is running this search."""
+
+    exit_code = 75
+
+
+class SettingsError(UserError):
+    """The settings break a rule."""
+
+    exit_code = 78

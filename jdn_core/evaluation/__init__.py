@@ -1,0 +1,1 @@
+"""Accuracy, complexity and latency of a detector."""

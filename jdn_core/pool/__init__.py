@@ -1,0 +1,1 @@
+"""The elastic teacher pool (paper, section 3.1.3)."""

@@ -1,0 +1,1 @@
+"""The brain: pairs, scores, proposals and records; no torch."""

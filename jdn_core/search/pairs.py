@@ -1,0 +1,165 @@
+"""The unit of the search: a student-teacher pair, what was measured of it, and the record that is kept of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from jdn_core.space.architecture import SCHEMA_VERSION, DetectorSpec, Resolution, content_key
+from jdn_core.space.teachers import SubnetSpec
+
+BASE_ACTION = "base"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A proposal: everything that decides the evaluation, so that its key names the result before it exists.
+
+    Attributes:
+        search: name of the search.
+        index: 0 is the base with the super-network; proposals count from 1.
+        seed: of the search; every random stream of the pair is drawn from (seed, purpose, index, ...).
+        parent: key of the pair whose trained student is inherited; none for the base.
+        action: ``base``, the key of a student action, or the key of a teacher's mutation.
+        student: the architecture after the action.
+        teacher: the subnet that distils.
+    """
+
+    search: str
+    index: int
+    seed: int
+    parent: str | None
+    action: str
+    student: DetectorSpec
+    teacher: SubnetSpec
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of (search, index, student, teacher, parent, action, seed): RELIABILITY, rule 1."""
+        return content_key(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "student": self.student.to_json(), "teacher": self.teacher.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Pair:
+        student, teacher = DetectorSpec.from_json(data["student"]), SubnetSpec.from_json(data["teacher"])
+        return cls(**{**data, "student": student, "teacher": teacher})
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One student at one resolution.
+
+    Attributes:
+        resolution: the input frame.
+        coco: the twelve numbers of pycocotools, unrounded, by the names of CLI.md (``AP`` ... ``ARl``); -1 where there is
+            nothing to measure.
+        macs: multiply-accumulates of the whole detector at the exact frame.
+    """
+
+    resolution: Resolution
+    coco: Mapping[str, float]
+    macs: int
+
+    @property
+    def ap(self) -> float:
+        return self.coco["AP"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What differs between two runs of the same pair, so it is no part of the record's digest.
+
+    Attributes:
+        latency_ms: median of one detection at each resolution.
+        train_seconds: wall time of the fast evaluation's training.
+        finished: seconds since the epoch.
+        device, threads: where it was measured.
+    """
+
+    latency_ms: Mapping[str, float]
+    train_seconds: float
+    finished: float
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a fast evaluation found.
+
+    Attributes:
+        measurements: one per resolution, smallest frame first.
+        params: parameters of the student.
+        losses: mean of every loss per epoch, oldest first.
+        prospects: key of a weight-dependent action -> backbone (JSON) that it would lead to from this student's weights;
+            they make proposals pure functions of the records.
+        weights: SHA-256 of ``weights.safetensors``.
+        timing: clock readings.
+    """
+
+    measurements: tuple[Measurement, ...]
+    params: int
+    losses: Mapping[str, tuple[float, ...]]
+    prospects: Mapping[str, Mapping[str, Any]]
+    weights: str
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class PairRecord:
+    """An immutable record: a pair with its evaluation, or with the reason why there is none.
+
+    Attributes:
+        pair: the proposal.
+        state: ``done`` or ``failed``.
+        evaluation: present when done.
+        reason: present when failed, such as ``nan: epoch 2 step 17 lr 0.01 last finite loss 3.2``.
+        files: name of every other file of the record's folder -> SHA-256.
+    """
+
+    pair: Pair
+    state: Literal["done", "failed"]
+    evaluation: Evaluation | None = None
+    reason: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Key of all but the clock readings: equal in every run with the same settings, seed and thread count."""
+        data = self.to_json()
+        if data["evaluation"] is not None:
+            del data["evaluation"]["timing"]
+        del data["files"]
+        return content_key(data)
+
+    def to_json(self) -> dict[str, Any]:
+        evaluation = None
+        if self.evaluation is not None:
+            evaluation = asdict(self.evaluation)
+            for measurement in evaluation["measurements"]:
+                measurement["resolution"] = str(measurement["resolution"])
+            evaluation["measurements"] = list(evaluation["measurements"])
+            evaluation["losses"] = {name: list(values) for name, values in self.evaluation.losses.items()}
+        head = {"schema": SCHEMA_VERSION, "key": self.pair.key, "state": self.state, "reason": self.reason}
+        return {**head, "pair": self.pair.to_json(), "evaluation": evaluation, "files": dict(self.files)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PairRecord:
+        """Raises ValueError where the schema is not this one, KeyError or TypeError where the record is broken."""
+        if data.get("schema") != SCHEMA_VERSION:
+            raise ValueError(f"pair.json schema must be {SCHEMA_VERSION}, got {data.get('schema')!r}")
+        evaluation = None if data["evaluation"] is None else _evaluation(data["evaluation"])
+        return cls(Pair.from_json(data["pair"]), data["state"], evaluation, data["reason"], data["files"])
+
+
+def _evaluation(data: Mapping[str, Any]) -> Evaluation:
+    measurements = tuple(
+        Measurement(Resolution.parse(item["resolution"]), item["coco"], item["macs"]) for item in data["measurements"]
+    )
+    losses = {name: tuple(values) for name, values in data["losses"].items()}
+    return Evaluation(
+        **{**data, "measurements": measurements, "losses": losses, "timing": Timing(**data["timing"])}
+    )

@@ -1,0 +1,305 @@
+"""Every knob of a run: frozen pydantic models with units and ranges; knows no torch and no YAML.
+
+Values marked "ours" stand where the paper is silent (FACTS marks them as chosen); all others are the paper's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from jdn_core.errors import Problem, SettingsError
+from jdn_core.space.architecture import Resolution, content_key
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Whole = Annotated[int, Field(strict=True, ge=0)]
+Rate = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, gt=0, lt=1, allow_inf_nan=False)]
+Probability = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Range = tuple[Count, Count]
+Ranges = tuple[Range, Range, Range, Range]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+
+
+class DataSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where the photos are and how they reach the detector."""
+
+    root: Path | None = Field(None, description="Dataset folder in COCO format; `--data` sets it.")
+    resolutions: tuple[str, ...] = Field(
+        ("512x512", "800x600", "1080x720", "1333x800"),
+        min_length=1,
+        description="Input frames in pixels; one is drawn per training iteration, all are evaluated.",
+    )
+    flip: Probability = Field(0.5, description="Chance that a training image is mirrored left to right.")
+    drop_bad_boxes: bool = Field(False, description="Leave out unusable boxes, counted, instead of refusing the data.")
+    max_train_images: Count | None = Field(None, description="Use only the first images of the training split.")
+    max_val_images: Count | None = Field(None, description="Use only the first images of the validation split.")
+    workers: Whole = Field(0, description="Processes that decode images; 0 decodes in the training process.")
+    cache_mb: Whole = Field(2048, description="Memory for decoded images, in MiB.")
+
+    @field_validator("resolutions")
+    @classmethod
+    def _readable(cls, resolutions: tuple[str, ...]) -> tuple[str, ...]:
+        parsed = [Resolution.parse(text) for text in resolutions]
+        if len(set(parsed)) != len(parsed):
+            raise ValueError(f"resolutions must differ, got {', '.join(resolutions)}")
+        return tuple(str(resolution) for resolution in parsed)
+
+    @property
+    def frames(self) -> tuple[Resolution, ...]:
+        """The resolutions as values, smallest area first."""
+        return tuple(sorted(map(Resolution.parse, self.resolutions), key=lambda frame: (frame.pixels, frame)))
+
+
+class DetectorSettings(BaseModel, frozen=True, extra="forbid"):
+    """The base detector: Faster R-CNN with FPN."""
+
+    family: Literal["r18", "r34", "r50", "r101", "x101"] = Field("r50", description="Backbone family of the base.")
+    width: Rate = Field(1.0, description="Factor on the backbone's channels; below 1 for CPUs.")
+    neck: Count = Field(256, description="Channels of the FPN and of the RPN's convolution.")
+    head: Count = Field(1024, description="Width of the two fully connected layers of the box head.")
+    anchor_sizes: tuple[Count, Count, Count, Count, Count] = Field(
+        (32, 64, 128, 256, 512), description="Side of the anchors of P2..P6, in pixels."
+    )
+    aspect_ratios: tuple[Rate, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="Height / width of the anchors.")
+    train_proposals: Range = Field((2000, 1000), description="Proposals an image before and after NMS, in training.")
+    proposals: Range = Field((1000, 1000), description="Proposals an image before and after NMS, in detection.")
+    anchors_per_image: Count = Field(256, description="Anchors sampled for the RPN's loss.")
+    rois_per_image: Count = Field(512, description="Proposals sampled for the box head's loss and for distillation.")
+    pooled: Count = Field(7, description="Side of the RoI-aligned features.")
+
+
+class TrainingSettings(BaseModel, frozen=True, extra="forbid"):
+    """One training: SGD with momentum under a schedule with warm-up."""
+
+    epochs: Count = Field(24, description="Passes over the training images.")
+    batch: Count = Field(16, description="Images an iteration, over all devices.")
+    lr: Rate = Field(0.02, description="Highest learning rate, at the given batch.")
+    schedule: Literal["cosine", "step"] = Field("step", description="How the rate falls.")
+    steps: tuple[Share, ...] = Field((0.67, 0.92), description="Shares of the training at which `step` divides by 10.")
+    warmup: Whole = Field(500, description="Iterations of linear warm-up, at most a quarter of the training.")
+    momentum: Probability = Field(0.9, description="Momentum of SGD.")
+    weight_decay: Weight = Field(1e-4, description="L2 penalty; BN and biases are exempt.")
+    clip_norm: Rate = Field(10.0, description="Norm that gradients are clipped to (ours).")
+
+
+class PhaseSettings(TrainingSettings, frozen=True, extra="forbid"):
+    """One phase of integrated progressive shrinking: which subnets take part, and their training."""
+
+    name: str = Field(pattern=NAME, description="Name of the phase in folders and in MLflow.")
+    depths: Ranges | None = Field(None, description="Least and most blocks per stage; none: the super-network's.")
+    widths: tuple[Rate, ...] | None = Field(None, description="Width factors; none: the super-network's largest.")
+
+
+class SpaceSettings(BaseModel, frozen=True, extra="forbid"):
+    """The subnet space: bottlenecks with elastic depth, width and neck (paper, section 3.1.3)."""
+
+    depths: Ranges = Field(((2, 3), (2, 4), (2, 23), (2, 3)), description="Least and most blocks per stage.")
+    widths: tuple[Rate, ...] = Field((1.0, 1.25, 1.5), min_length=1, description="Width factors of every slot.")
+    width: Rate = Field(1.0, description="Factor on ResNet's channels at width factor 1; below 1 for CPUs.")
+    neck: Count = Field(256, description="Channels of the FPN at width factor 1.")
+    head: Count = Field(1024, description="Width of the box head; the same in every subnet.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for least, most in self.depths:
+            if least > most:
+                raise ValueError(f"depths must be [least, most], got [{least}, {most}]")
+        if list(self.widths) != sorted(set(self.widths)):
+            raise ValueError(f"widths must rise, got {list(self.widths)}")
+        return self
+
+
+def _paper_phases() -> tuple[PhaseSettings, ...]:
+    """Three phases (supplement); their rates and epochs are lost in Table 8, so these are ours."""
+    return (
+        PhaseSettings(name="supernet", epochs=24, lr=0.08, batch=64),
+        PhaseSettings(
+            name="shrink-1", epochs=5, lr=0.008, batch=64, depths=((2, 3), (3, 4), (12, 23), (2, 3)), widths=(1.25, 1.5)
+        ),
+        PhaseSettings(
+            name="shrink-2", epochs=16, lr=0.016, batch=64, depths=((2, 3), (2, 4), (2, 23), (2, 3)), widths=(1.0, 1.25, 1.5)
+        ),
+    )
+
+
+class PoolSettings(BaseModel, frozen=True, extra="forbid"):
+    """The elastic teacher pool and its integrated progressive shrinking."""
+
+    space: SpaceSettings = Field(default_factory=SpaceSettings, description="Which subnets there are.")
+    phases: tuple[PhaseSettings, ...] = Field(
+        default_factory=_paper_phases, min_length=1, description="First the super-network alone, then shrinking phases."
+    )
+    calibration_images: Count = Field(64, description="Training images that reset a subnet's BN statistics (ours).")
+
+    @model_validator(mode="after")
+    def _phases_stay_inside(self) -> Self:
+        for phase in self.phases:
+            for stage, (inner, outer) in enumerate(zip(phase.depths or self.space.depths, self.space.depths, strict=True)):
+                if not outer[0] <= inner[0] <= inner[1] <= outer[1]:
+                    place = f"phase {phase.name}: depths of stage {stage + 1}"
+                    raise ValueError(f"{place} must lie in {list(outer)}, got {list(inner)}")
+            strange = set(phase.widths or ()) - set(self.space.widths)
+            if strange:
+                raise ValueError(f"phase {phase.name}: widths {sorted(strange)} are not among {list(self.space.widths)}")
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) != len(names):
+            raise ValueError(f"phases must have names of their own, got {names}")
+        return self
+
+
+class SearchSettings(BaseModel, frozen=True, extra="forbid"):
+    """Hill climbing over student-teacher pairs (paper, section 3.1.4)."""
+
+    iterations: Count = Field(100, description="Pairs to evaluate after the base.")
+    top_k: Count = Field(5, description="Pairs that may become parents.")
+    workers: Count = Field(1, description="Evaluations at a time.")
+    lookback: Count | None = Field(
+        None, description="A proposal knows the results up to this many pairs ago; none: 1 for one worker, else 2 x workers."
+    )
+    frozen_student_iterations: Whole = Field(5, description="First iterations that only mutate the teacher.")
+    student_probability: Probability = Field(0.5, description="Chance that the student evolves, not the teacher (ours).")
+    prune_shares: tuple[Share, ...] = Field(
+        (0.05, 0.1), min_length=1, description="Shares of the channels that one pruning may remove (ours)."
+    )
+    max_failures: Count = Field(10, description="Failed pairs in a row that stop the search (ours).")
+
+    @model_validator(mode="after")
+    def _lookback_covers_workers(self) -> Self:
+        if self.lookback is not None and self.lookback < self.workers:
+            raise ValueError(f"lookback must be >= workers ({self.workers}), got {self.lookback}")
+        return self
+
+    @property
+    def effective_lookback(self) -> int:
+        return self.lookback or (1 if self.workers == 1 else 2 * self.workers)
+
+
+class EvaluationSettings(TrainingSettings, frozen=True, extra="forbid"):
+    """Fast evaluation of a pair: a short distilled training, then AP at every resolution (supplement, A.1)."""
+
+    epochs: Count = Field(3, description="Passes over the training images for one pair.")
+    batch: Count = Field(4, description="Images an iteration.")
+    lr: Rate = Field(0.01, description="Highest learning rate.")
+    schedule: Literal["cosine", "step"] = Field("cosine", description="How the rate falls.")
+    warmup: Whole = Field(0, description="Iterations of linear warm-up, at most a quarter of the training.")
+    latency_warmup: Whole = Field(5, description="Detections before the clock runs.")
+    latency_repeats: Count = Field(30, description="Detections whose median is the latency.")
+
+
+class DistillationSettings(BaseModel, frozen=True, extra="forbid"):
+    """What the student learns from the teacher (paper, section 3.2)."""
+
+    feature: Weight = Field(1.0, description="Weight of L_feat.")
+    classification: Weight = Field(1.0, description="Weight of L_cls.")
+    localisation: Weight = Field(1.0, description="Weight of L_loc.")
+    localisation_form: Literal["class_aware", "l1"] = Field(
+        "class_aware", description="Deltas weighted by the teacher's classes, or plain L1."
+    )
+    both_sides: bool = Field(False, description="Adaptors on the teacher's side too; allows the trivial zero solution.")
+    sparsity: Weight = Field(1e-5, description="lambda of the L1 on BN weights, in every training of the student.")
+
+
+class ScoreSettings(BaseModel, frozen=True, extra="forbid"):
+    """H(S, R): accuracy against cost, relative to the base at the largest resolution."""
+
+    form: Literal["product", "res_power", "additive"] = Field("product", description="How AP and cost are joined (ours).")
+    alpha: Weight = Field(0.4, description="How much cost counts.")
+    beta: Probability = Field(0.8, description="Share of the architecture's cost against the resolution's.")
+    max_macs: Rate | None = Field(None, description="Hard bound on the MACs at the pair's resolution (ours).")
+    min_ap: Probability | None = Field(None, description="Hard bound on AP, as a fraction (ours).")
+    keep_base_ap: bool = Field(False, description="Hard bound: AP at least the base's (ours).")
+
+
+class TrackingSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where MLflow listens."""
+
+    uri: str | None = Field(None, description="Tracking URI; none: MLFLOW_TRACKING_URI, else SQLite in the search's folder.")
+    figures_every: Count = Field(10, description="Pairs between two figures of the running search.")
+    preview_images: Whole = Field(4, description="Validation images with truth and detections, kept with every pair.")
+
+    @field_validator("uri")
+    @classmethod
+    def _without_password(cls, uri: str | None) -> str | None:
+        if uri is not None and re.search(r"://[^/@\s]*:[^/@\s]*@", uri):
+            raise ValueError("the URI holds a password; use MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
+        return uri
+
+
+class Settings(BaseModel, frozen=True, extra="forbid"):
+    """A whole run."""
+
+    name: str = Field("jdn", pattern=NAME, description="Name of the search and of its MLflow experiment.")
+    seed: Whole = Field(0, description="Seed of every random draw.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes a GPU if there is one.")
+    threads: Count | None = Field(None, description="CPU threads of the training; none: as many as torch takes.")
+    data: DataSettings = Field(default_factory=DataSettings)
+    detector: DetectorSettings = Field(default_factory=DetectorSettings)
+    base: TrainingSettings = Field(default_factory=TrainingSettings)
+    pool: PoolSettings = Field(default_factory=PoolSettings)
+    search: SearchSettings = Field(default_factory=SearchSettings)
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    distillation: DistillationSettings = Field(default_factory=DistillationSettings)
+    score: ScoreSettings = Field(default_factory=ScoreSettings)
+    tracking: TrackingSettings = Field(default_factory=TrackingSettings)
+
+    @property
+    def digest(self) -> str:
+        """Key of what a search's results depend on; the rest may change when it is resumed (RELIABILITY, rule 9)."""
+        data = self.model_dump(mode="json", exclude={"device", "threads", "tracking"})
+        for free in ("root", "workers", "cache_mb"):
+            del data["data"][free]
+        data["search"]["lookback"] = self.search.effective_lookback
+        for free in ("iterations", "workers"):
+            del data["search"][free]
+        for free in ("latency_warmup", "latency_repeats"):
+            del data["evaluation"][free]
+        return content_key(data)
+
+
+def parse(data: Mapping[str, Any], *, source: str = "settings") -> Settings:
+    """Settings out of plain data, all problems at once.
+
+    Args:
+        data: nested mappings as YAML or JSON would give them.
+        source: name of the file, for the messages.
+
+    Raises:
+        SettingsError: one problem per broken rule; an unknown key names the nearest known one.
+    """
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        lines = error.errors(include_url=False)
+        inner = {line["loc"][:depth] for line in lines for depth in range(len(line["loc"]))}
+        problems = [_problem(dict(line), source) for line in lines if line["loc"] not in inner]
+        raise SettingsError.of(problems) from None
+
+
+def _problem(line: dict[str, Any], source: str) -> Problem:
+    where = ".".join(map(str, line["loc"]))
+    if line["type"] == "extra_forbidden":
+        *parents, key = line["loc"]
+        near = difflib.get_close_matches(str(key), _known_keys(parents), n=1, cutoff=0.0)
+        return Problem(source, where, "unknown key", remedy=f"did you mean {near[0]}?")
+    if line["type"] == "missing":
+        return Problem(source, where, "missing key", remedy="add it")
+    what = line["msg"].removeprefix("Value error, ")
+    value = "" if line["type"] == "value_error" else repr(line["input"])
+    return Problem(source, where, what[0].lower() + what[1:], value)
+
+
+def _known_keys(parents: list[Any]) -> list[str]:
+    """Keys of the model at a place such as ``("pool", "phases", 0)``."""
+    model: Any = Settings
+    for name in parents:
+        if isinstance(name, str):
+            annotation = model.model_fields[name].annotation
+            model = next((arg for arg in getattr(annotation, "__args__", ()) if hasattr(arg, "model_fields")), annotation)
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""What can be searched: plain frozen values, no torch."""

@@ -1,0 +1,1 @@
+"""Prefect tasks, one call into the core each."""
