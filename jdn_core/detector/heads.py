@@ -1,0 +1,87 @@
+"""The region proposal network and the box head, out of torchvision's parts, with the numbers of a ``RegionSpec``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import initLevelMapper
+
+from jdn_core.detector.neck import LEVELS
+from jdn_core.space.architecture import DetectorSpec, RegionSpec
+
+FINEST, COARSEST = 2, 5  # log2 of the strides of the levels that RoIs are pooled from
+RPN_NMS_IOU = 0.7
+
+
+def build_rpn(spec: DetectorSpec) -> RegionProposalNetwork:
+    """One 3x3 convolution, objectness and deltas over five levels; matching thresholds of the Faster R-CNN paper."""
+    region = spec.region
+    sizes = tuple((size,) for size in region.anchor_sizes)
+    before, after = zip(region.train_proposals, region.proposals, strict=True)
+    return RegionProposalNetwork(
+        AnchorGenerator(sizes, (region.aspect_ratios,) * len(sizes)),
+        RPNHead(spec.neck, len(region.aspect_ratios)),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=region.anchors_per_image,
+        positive_fraction=0.5,
+        pre_nms_top_n=dict(zip(("training", "testing"), before, strict=True)),
+        post_nms_top_n=dict(zip(("training", "testing"), after, strict=True)),
+        nms_thresh=RPN_NMS_IOU,
+    )
+
+
+def build_roi_heads(spec: DetectorSpec) -> RoIHeads:
+    """RoIAlign, two fully connected layers, class logits [P, K + 1] (0 is background) and deltas [P, 4 (K + 1)]."""
+    region = spec.region
+    classes = len(spec.classes) + 1
+    return RoIHeads(
+        build_roi_align(region),
+        TwoMLPHead(spec.neck * region.pooled**2, spec.head),
+        FastRCNNPredictor(spec.head, classes),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=region.rois_per_image,
+        positive_fraction=0.25,
+        bbox_reg_weights=(10.0, 10.0, 5.0, 5.0),
+        score_thresh=region.score_threshold,
+        nms_thresh=region.nms_iou,
+        detections_per_img=region.detections,
+    )
+
+
+def build_roi_align(region: RegionSpec) -> MultiScaleRoIAlign:
+    """RoIAlign over P2..P5.
+
+    A RoI of seven times the smallest anchor's side goes to P4: the FPN paper's 224 pixels where the anchors start at 32,
+    and the same share of the levels where a small input has smaller anchors (ours).
+    """
+    canonical = 7 * region.anchor_sizes[0]
+    align = MultiScaleRoIAlign(list(LEVELS), region.pooled, sampling_ratio=2, canonical_scale=canonical)
+    # Left alone it would infer the scales from the first batch's sizes without padding, wrongly for very small images.
+    align.scales = [2.0**-level for level in range(FINEST, COARSEST + 1)]
+    align.map_levels = initLevelMapper(FINEST, COARSEST, canonical_scale=canonical)
+    return align
+
+
+def box_losses(
+    logits: Tensor, deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and smooth L1 of the sampled RoIs (torchvision's), both scalars.
+
+    Args:
+        logits: [P, K + 1].
+        deltas: [P, 4 (K + 1)].
+        labels: per image [P_i], 0 for background.
+        regression_targets: per image [P_i, 4].
+
+    Returns:
+        Zeros that keep the graph where P = 0 (images without boxes whose proposals are all degenerate).
+    """
+    if not len(logits):
+        return logits.sum(), deltas.sum()
+    return fastrcnn_loss(logits, deltas, labels, regression_targets)
