@@ -1,0 +1,1 @@
+"""Declarations only: presets (whole settings files) and, later, work pools, schedules and automations."""

@@ -1,0 +1,59 @@
+"""What every test stands on: quiet libraries, one thread, fixed seeds, no server and no setting of the host's."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_SCRATCH = Path(tempfile.mkdtemp(prefix="jdn-tests-"))
+atexit.register(shutil.rmtree, _SCRATCH, ignore_errors=True)
+
+# Set before torch, prefect and mlflow are imported, because they read them once; child processes inherit them.
+os.environ |= {
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_HOME": str(_SCRATCH / "prefect"),
+    "MPLBACKEND": "Agg",
+    "MPLCONFIGDIR": str(_SCRATCH / "matplotlib"),
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NO_COLOR": "1",
+    "COLUMNS": "100",
+    "TZ": "UTC",
+}
+for _name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "JDN_FAULT", "FORCE_COLOR"):
+    os.environ.pop(_name, None)
+
+from hypothesis import settings as hypothesis_settings  # noqa: E402
+
+# Derandomized, because a red test must be red again on the next machine; no deadline, because machines differ.
+hypothesis_settings.register_profile("jdn", derandomize=True, deadline=None, database=None, print_blob=True)
+hypothesis_settings.load_profile("jdn")
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Every test starts from the same generators; those of libraries that nobody imported stay unimported."""
+    random.seed(0)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def jdn_data() -> Path:
+    """Folder of the real datasets (bccd, coco_mini, tricky); tests that ask for it are skipped without one."""
+    folder = os.environ.get("JDN_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("JDN_DATA names no folder with the real datasets")
+    return Path(folder).resolve()
