@@ -46,9 +46,6 @@ class Detector(nn.Module):
     Weights and activations are channels-last: on CPUs convolutions are about twice as fast so.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
         self.spec = spec
@@ -56,9 +53,6 @@ class Detector(nn.Module):
         self.neck = build_neck(spec)
         self.rpn = build_rpn(spec)
         self.roi = build_roi_heads(spec)
-        # Part of the specification, so they are not saved with the weights.
-        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
 
     def features(self, images: Tensor, sizes: Sequence[Size] | None = None) -> OrderedDict[str, Tensor]:
@@ -71,7 +65,8 @@ class Detector(nn.Module):
 
     def normalise(self, images: Tensor, sizes: Sequence[Size] | None = None) -> Tensor:
         """(images - mean) / std with zeros outside ``sizes``, channels-last, [B, 3, H, W]."""
-        normal = (images.contiguous(memory_format=torch.channels_last) - self.mean) / self.std
+        mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (self.spec.mean, self.spec.std))
+        normal = (images.contiguous(memory_format=torch.channels_last) - mean) / std
         for image, (height, width) in zip(normal, sizes or (), strict=sizes is not None):
             image[:, height:] = 0
             image[:, :, width:] = 0
@@ -126,6 +121,13 @@ class Detector(nn.Module):
 def build(spec: DetectorSpec) -> Detector:
     """A detector with fresh weights, drawn from torch's global generator."""
     return Detector(spec)
+
+
+def blank(spec: DetectorSpec, device: str | torch.device = "cpu") -> Detector:
+    """A detector whose weights are still to be filled in: nothing is drawn, so no generator moves and no time is lost."""
+    with torch.device("meta"):
+        detector = Detector(spec)
+    return detector.to_empty(device=device)
 
 
 def _image_list(images: Tensor, sizes: Sequence[Size]) -> ImageList:

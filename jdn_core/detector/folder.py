@@ -1,0 +1,101 @@
+"""A detector's folder: ``detector.json`` (specification, hash of the weights) and ``weights.safetensors``.
+
+The weights are written first and ``detector.json`` last, so a folder that has one is whole. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from jdn_core import durable
+from jdn_core.detector.build import Detector, blank
+from jdn_core.errors import CheckpointError, InputMissing, Problem
+from jdn_core.space.architecture import DetectorSpec
+
+SPEC_FILE = "detector.json"
+WEIGHTS_FILE = "weights.safetensors"
+_PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save's zip, and a bare pickle
+
+
+def save_detector(detector: Detector, folder: Path) -> durable.Written:
+    """Writes both files durably, replacing what is there; gives size and SHA-256 of the weights."""
+    state = {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    written = durable.write_bytes(folder / WEIGHTS_FILE, save(state))
+    weights = {"sha256": written.sha256, "bytes": written.bytes}
+    durable.write_json(folder / SPEC_FILE, {**detector.spec.to_json(), "weights": weights})
+    return written
+
+
+def load_detector(folder: Path, device: str | torch.device = "cpu") -> Detector:
+    """Reads a folder back, on ``device`` and in eval mode.
+
+    Raises:
+        InputMissing: a file is not there.
+        CheckpointError: a file is damaged, a pickle, or does not fit the specification; all that is wrong is named.
+    """
+    data, spec = _read_spec(folder / SPEC_FILE)
+    state = _read_weights(folder / WEIGHTS_FILE, data)
+    detector = blank(spec, device)
+    if problems := state_problems(detector.state_dict(), state, file=WEIGHTS_FILE):
+        raise CheckpointError.of(problems)
+    detector.load_state_dict(state)
+    return detector.eval()
+
+
+def load_spec(folder: Path) -> DetectorSpec:
+    """The specification alone, without a look at the weights; raises as ``load_detector`` does."""
+    return _read_spec(folder / SPEC_FILE)[1]
+
+
+def state_problems(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], *, file: str) -> list[Problem]:
+    """All reasons against loading ``got`` where ``expected`` names the tensors and their shapes; empty if it fits."""
+    problems = [Problem(file, name, "tensor is missing") for name in expected if name not in got]
+    problems += [Problem(file, name, "tensor is unexpected") for name in got if name not in expected]
+    for name in expected.keys() & got.keys():
+        wanted, tensor = expected[name], got[name]
+        if tensor.shape != wanted.shape:
+            problems.append(Problem(file, name, f"shape must be {list(wanted.shape)}", str(list(tensor.shape))))
+        elif tensor.dtype != wanted.dtype:
+            problems.append(Problem(file, name, f"type must be {wanted.dtype}", str(tensor.dtype)))
+        elif not torch.isfinite(tensor).all():
+            problems.append(Problem(file, name, "values must be finite", f"{int((~tensor.isfinite()).sum())} that are not"))
+        elif name.endswith("running_var") and bool((tensor < 0).any()):
+            problems.append(Problem(file, name, "variances must be >= 0", f"{tensor.min().item():g}"))
+    return sorted(problems, key=lambda problem: problem.where)
+
+
+def _read_spec(path: Path) -> tuple[dict[str, Any], DetectorSpec]:
+    if not path.is_file():
+        raise InputMissing(f"{path}: no such file; a detector's folder holds {SPEC_FILE} and {WEIGHTS_FILE}")
+    try:
+        data = json.loads(path.read_bytes())
+        return data, DetectorSpec.from_json(data)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a detector's specification: {error!r}") from error
+
+
+def _read_weights(path: Path, data: Mapping[str, Any]) -> dict[str, Tensor]:
+    try:
+        sha256 = str(data["weights"]["sha256"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path.parent / SPEC_FILE}: weights.sha256 is missing") from error
+    if not path.is_file():
+        raise InputMissing(f"{path}: no such file")
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith(_PICKLES):
+        raise CheckpointError(f"{path}: this is a pickle, which may hold code and is never read; save as safetensors")
+    contents = durable.read_verified(path, sha256)
+    try:
+        return load(contents)
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a safetensors file: {error}") from error
