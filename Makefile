@@ -1,0 +1,63 @@
+# Fresh machine: Python >= 3.11 and make. Everything else goes into .venv, from requirements.lock, hash by hash.
+
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+EXACT := jdn_core/space/*,jdn_core/search/*,jdn_core/durable.py,jdn_core/settings.py
+
+.PHONY: help install demo test lint format bench lock clean
+
+help:
+	@echo "make demo    the whole upgrade on generated shapes, on a CPU, in minutes"
+	@echo "make test    all tests with coverage"
+	@echo "make lint    ruff, mypy, import contracts"
+	@echo "make format  ruff's formatter and its safe fixes"
+	@echo "make bench   speed and memory of this machine"
+	@echo "make lock    write requirements.lock for pyproject.toml; UPGRADE=--upgrade takes newer releases"
+	@echo "make clean   remove .venv and what the tools left behind"
+
+install: $(INSTALLED)
+
+# uv does the installing: plain pip takes a torch of another build when an extra wheel folder is configured,
+# and then finds no torchvision for it. uv's own line of the lock is what pip installs it from.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.x")'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@awk '/^[^ ]/ { uv = /^uv==/ } uv' requirements.lock > $(VENV)/uv.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED)
+	$(VENV)/bin/jdn demo
+
+# Two reports: the whole house, then the rooms whose every line and branch must have run.
+test: $(INSTALLED)
+	$(PY) -m coverage erase
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=
+	$(PY) -m coverage report
+	$(PY) -m coverage report --include='$(EXACT)' --fail-under=100
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(INSTALLED)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(INSTALLED)
+	$(PY) -m pytest -o python_files='bench_*.py' -p no:cacheprovider --timeout=3600 -q -s tests/benchmarks
+
+lock: $(INSTALLED)
+	$(VENV)/bin/uv pip compile pyproject.toml --group dev --universal --generate-hashes $(UPGRADE) \
+		--custom-compile-command 'make lock' --quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
