@@ -13,62 +13,72 @@ from torch.nn import functional
 
 from jdn_core.space.architecture import BackboneSpec, BlockSpec
 
-STEM_KERNEL = 7
-
 
 def kernels(block: BlockSpec) -> tuple[int, ...]:
     """Side of each convolution's kernel, in order."""
     return (3, 3) if block.kind == "basic" else (1, 3, 1)
 
 
-def conv_bn(inputs: int, outputs: int, *, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """A convolution without bias, padded to keep the size, and its trainable BN: children ``conv`` and ``bn``."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(outputs)))
+class ConvBN(nn.Module):
+    """A convolution without bias, padded to keep the size, and its trainable BN; no activation."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, kernel: int = 1, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] -> [B, outputs, ceil(H / stride), ceil(W / stride)]."""
+        out: Tensor = self.bn(self.conv(x))
+        return out
 
 
 class Block(nn.Module):
-    """A residual block: relu(F(x) + shortcut(x)), [B, inputs, H, W] -> [B, out, ceil(H/stride), ceil(W/stride)]."""
+    """A residual block, relu(F(x) + shortcut(x)): ``conv{i}``, ``bn{i}`` and perhaps ``shortcut``."""
 
     def __init__(self, spec: BlockSpec, inputs: int) -> None:
         super().__init__()
         self.spec = spec
         sides = kernels(spec)
-        for i, (kernel, outputs) in enumerate(zip(sides, spec.channels, strict=True), start=1):
-            first_3x3 = i == sides.index(3) + 1
-            layer = conv_bn(
-                inputs if i == 1 else spec.channels[i - 2],
-                outputs,
-                kernel=kernel,
-                stride=spec.stride if first_3x3 else 1,
-                groups=spec.groups if kernel == 3 else 1,
-            )
-            self.add_module(f"conv{i}", layer.conv)
-            self.add_module(f"bn{i}", layer.bn)
-        self.shortcut = conv_bn(inputs, spec.out, stride=spec.stride) if spec.projection else None
+        widths = (inputs, *spec.channels)
+        for i, side in enumerate(sides):
+            stride = spec.stride if i == sides.index(3) else 1
+            groups = spec.groups if side == 3 else 1
+            layer = ConvBN(widths[i], widths[i + 1], kernel=side, stride=stride, groups=groups)
+            self.add_module(f"conv{i + 1}", layer.conv)
+            self.add_module(f"bn{i + 1}", layer.bn)
+        self.shortcut = ConvBN(inputs, spec.out, stride=spec.stride) if spec.projection else None
+
+    def layers(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        """The residual branch's convolutions with their BNs, in order, without the shortcut."""
+        return [
+            (getattr(self, f"conv{i + 1}"), getattr(self, f"bn{i + 1}"))
+            for i in range(len(self.spec.channels))
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)]."""
+        *firsts, (conv, bn) = self.layers()
         out = x
-        last = len(self.spec.channels)
-        for i in range(1, last + 1):
-            out = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(out))
-            if i < last:
-                out = functional.relu(out, inplace=True)
-        out = out + (x if self.shortcut is None else self.shortcut(x))
+        for first, first_bn in firsts:
+            out = functional.relu(first_bn(first(out)), inplace=True)
+        out = bn(conv(out)) + (x if self.shortcut is None else self.shortcut(x))
         return functional.relu(out, inplace=True)
 
 
 class Backbone(nn.Module):
     """Stem and four stages; C2..C5 under the names "0".."3", strides 4, 8, 16, 32.
 
-    Weights start as for training from scratch: Kaiming normal (fan out) convolutions, every BN weight one. The last BN of
-    a block does not start at zero: its weights rank the channels for pruning.
+    Weights start as for training from scratch: Kaiming normal (fan out) convolutions, every BN weight one.
+    The last BN of a block does not start at zero: its weights rank the channels for pruning.
     """
 
     def __init__(self, spec: BackboneSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.stem = conv_bn(3, spec.stem, kernel=STEM_KERNEL, stride=2)
+        self.stem = ConvBN(3, spec.stem, kernel=7, stride=2)
         stages: list[list[nn.Module]] = [[], [], [], []]
         for (stage, _, block), inputs in zip(spec.blocks(), spec.inputs(), strict=True):
             stages[stage].append(Block(block, inputs))

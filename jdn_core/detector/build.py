@@ -42,8 +42,9 @@ class TrainingOutput:
 class Detector(nn.Module):
     """Faster R-CNN with FPN.
 
-    Images are [B, 3, H, W] in 0..1, zero padded to the right and bottom; ``sizes`` are the real (height, width) of each.
-    Weights and activations are channels-last: on CPUs convolutions are about twice as fast so.
+    Images are [B, 3, H, W] in 0..1, zero padded to the right and bottom; ``sizes`` are the real (height,
+    width) of each. Weights and activations are channels-last: on CPUs convolutions are about twice as fast
+    so.
     """
 
     def __init__(self, spec: DetectorSpec) -> None:
@@ -53,12 +54,13 @@ class Detector(nn.Module):
         self.neck = build_neck(spec)
         self.rpn = build_rpn(spec)
         self.roi = build_roi_heads(spec)
-        self.to(memory_format=torch.channels_last)
+        _to_channels_last(self)
 
     def features(self, images: Tensor, sizes: Sequence[Size] | None = None) -> OrderedDict[str, Tensor]:
         """Pyramid levels "0".."3" and "pool" of images [B, 3, H, W] in 0..1, each [B, neck, H_l, W_l].
 
-        With ``sizes`` the padding is zero after normalisation, as in torchvision; without, all pixels count as content.
+        With ``sizes`` the padding is zero after normalisation, as in torchvision; without, all pixels count
+        as content.
         """
         levels: OrderedDict[str, Tensor] = self.neck(self.backbone(self.normalise(images, sizes)))
         return levels
@@ -96,7 +98,7 @@ class Detector(nn.Module):
     def roi_outputs(
         self, features: OrderedDict[str, Tensor], proposals: list[Tensor], sizes: Sequence[Size]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Pooled features [sum P_i, neck, 7, 7], logits [sum P_i, K + 1], deltas [sum P_i, 4 (K + 1)] of given RoIs.
+        """Of given RoIs: pooled [sum P_i, neck, 7, 7], logits [sum P_i, K + 1], deltas [sum P_i, 4 (K + 1)].
 
         This is what a teacher is asked on its student's proposals; sum P_i may be 0.
         """
@@ -106,7 +108,7 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def detect(self, images: Tensor, sizes: Sequence[Size]) -> list[dict[str, Tensor]]:
-        """Per image ``boxes`` [D, 4] xyxy in input pixels, ``scores`` [D] in 0..1, ``labels`` [D] in 1..K; D may be 0."""
+        """Per image ``boxes`` [D, 4] xyxy in input pixels, ``scores`` [D], ``labels`` [D] in 1..K."""
         if self.training:
             raise RuntimeError("detect() needs a detector in eval mode")
         features = self.features(images, sizes)
@@ -114,7 +116,8 @@ class Detector(nn.Module):
         _, logits, deltas = self.roi_outputs(features, proposals, sizes)
         boxes, scores, labels = self.roi.postprocess_detections(logits, deltas, proposals, list(sizes))
         return [
-            {"boxes": b, "scores": s, "labels": label} for b, s, label in zip(boxes, scores, labels, strict=True)
+            {"boxes": b, "scores": s, "labels": label}
+            for b, s, label in zip(boxes, scores, labels, strict=True)
         ]
 
 
@@ -124,10 +127,16 @@ def build(spec: DetectorSpec) -> Detector:
 
 
 def blank(spec: DetectorSpec, device: str | torch.device = "cpu") -> Detector:
-    """A detector whose weights are still to be filled in: nothing is drawn, so no generator moves and no time is lost."""
+    """A detector whose weights are still to be filled in: nothing is drawn, so no generator moves."""
     with torch.device("meta"):
         detector = Detector(spec)
     return detector.to_empty(device=device)
+
+
+def _to_channels_last(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _image_list(images: Tensor, sizes: Sequence[Size]) -> ImageList:

@@ -1,6 +1,7 @@
 """A detector's folder: ``detector.json`` (specification, hash of the weights) and ``weights.safetensors``.
 
-The weights are written first and ``detector.json`` last, so a folder that has one is whole. Nothing is unpickled.
+The weights are written first and ``detector.json`` last, so a folder that has one is whole. Nothing is
+unpickled.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def load_detector(folder: Path, device: str | torch.device = "cpu") -> Detector:
 
     Raises:
         InputMissing: a file is not there.
-        CheckpointError: a file is damaged, a pickle, or does not fit the specification; all that is wrong is named.
+        CheckpointError: a file is damaged, a pickle, or does not fit the specification; all that is wrong is
+        named.
     """
     data, spec = _read_spec(folder / SPEC_FILE)
     state = _read_weights(folder / WEIGHTS_FILE, data)
@@ -57,17 +59,23 @@ def load_spec(folder: Path) -> DetectorSpec:
 
 
 def state_problems(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], *, file: str) -> list[Problem]:
-    """All reasons against loading ``got`` where ``expected`` names the tensors and their shapes; empty if it fits."""
+    """All reasons against loading ``got`` into ``expected``; empty if it fits."""
     problems = [Problem(file, name, "tensor is missing") for name in expected if name not in got]
     problems += [Problem(file, name, "tensor is unexpected") for name in got if name not in expected]
     for name in expected.keys() & got.keys():
         wanted, tensor = expected[name], got[name]
         if tensor.shape != wanted.shape:
-            problems.append(Problem(file, name, f"shape must be {list(wanted.shape)}", str(list(tensor.shape))))
+            problems.append(
+                Problem(file, name, f"shape must be {list(wanted.shape)}", str(list(tensor.shape)))
+            )
         elif tensor.dtype != wanted.dtype:
             problems.append(Problem(file, name, f"type must be {wanted.dtype}", str(tensor.dtype)))
         elif not torch.isfinite(tensor).all():
-            problems.append(Problem(file, name, "values must be finite", f"{int((~tensor.isfinite()).sum())} that are not"))
+            problems.append(
+                Problem(
+                    file, name, "values must be finite", f"{int((~tensor.isfinite()).sum())} that are not"
+                )
+            )
         elif name.endswith("running_var") and bool((tensor < 0).any()):
             problems.append(Problem(file, name, "variances must be >= 0", f"{tensor.min().item():g}"))
     return sorted(problems, key=lambda problem: problem.where)
@@ -93,7 +101,9 @@ def _read_weights(path: Path, data: Mapping[str, Any]) -> dict[str, Tensor]:
     with path.open("rb") as file:
         start = file.read(4)
     if start.startswith(_PICKLES):
-        raise CheckpointError(f"{path}: this is a pickle, which may hold code and is never read; save as safetensors")
+        raise CheckpointError(
+            f"{path}: this is a pickle, which may hold code and is never read; save as safetensors"
+        )
     contents = durable.read_verified(path, sha256)
     try:
         return load(contents)

@@ -1,4 +1,4 @@
-"""The region proposal network and the box head, out of torchvision's parts, with the numbers of a ``RegionSpec``."""
+"""The region proposal network and the box head: torchvision's parts with the numbers of a ``RegionSpec``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RPN_NMS_IOU = 0.7
 
 
 def build_rpn(spec: DetectorSpec) -> RegionProposalNetwork:
-    """One 3x3 convolution, objectness and deltas over five levels; matching thresholds of the Faster R-CNN paper."""
+    """One 3x3 convolution, objectness and deltas over five levels; thresholds of the Faster R-CNN paper."""
     region = spec.region
     sizes = tuple((size,) for size in region.anchor_sizes)
     before, after = zip(region.train_proposals, region.proposals, strict=True)
@@ -36,7 +36,7 @@ def build_rpn(spec: DetectorSpec) -> RegionProposalNetwork:
 
 
 def build_roi_heads(spec: DetectorSpec) -> RoIHeads:
-    """RoIAlign, two fully connected layers, class logits [P, K + 1] (0 is background) and deltas [P, 4 (K + 1)]."""
+    """RoIAlign, two linear layers, class logits [P, K + 1] (0 is background) and deltas [P, 4 (K + 1)]."""
     region = spec.region
     classes = len(spec.classes) + 1
     return RoIHeads(
@@ -62,7 +62,7 @@ def build_roi_align(region: RegionSpec) -> MultiScaleRoIAlign:
     """
     canonical = 7 * region.anchor_sizes[0]
     align = MultiScaleRoIAlign(list(LEVELS), region.pooled, sampling_ratio=2, canonical_scale=canonical)
-    # Left alone it would infer the scales from the first batch's sizes without padding, wrongly for very small images.
+    # Left alone it infers them from the first batch's sizes without padding: wrong for very small images.
     align.scales = [2.0**-level for level in range(FINEST, COARSEST + 1)]
     align.map_levels = initLevelMapper(FINEST, COARSEST, canonical_scale=canonical)
     return align
@@ -84,4 +84,5 @@ def box_losses(
     """
     if not len(logits):
         return logits.sum(), deltas.sum()
-    return fastrcnn_loss(logits, deltas, labels, regression_targets)
+    classifier, box_reg = fastrcnn_loss(logits, deltas, labels, regression_targets)
+    return classifier, box_reg

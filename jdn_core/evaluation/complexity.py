@@ -1,7 +1,7 @@
 """What a detector costs, from its specification alone: no module is built and torch is not imported.
 
-Counted are the multiply-accumulates of convolutions and linear layers at the exact frame, without padding (FACTS,
-section 1), and all trainable parameters, BN's weights and biases included.
+Counted are the multiply-accumulates of convolutions and linear layers at the exact frame, without padding
+(FACTS, section 1), and all trainable parameters, BN's weights and biases included.
 """
 
 from __future__ import annotations

@@ -1,0 +1,178 @@
+"""Channel pruning and layer pruning: the least important channels, or block, go; the rest stays as it is.
+
+Sources: paper, section 3.3 and appendix A; FACTS, section 2. Ours are the floors and the count of coupled
+channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+from jdn_core.detector.backbone import Block
+from jdn_core.detector.build import Detector
+from jdn_core.morphism.importance import Site, Width, block_norms, widths
+from jdn_core.morphism.inheritance import blocks, copy, heir, laterals, streams
+from jdn_core.space.architecture import BackboneSpec, BlockSpec
+
+LEAST_KEPT = 0.1  # of each width, at every single action; with one unit at least, no layer dies (ours)
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelCut:
+    """A choice of channels.
+
+    Attributes:
+        kept: per prunable width, the units that stay, [U] bool.
+        removed: channels that go; the coupled channels of a stream count once.
+        prunable: channels there are, counted the same way.
+    """
+
+    kept: Mapping[Site, Tensor]
+    removed: int
+    prunable: int
+
+    @property
+    def share(self) -> float:
+        """The exact share removed, at most the one that was asked for."""
+        return self.removed / self.prunable
+
+
+def choose_channels(detector: Detector, share: float) -> ChannelCut:
+    """The least important channels of the whole backbone, as many as fit into ``share`` of all prunable ones.
+
+    Equal scores go in the order of the data. Each width keeps its best tenth, and one unit at least.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share must be in (0, 1), got {share}")
+    found = widths(detector)
+    prunable = sum(len(width.scores) * width.channels for width in found.values())
+    scores = torch.cat([_open_scores(width) for width in found.values()])
+    sizes = torch.cat([torch.full((len(width.scores),), width.channels) for width in found.values()])
+    order = scores.argsort(stable=True)
+    budget = math.floor(share * prunable + 1e-9)  # 0.29 of 100 is 29
+    going = (sizes[order].cumsum(0) <= budget) & scores[order].isfinite()
+    kept = torch.ones(len(scores), dtype=torch.bool)
+    kept[order[going]] = False
+    parts = torch.split(kept, [len(width.scores) for width in found.values()])
+    return ChannelCut(dict(zip(found, parts, strict=True)), int(sizes[~kept].sum()), prunable)
+
+
+def cut_spec(spec: BackboneSpec, cut: ChannelCut) -> BackboneSpec:
+    """The architecture that is left."""
+    numbers = streams(spec)
+    cut_blocks = iter(
+        [_cut_block(block, cut, i, numbers[i]) for i, (_, _, block) in enumerate(spec.blocks())]
+    )
+    return replace(spec, stages=tuple(tuple(next(cut_blocks) for _ in stage) for stage in spec.stages))
+
+
+def cut_channels(detector: Detector, cut: ChannelCut) -> Detector:
+    """A smaller detector with the kept channels' weights; what read a removed channel no longer does."""
+    child = heir(detector, cut_spec(detector.spec.backbone, cut))
+    device = next(detector.parameters()).device
+    numbers = streams(detector.spec.backbone)
+    inputs = torch.arange(detector.spec.backbone.stem, device=device)
+    outs = []
+    for index, (target, source) in enumerate(zip(blocks(child), blocks(detector), strict=True)):
+        chosen = [kept.to(device) for kept in _kept_channels(source.spec, cut, index, numbers[index])]
+        _cut_layers(target, source, inputs, chosen)
+        inputs = chosen[-1]
+        outs.append(inputs)
+    ends = [depth - 1 for depth in accumulate(detector.spec.backbone.depths)]
+    for target_conv, source_conv, end in zip(laterals(child), laterals(detector), ends, strict=True):
+        _cut_conv(target_conv, source_conv, outs[end], slice(None))
+    return child
+
+
+def removable_blocks(spec: BackboneSpec) -> tuple[int, ...]:
+    """Blocks, counted over the whole backbone, whose input is the stream that they add to.
+
+    Never a stage's first: it carries the stride, and every stage keeps one block. Never the projection that
+    opened a stream, as the blocks behind it depend on its width.
+    """
+    numbers = streams(spec)
+    return tuple(
+        index
+        for index, (_, position, _) in enumerate(spec.blocks())
+        if position > 0 and numbers[index] == numbers[index - 1]
+    )
+
+
+def choose_block(detector: Detector) -> int | None:
+    """The removable block of least importance, counted over the whole backbone; None if there is none."""
+    norms = block_norms(detector)
+    return min(removable_blocks(detector.spec.backbone), key=lambda index: norms[index], default=None)
+
+
+def without_block(spec: BackboneSpec, index: int) -> BackboneSpec:
+    """The architecture without one block."""
+    gone = list(spec.blocks())[index]
+    stages = tuple(
+        tuple(block for position, block in enumerate(stage) if (number, position) != gone[:2])
+        for number, stage in enumerate(spec.stages)
+    )
+    return replace(spec, stages=stages)
+
+
+def cut_block(detector: Detector, index: int) -> Detector:
+    """A detector without that block; its neighbours are joined as they are."""
+    child = heir(detector, without_block(detector.spec.backbone, index))
+    sources = blocks(detector)
+    for target, source in zip(blocks(child), sources[:index] + sources[index + 1 :], strict=True):
+        copy(target, source)
+    copy(child.neck, detector.neck)
+    return child
+
+
+def _open_scores(width: Width) -> Tensor:
+    """Scores of the units that may go, infinite for the best tenth, on the CPU, [U]."""
+    scores = width.scores.float().cpu().clone()
+    protected = max(1, math.ceil(LEAST_KEPT * len(scores)))
+    scores[scores.argsort(stable=True, descending=True)[:protected]] = math.inf
+    return scores
+
+
+def _kept_channels(block: BlockSpec, cut: ChannelCut, index: int, stream: int) -> list[Tensor]:
+    """Indices of the output channels that stay, for each convolution of a block."""
+    chosen = []
+    for conv, channels in enumerate(block.channels):
+        last = conv == len(block.channels) - 1
+        site: Site = stream if last else (index, 0 if block.groups > 1 else conv)
+        kept = cut.kept.get(site, torch.ones(1, dtype=torch.bool))
+        chosen.append(kept.repeat_interleave(channels // len(kept)).nonzero().flatten())
+    return chosen
+
+
+def _cut_block(block: BlockSpec, cut: ChannelCut, index: int, stream: int) -> BlockSpec:
+    channels = tuple(len(kept) for kept in _kept_channels(block, cut, index, stream))
+    groups = int(cut.kept[index, 0].sum()) if block.groups > 1 else 1
+    return replace(block, channels=channels, groups=groups)
+
+
+def _cut_layers(target: Block, source: Block, inputs: Tensor, chosen: list[Tensor]) -> None:
+    """Copies the kept part of each layer, given the kept indices before the first and after every layer."""
+    befores = [inputs, *chosen[:-1]]
+    for layer, whole, before, after in zip(target.layers(), source.layers(), befores, chosen, strict=True):
+        _cut_conv(layer[0], whole[0], before, after)
+        _cut_bn(layer[1], whole[1], after)
+    if target.shortcut is not None and source.shortcut is not None:
+        _cut_conv(target.shortcut.conv, source.shortcut.conv, inputs, chosen[-1])
+        _cut_bn(target.shortcut.bn, source.shortcut.bn, chosen[-1])
+
+
+def _cut_conv(target: nn.Conv2d, source: nn.Conv2d, inputs: Tensor, outputs: Tensor | slice) -> None:
+    state = {name: value[outputs] for name, value in source.state_dict().items()}
+    if source.groups == 1:  # a group keeps all of its inputs, as whole groups go
+        state["weight"] = state["weight"][:, inputs]
+    target.load_state_dict(state)
+
+
+def _cut_bn(target: nn.BatchNorm2d, source: nn.BatchNorm2d, kept: Tensor) -> None:
+    state = source.state_dict()
+    target.load_state_dict({name: value[kept] if value.ndim else value for name, value in state.items()})
