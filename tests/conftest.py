@@ -1,4 +1,4 @@
-"""What every test stands on: quiet libraries, one thread, fixed seeds, no server and no setting of the host's."""
+"""What every test stands on: quiet libraries, one thread, fixed seeds, nothing taken from the host's settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 _SCRATCH = Path(tempfile.mkdtemp(prefix="jdn-tests-"))
 atexit.register(shutil.rmtree, _SCRATCH, ignore_errors=True)
 
-# Set before torch, prefect and mlflow are imported, because they read them once; child processes inherit them.
+# Set before torch, prefect and mlflow are imported: they read them once. Child processes inherit them.
 os.environ |= {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -35,7 +35,7 @@ for _name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
 
 from hypothesis import settings as hypothesis_settings  # noqa: E402
 
-# Derandomized, because a red test must be red again on the next machine; no deadline, because machines differ.
+# Derandomized: a red test must be red again on the next machine. No deadline: machines differ.
 hypothesis_settings.register_profile("jdn", derandomize=True, deadline=None, database=None, print_blob=True)
 hypothesis_settings.load_profile("jdn")
 
@@ -52,7 +52,7 @@ def _same_random_numbers() -> None:
 
 @pytest.fixture(scope="session")
 def jdn_data() -> Path:
-    """Folder of the real datasets (bccd, coco_mini, tricky); tests that ask for it are skipped without one."""
+    """Folder of the real datasets (bccd, coco_mini, tricky); without one, tests that ask are skipped."""
     folder = os.environ.get("JDN_DATA")
     if not folder or not Path(folder).is_dir():
         pytest.skip("JDN_DATA names no folder with the real datasets")
