@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 MOST_PROBLEMS = 50
 
@@ -43,7 +44,7 @@ class UserError(Exception):
         self.problems = tuple(problems)
 
     @classmethod
-    def of(cls, problems: Sequence[Problem]) -> UserError:
+    def of(cls, problems: Sequence[Problem]) -> Self:
         """All problems at once, the first 50 of them by name."""
         lines = [str(problem) for problem in problems[:MOST_PROBLEMS]]
         if len(problems) > MOST_PROBLEMS:
@@ -103,3 +104,14 @@ class SettingsError(UserError):
     """The settings break a rule."""
 
     exit_code = 78
+
+
+class Diverged(UserError):
+    """A loss or a gradient stopped being finite; the step was not applied."""
+
+    exit_code = 78
+
+    def __init__(self, stage: str, *, epoch: int, step: int, rate: float, last_finite: float) -> None:
+        place = f"epoch {epoch + 1} step {step + 1} lr {rate:.3g} last finite loss {last_finite:.4g}"
+        super().__init__(f"{stage}: the loss is not finite at {place}; lower the learning rate or clip_norm")
+        self.place = place

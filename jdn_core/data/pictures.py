@@ -1,0 +1,145 @@
+"""Image files: found inside their folder only, measured by their header, decoded whole or not at all.
+
+Every way here gives the upright picture: EXIF's orientation is applied before anyone sees a size or a pixel.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from jdn_core.errors import DataError, Problem
+
+MOST_PIXELS = 50_000_000
+
+# Pillow would also start Ghostscript for EPS and read dozens of old formats; datasets come in these.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = (5, 6, 7, 8)
+
+
+def locate(root: Path, file_name: str) -> Path:
+    """The regular file inside ``root`` that ``file_name`` names.
+
+    Raises:
+        ValueError: the name is absolute, climbs with ``..``, follows a link out of ``root``, or no regular
+            file is there; the message is the rule that does not hold.
+    """
+    name = PurePath(file_name)
+    if not file_name or "\0" in file_name or name.is_absolute() or ".." in name.parts:
+        raise ValueError("file_name must be a relative path without '..'")
+    path = root / name
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+        raise ValueError("file_name must not be a link that leaves the image folder")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ValueError(f"no such file in {root.name}/ ({error.strerror})") from None
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"not a regular file in {root.name}/")
+    return path
+
+
+def measure(path: Path, *, decode: bool = False) -> tuple[int, int]:
+    """(width, height) of the upright image, from the header.
+
+    Args:
+        path: a regular file.
+        decode: read all of the file as well, at an eighth of the size where the format can (JPEG), which
+            finds truncated and broken data at about half the cost of a full decode.
+
+    Raises:
+        DataError: not an image, over 50 Mpx or, with ``decode``, damaged.
+    """
+    with _opened(path) as image:
+        size = image.size
+        turned = _orientation(image) in _QUARTER_TURNS
+        if decode:
+            image.draft(None, (size[0] // 8, size[1] // 8))
+            image.load()
+    return (size[1], size[0]) if turned else size
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """The whole upright image as RGB.
+
+    Gray is repeated, a palette looked up, CMYK converted (also Adobe's inverted kind), 16 bits scaled to 8,
+    and an alpha channel left out.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        DataError: not an image, damaged, over 50 Mpx, or of a pixel type without a known range (32-bit,
+            float).
+    """
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        rgb = _rgb(image)
+        upright = rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+        return np.array(upright, dtype=np.uint8)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Opens an image within the pixel limit; what a decoder says about the file becomes a DataError."""
+    # A library that switches this on would turn half an image into a half-gray one.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's bomb, EXIF and palette warnings; our own rules decide
+            with Image.open(path, formats=_FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise _damaged(path, f"image must have at most {MOST_PIXELS // 10**6} Mpx", image.size)
+                yield image
+    except DataError:
+        raise
+    except Image.DecompressionBombError:
+        raise _damaged(path, f"image must have at most {MOST_PIXELS // 10**6} Mpx") from None
+    except Exception as error:  # on damaged bytes decoders raise whatever their parsers happen to raise
+        reason = "not an image of a known format" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise _damaged(path, f"cannot be decoded: {reason}") from None
+
+
+def _damaged(path: Path, what: str, size: tuple[int, int] | None = None) -> DataError:
+    value = f"{size[0]}x{size[1]}" if size else ""
+    return DataError.of([Problem(path.name, "", what, value, "replace the file")])
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 where there is none, it is damaged, or Pillow applies it (TIFF)."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return (
+            1  # where a PNG's header has none, Pillow would decode the whole file to look behind the pixels
+        )
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except (
+        Exception
+    ):  # damaged EXIF is common in good photos; a turned one still fails the comparison of sizes
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        gray = np.asarray(image).astype(np.float32) / 257.0
+        return Image.fromarray(np.rint(gray).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels must have 8 or 16 bits a channel, got Pillow's mode {image.mode}")
+    return image.convert("RGB")

@@ -1,0 +1,67 @@
+"""JSON as its standard says: no NaN or Infinity, no key twice, one value that ends where the file ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jdn_core.errors import DataError, InputMissing, Problem
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes, read once for both its content and its fingerprint.
+
+    Raises:
+        InputMissing: there is no such file.
+        DataError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputMissing(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError.of([Problem(path.name, "", f"cannot be read ({error.strerror})")]) from None
+
+
+def parse(content: bytes, name: str) -> Any:
+    """The value that these bytes hold; ``name`` is what a problem calls them.
+
+    Python's reader takes ``NaN`` and keeps the last of two equal keys without a word; here both are problems,
+    and all of them are reported at once.
+
+    Raises:
+        DataError: the bytes are not strict JSON.
+    """
+    problems: list[Problem] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    problems.append(
+                        Problem(name, key, "key occurs twice in one object", remedy="keep one of them")
+                    )
+                seen.add(key)
+        return value
+
+    def constant(text: str) -> None:
+        problems.append(Problem(name, "", "JSON has finite numbers only", text, "replace it"))
+
+    try:
+        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        problems.append(
+            Problem(name, where, f"not valid JSON: {error.msg}", remedy="fetch or write the file again")
+        )
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # bytes that are no UTF-8, numbers of 5000 digits, endless nesting
+        problems.append(Problem(name, "", f"not valid JSON: {error}", remedy="fetch or write the file again"))
+    if problems:
+        raise DataError.of(problems)
+    return value
