@@ -1,4 +1,4 @@
-"""What every test stands on: quiet libraries, one thread, fixed seeds, nothing taken from the host's settings."""
+"""What every test stands on: quiet libraries, one thread, fixed seeds, nothing taken from the host."""
 
 from __future__ import annotations
 
