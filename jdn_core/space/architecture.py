@@ -66,13 +66,19 @@ class BlockSpec:
     def __post_init__(self) -> None:
         convolutions = 2 if self.kind == "basic" else 3
         if len(self.channels) != convolutions:
-            raise ValueError(f"a {self.kind} block has {convolutions} convolutions, got channels {self.channels}")
+            raise ValueError(
+                f"a {self.kind} block has {convolutions} convolutions, got channels {self.channels}"
+            )
         if min(self.channels) < 1:
             raise ValueError(f"channels must be >= 1, got {self.channels}")
         if self.stride not in (1, 2):
             raise ValueError(f"stride must be 1 or 2, got {self.stride}")
-        if self.groups != 1 and (self.kind == "basic" or self.inner % self.groups or self.channels[0] % self.groups):
-            raise ValueError(f"groups must divide the inner widths of a bottleneck, got {self.groups}, {self.channels}")
+        if self.groups != 1 and (
+            self.kind == "basic" or self.inner % self.groups or self.channels[0] % self.groups
+        ):
+            raise ValueError(
+                f"groups must divide the inner widths of a bottleneck, got {self.groups}, {self.channels}"
+            )
 
     @property
     def out(self) -> int:
@@ -109,7 +115,9 @@ class BackboneSpec:
         for (stage, position, block), width in zip(self.blocks(), self.inputs(), strict=True):
             if not block.projection and (block.stride != 1 or block.out != width):
                 place = f"block {position + 1} of stage {stage + 1}"
-                raise ValueError(f"{place} needs a projection: {width} -> {block.out} at stride {block.stride}")
+                raise ValueError(
+                    f"{place} needs a projection: {width} -> {block.out} at stride {block.stride}"
+                )
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -207,7 +215,9 @@ class DetectorSpec:
         """Raises ValueError where the schema is newer than this code, KeyError or TypeError where it is broken."""
         if data.get("schema") != SCHEMA_VERSION:
             raise ValueError(f"detector.json schema must be {SCHEMA_VERSION}, got {data.get('schema')!r}")
-        region = {key: tuple(value) if isinstance(value, list) else value for key, value in data["region"].items()}
+        region: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data["region"].items()
+        }
         return cls(
             backbone=BackboneSpec.from_json(data["backbone"]),
             classes=tuple((int(id_), str(name)) for id_, name in data["classes"]),

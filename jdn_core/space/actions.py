@@ -1,0 +1,194 @@
+"""The student's four actions as data: which are legal and why others are not, and what they make of an architecture.
+
+Channel and layer pruning choose by weights what goes, so only their legality is here; the morphism finds their outcome.
+Stages count from 0 in values and from 1 in texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from jdn_core.space.architecture import BackboneSpec, BlockSpec
+
+Kind = Literal["prune_channels", "prune_layer", "add_layer", "rearrange"]
+End = Literal["first", "last"]
+
+
+@dataclass(frozen=True)
+class PruneChannels:
+    """Removes the least important share of the backbone's channels (paper, section 3.3)."""
+
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"prune_share must be in (0, 1), got {self.share}")
+
+
+@dataclass(frozen=True)
+class PruneLayer:
+    """Removes the block with the least L1 norm (paper, section 3.3)."""
+
+
+@dataclass(frozen=True)
+class AddLayer:
+    """Appends a block that computes nothing yet to a stage (paper, appendix A)."""
+
+    stage: int
+
+
+@dataclass(frozen=True)
+class Rearrange:
+    """Moves the first block of a stage to the one before, or its last block to the one after (paper, appendix A)."""
+
+    stage: int
+    end: End
+
+
+Action = PruneChannels | PruneLayer | AddLayer | Rearrange
+
+
+def kind(action: Action) -> Kind:
+    """The action's name without its arguments."""
+    match action:
+        case PruneChannels():
+            return "prune_channels"
+        case PruneLayer():
+            return "prune_layer"
+        case AddLayer():
+            return "add_layer"
+        case Rearrange():
+            return "rearrange"
+
+
+def key(action: Action) -> str:
+    """One text per action, which ``parse`` reads back: ``prune_channels:0.05``, ``add_layer:3``, ``rearrange:2:last``."""
+    match action:
+        case PruneChannels(share):
+            return f"prune_channels:{share!r}"
+        case PruneLayer():
+            return "prune_layer"
+        case AddLayer(stage):
+            return f"add_layer:{stage + 1}"
+        case Rearrange(stage, end):
+            return f"rearrange:{stage + 1}:{end}"
+
+
+def parse(text: str) -> Action:
+    """Reads what ``key`` wrote; raises ValueError where the text is anything else."""
+    match text.split(":"):
+        case ["prune_channels", share] if _is_number(share):
+            return PruneChannels(float(share))
+        case ["prune_layer"]:
+            return PruneLayer()
+        case ["add_layer", stage] if stage.isdecimal():
+            return AddLayer(int(stage) - 1)
+        case ["rearrange", stage, ("first" | "last") as end] if stage.isdecimal():
+            return Rearrange(int(stage) - 1, end)
+    raise ValueError(
+        f"action must look like prune_channels:0.05, prune_layer, add_layer:3 or rearrange:2:last, got {text!r}"
+    )
+
+
+def weight_dependent(action: Action) -> bool:
+    """Whether weights decide what the action leads to, so that ``apply`` cannot tell."""
+    return isinstance(action, PruneChannels | PruneLayer)
+
+
+def legal(spec: BackboneSpec, *, shares: tuple[float, ...]) -> tuple[Action, ...]:
+    """Every action that may be taken, in a fixed order; ``shares`` are those that channel pruning may remove."""
+    every: list[Action] = [*map(PruneChannels, shares), PruneLayer(), *map(AddLayer, range(4))]
+    every += [Rearrange(stage, end) for stage in range(4) for end in _ENDS]
+    return tuple(action for action in every if reason_against(spec, action) is None)
+
+
+def reason_against(spec: BackboneSpec, action: Action) -> str | None:
+    """Why the action may not be taken, in words; none if it may."""
+    match action:
+        case PruneChannels():
+            return None if any(map(_can_shrink, _blocks(spec))) else "no layer has channels to spare"
+        case PruneLayer():
+            return None if removable(spec) else "every block is the last of its stage or carries a projection"
+        case AddLayer(stage):
+            return _no_stage(stage)
+        case Rearrange(stage, end):
+            return _no_stage(stage) or _no_move(spec, stage, end)
+
+
+def removable(spec: BackboneSpec) -> tuple[tuple[int, int], ...]:
+    """(stage, position) of every block that layer pruning may take.
+
+    A stage keeps one block at least. A block stays if it halves the resolution, or if its projection opens the stream
+    that the blocks behind it add to.
+    """
+    found, before = [], -1
+    for stage, position, block in spec.blocks():
+        opens = block.projection and block.born != before
+        if len(spec.stages[stage]) > 1 and block.stride == 1 and not opens:
+            found.append((stage, position))
+        before = block.born
+    return tuple(found)
+
+
+def apply(spec: BackboneSpec, action: AddLayer | Rearrange) -> BackboneSpec:
+    """The architecture after an action whose outcome needs no weights.
+
+    Raises:
+        ValueError: the action is not legal, with the reason.
+    """
+    if reason := reason_against(spec, action):
+        raise ValueError(f"{key(action)}: {reason}")
+    stages = list(spec.stages)
+    stage = action.stage
+    match action:
+        case AddLayer():
+            stages[stage] = (*stages[stage], replace(stages[stage][-1], stride=1, projection=False))
+        case Rearrange(end="first"):
+            moved, following, *rest = stages[stage]
+            stages[stage - 1] = (*stages[stage - 1], replace(moved, stride=1))
+            stages[stage] = (_halving(following), *rest)
+        case Rearrange(end="last"):
+            former, *rest = stages[stage + 1]
+            stages[stage + 1] = (_halving(stages[stage][-1]), replace(former, stride=1), *rest)
+            stages[stage] = stages[stage][:-1]
+    return replace(spec, stages=tuple(stages))
+
+
+_ENDS: tuple[End, End] = ("first", "last")
+
+
+def _halving(block: BlockSpec) -> BlockSpec:
+    return replace(block, stride=2, projection=True)
+
+
+def _blocks(spec: BackboneSpec) -> Iterator[BlockSpec]:
+    return (block for _, _, block in spec.blocks())
+
+
+def _can_shrink(block: BlockSpec) -> bool:
+    """Whether a block has an inner width of two units at least; a unit is a channel, or a group of a ResNeXt."""
+    return (block.groups if block.groups > 1 else max(block.channels[:-1])) > 1
+
+
+def _no_stage(stage: int) -> str | None:
+    return None if 0 <= stage < 4 else f"stage must be in 1..4, got {stage + 1}"
+
+
+def _no_move(spec: BackboneSpec, stage: int, end: End) -> str | None:
+    if stage == 0 and end == "first":
+        return "stage 1 has no stage before it"
+    if stage == 3 and end == "last":
+        return "stage 4 has no stage after it"
+    if len(spec.stages[stage]) == 1:
+        return f"stage {stage + 1} has one block, which must stay"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
