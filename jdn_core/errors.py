@@ -35,7 +35,7 @@ class Problem:
 
 
 class UserError(Exception):
-    """An error that is the input's or the machine's, not the program's; it ends a command without traceback."""
+    """The input's or the machine's fault, not the program's; it ends a command without traceback."""
 
     exit_code = 64
 

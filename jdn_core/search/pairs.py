@@ -1,4 +1,4 @@
-"""The unit of the search: a student-teacher pair, what was measured of it, and the record that is kept of both."""
+"""The unit of the search: a student-teacher pair, what was measured of it, and the record kept of both."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Measurement:
 
     Attributes:
         resolution: the input frame.
-        coco: the twelve numbers of pycocotools, unrounded, by the names of CLI.md (``AP`` ... ``ARl``); -1 where there is
-            nothing to measure.
+        coco: the twelve numbers of pycocotools, unrounded, by the names of CLI.md (``AP`` ... ``ARl``); -1
+            where there is nothing to measure.
         macs: multiply-accumulates of the whole detector at the exact frame.
     """
 
@@ -94,8 +94,8 @@ class Evaluation:
         measurements: one per resolution, smallest frame first.
         params: parameters of the student.
         losses: mean of every loss per epoch, oldest first.
-        prospects: key of a weight-dependent action -> backbone (JSON) that it would lead to from this student's weights;
-            they make proposals pure functions of the records.
+        prospects: key of a weight-dependent action -> backbone (JSON) that it would lead to from this
+            student's weights; they make proposals pure functions of the records.
         weights: SHA-256 of ``weights.safetensors``.
         timing: clock readings.
     """
@@ -128,7 +128,7 @@ class PairRecord:
 
     @property
     def digest(self) -> str:
-        """Key of all but the clock readings: equal in every run with the same settings, seed and thread count."""
+        """Key of all but clock readings: equal in every run with the same settings, seed and threads."""
         data = self.to_json()
         if data["evaluation"] is not None:
             del data["evaluation"]["timing"]
@@ -148,7 +148,7 @@ class PairRecord:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PairRecord:
-        """Raises ValueError where the schema is not this one, KeyError or TypeError where the record is broken."""
+        """Raises ValueError where the schema is another, KeyError or TypeError where the record is broken."""
         if data.get("schema") != SCHEMA_VERSION:
             raise ValueError(f"pair.json schema must be {SCHEMA_VERSION}, got {data.get('schema')!r}")
         evaluation = None if data["evaluation"] is None else _evaluation(data["evaluation"])
@@ -157,7 +157,8 @@ class PairRecord:
 
 def _evaluation(data: Mapping[str, Any]) -> Evaluation:
     measurements = tuple(
-        Measurement(Resolution.parse(item["resolution"]), item["coco"], item["macs"]) for item in data["measurements"]
+        Measurement(Resolution.parse(item["resolution"]), item["coco"], item["macs"])
+        for item in data["measurements"]
     )
     losses = {name: tuple(values) for name, values in data["losses"].items()}
     return Evaluation(

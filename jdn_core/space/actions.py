@@ -1,7 +1,7 @@
-"""The student's four actions as data: which are legal and why others are not, and what they make of an architecture.
+"""The student's four actions as data: which are legal, why others are not, and what they lead to.
 
-Channel and layer pruning choose by weights what goes, so only their legality is here; the morphism finds their outcome.
-Stages count from 0 in values and from 1 in texts.
+Channel and layer pruning choose by weights what goes, so only their legality is here; the morphism finds
+their outcome. Stages count from 0 in values and from 1 in texts.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class PruneLayer:
 
 @dataclass(frozen=True)
 class AddLayer:
-    """Appends a block that computes nothing yet to a stage (paper, appendix A)."""
+    """Appends a block that computes nothing yet to a stage (appendix A)."""
 
     stage: int
 
 
 @dataclass(frozen=True)
 class Rearrange:
-    """Moves the first block of a stage to the one before, or its last block to the one after (paper, appendix A)."""
+    """Moves a stage's first block to the stage before, or its last one to the stage after (appendix A)."""
 
     stage: int
     end: End
@@ -64,7 +64,7 @@ def kind(action: Action) -> Kind:
 
 
 def key(action: Action) -> str:
-    """One text per action, which ``parse`` reads back: ``prune_channels:0.05``, ``add_layer:3``, ``rearrange:2:last``."""
+    """One text per action, such as ``prune_channels:0.05``, ``add_layer:3`` or ``rearrange:2:last``."""
     match action:
         case PruneChannels(share):
             return f"prune_channels:{share!r}"
@@ -87,9 +87,8 @@ def parse(text: str) -> Action:
             return AddLayer(int(stage) - 1)
         case ["rearrange", stage, ("first" | "last") as end] if stage.isdecimal():
             return Rearrange(int(stage) - 1, end)
-    raise ValueError(
-        f"action must look like prune_channels:0.05, prune_layer, add_layer:3 or rearrange:2:last, got {text!r}"
-    )
+    known = "prune_channels:0.05, prune_layer, add_layer:3 or rearrange:2:last"
+    raise ValueError(f"action must look like {known}, got {text!r}")
 
 
 def weight_dependent(action: Action) -> bool:
@@ -98,7 +97,7 @@ def weight_dependent(action: Action) -> bool:
 
 
 def legal(spec: BackboneSpec, *, shares: tuple[float, ...]) -> tuple[Action, ...]:
-    """Every action that may be taken, in a fixed order; ``shares`` are those that channel pruning may remove."""
+    """Every action that may be taken, in a fixed order; ``shares`` are those of channel pruning."""
     every: list[Action] = [*map(PruneChannels, shares), PruneLayer(), *map(AddLayer, range(4))]
     every += [Rearrange(stage, end) for stage in range(4) for end in _ENDS]
     return tuple(action for action in every if reason_against(spec, action) is None)
@@ -120,8 +119,8 @@ def reason_against(spec: BackboneSpec, action: Action) -> str | None:
 def removable(spec: BackboneSpec) -> tuple[tuple[int, int], ...]:
     """(stage, position) of every block that layer pruning may take.
 
-    A stage keeps one block at least. A block stays if it halves the resolution, or if its projection opens the stream
-    that the blocks behind it add to.
+    A stage keeps one block at least. A block stays if it halves the resolution, or if its projection opens
+    the stream that the blocks behind it add to.
     """
     found, before = [], -1
     for stage, position, block in spec.blocks():
@@ -168,7 +167,7 @@ def _blocks(spec: BackboneSpec) -> Iterator[BlockSpec]:
 
 
 def _can_shrink(block: BlockSpec) -> bool:
-    """Whether a block has an inner width of two units at least; a unit is a channel, or a group of a ResNeXt."""
+    """Whether an inner width has two units at least; a unit is a channel, or a group of a ResNeXt."""
     return (block.groups if block.groups > 1 else max(block.channels[:-1])) > 1
 
 

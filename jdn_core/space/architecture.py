@@ -1,7 +1,8 @@
 """What a detector is before it has weights: frozen values with a JSON form and a content key.
 
-An architecture is a list of blocks, not a depth per stage (paper, appendix B): pruning leaves every block its own widths
-and rearranging leaves two widths in one stage, so nothing shorter than the list describes a student.
+An architecture is a list of blocks, not a depth per stage (paper, appendix B): pruning leaves every block its
+own widths and rearranging leaves two widths in one stage, so nothing shorter than the list describes a
+student.
 """
 
 from __future__ import annotations
@@ -42,18 +43,22 @@ class Resolution(NamedTuple):
         return f"{self.width}x{self.height}"
 
 
+LARGEST = Resolution(1333, 800)
+
+
 @dataclass(frozen=True)
 class BlockSpec:
     """One residual block.
 
     Attributes:
         kind: ``basic`` (two 3x3 convolutions) or ``bottleneck`` (1x1, 3x3, 1x1).
-        channels: output channels of each convolution, two or three of them; the last is the block's output width.
+        channels: output channels of each convolution, two or three of them; the last is the block's output
+            width.
         stride: 1 or 2, carried by the first 3x3 convolution and by the shortcut.
         projection: whether the shortcut is a 1x1 convolution with BN; needed where stride or width change.
         groups: of the 3x3 convolution in a bottleneck (ResNeXt); 1 elsewhere.
-        born: the stage, 0 to 3, that the block was created in. Blocks born in one stage share an output width, also after
-            a move to another stage (FACTS, section 1).
+        born: the stage, 0 to 3, that the block was created in. Blocks born in one stage share an output
+            width, also after a move to another stage (FACTS, section 1).
     """
 
     kind: BlockKind
@@ -95,8 +100,8 @@ class BackboneSpec:
     """A stem of one 7x7 stride-2 convolution and a max-pool, then four stages of blocks giving C2..C5.
 
     Raises:
-        ValueError: a stage is empty, a stage's strides do not halve the resolution exactly where they must, or a block
-            changes width or resolution without a projection.
+        ValueError: a stage is empty, a stage's strides do not halve the resolution exactly where they must,
+            or a block changes width or resolution without a projection.
     """
 
     stem: int
@@ -202,7 +207,7 @@ class DetectorSpec:
     neck: int = 256
     head: int = 1024
     region: RegionSpec = field(default_factory=RegionSpec)
-    resolution: Resolution = Resolution(1333, 800)
+    resolution: Resolution = LARGEST
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
@@ -212,7 +217,7 @@ class DetectorSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DetectorSpec:
-        """Raises ValueError where the schema is newer than this code, KeyError or TypeError where it is broken."""
+        """Raises ValueError where the schema is another, KeyError or TypeError where the data is broken."""
         if data.get("schema") != SCHEMA_VERSION:
             raise ValueError(f"detector.json schema must be {SCHEMA_VERSION}, got {data.get('schema')!r}")
         region: dict[str, Any] = {

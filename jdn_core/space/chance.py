@@ -1,4 +1,7 @@
-"""Draws that stay the same in every Python: built on ``random()`` alone, the one method whose sequence is promised."""
+"""Draws that stay the same in every Python.
+
+They are built on ``random()`` alone, the one method whose sequence is promised.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The elastic teacher pool as plain values: which subnets there are, how one is drawn and how one is mutated."""
+"""The elastic teacher pool as plain values: which subnets there are, how to draw and how to mutate one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ Ranges = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int
 class SubnetSpec:
     """One subnet: blocks per stage, and a width factor for each of six slots (stem, four stages, neck).
 
-    The factors count from the space's width at factor 1. As text, ``str()`` gives ``d2-3-5-2 w1.25-1-1.5-1 s1 n1.25``.
+    The factors count from the space's width at factor 1. ``str()`` gives a text such as
+    ``d2-3-5-2 w1.25-1-1.5-1 s1 n1.25``.
     """
 
     depths: Depths
@@ -120,7 +121,7 @@ class SubnetSpace:
         return inside and {subnet.stem, *subnet.widths, subnet.neck} <= set(self.widths)
 
     def narrow(self, *, depths: Ranges | None = None, widths: tuple[float, ...] | None = None) -> SubnetSpace:
-        """The part of the space that a shrinking phase trains; what is not given stays at the super-network's.
+        """The part of the space that a shrinking phase trains; what is not given is the super-network's.
 
         Raises:
             ValueError: the part is not inside this space.
@@ -143,8 +144,8 @@ class SubnetSpace:
     def mutations(self, subnet: SubnetSpec) -> tuple[tuple[str, SubnetSpec], ...]:
         """Every subnet that differs in one slot, with the change's key, such as ``teacher:depth:3:12``.
 
-        The slots are the depth and the width of each stage (paper, section 3.1.4), the stem and the neck; a slot may take
-        any other value of the space (ours).
+        The slots are the depth and the width of each stage (paper, section 3.1.4), the stem and the neck; a
+        slot may take any other value of the space (ours).
         """
         return tuple(
             (key, mutant) for key, mutant in self._neighbours(subnet) if mutant != subnet and mutant in self
