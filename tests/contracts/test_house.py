@@ -99,3 +99,17 @@ def test_no_class_stands_more_than_two_deep() -> None:
         return 1 + max((depth(base) for base in parents[name] if base in parents), default=0)
 
     assert [name for name in parents if depth(name) > 2] == []
+
+
+def test_whole_settings_stop_at_the_door() -> None:
+    """A room may take its own section; the whole is for jdn_core.assemble and those above the core."""
+    readers = [
+        str(module.relative_to(ROOT))
+        for module in MODULES
+        if module.is_relative_to(ROOT / "jdn_core") and module.name not in {"assemble.py", "settings.py"}
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "jdn_core.settings"
+        and any(alias.name == "Settings" for alias in node.names)
+    ]
+    assert readers == []
