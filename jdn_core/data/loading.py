@@ -87,6 +87,10 @@ class BatchLoader:
                 persistent_workers=True,
             )
 
+    @property
+    def dataset(self) -> CocoDataset:
+        return self._reader.dataset
+
     def batches(self, plan: Plan) -> Iterator[Batch]:
         """One batch for every inner sequence of the plan, in its order.
 

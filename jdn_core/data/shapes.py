@@ -1,0 +1,225 @@
+"""A generated detection dataset, hard enough that average precision tells detectors apart.
+
+Six classes of shapes between a sixteenth and half of the image, turned, low in contrast and partly hidden, on
+uneven ground among look-alikes of no class. Boxes are exact: the extent of the pixels that can be seen.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from jdn_core.durable import commit_folder, stage_folder, write_bytes, write_json
+from jdn_core.errors import UsageError
+
+_OVERSAMPLING = 4
+_LEAST_SIDE = 5  # pixels; smaller shapes of different classes look the same
+_MOST_HIDDEN = 0.4  # share of a shape that others may cover
+
+
+def _regular(corners: int, *, radii: tuple[float, ...] = (1.0,), centre: float = 0.0) -> np.ndarray:
+    """Corners on a circle about (centre, 0), their radii taken in turn; float [corners, 2]."""
+    angles = np.arange(corners) * 2 * math.pi / corners
+    reach = np.resize(radii, corners)
+    return np.stack([centre + reach * np.cos(angles), reach * np.sin(angles)], axis=1)
+
+
+def _corners(*points: tuple[float, float]) -> np.ndarray:
+    return np.array(points, dtype=float)
+
+
+# A shape is an outline in the unit circle and the outlines of its holes.
+CLASSES = {
+    "circle": (_regular(48),),
+    "triangle": (_regular(3),),
+    "square": (_regular(4),),
+    "star": (_regular(10, radii=(1.0, 0.45)),),
+    "ring": (_regular(48), _regular(48, radii=(0.55,))),
+    "cross": (_regular(12, radii=(0.36, 1.0, 1.0)),),
+}
+_LOOK_ALIKES = (
+    (_corners((-1, -0.3), (1, -0.3), (1, 0.3), (-1, 0.3)),),  # a bar
+    (_regular(48)[:25],),  # half a disc
+    (_regular(48), _regular(48, radii=(0.8,), centre=0.45)),  # a crescent
+    (_corners((-0.7, -0.7), (0.7, -0.7), (0.7, -0.1), (-0.1, -0.1), (-0.1, 0.7), (-0.7, 0.7)),),  # an angle
+    (_regular(5),),  # a pentagon
+)
+
+
+def generate(dst: Path, *, images: int, size: int, seed: int) -> dict[str, int]:
+    """Draws a dataset folder with ``train`` and ``val``, the latter a fifth; it appears whole or not at all.
+
+    Args:
+        dst: the folder to make; an empty one may be there.
+        images: how many, both splits together; 2 at least.
+        size: side of the square images in pixels; 32 at least.
+        seed: the same seed draws the same bytes; every image has a stream of its own.
+
+    Returns:
+        Counts of ``images``, ``train``, ``val``, ``boxes`` and ``categories``.
+
+    Raises:
+        UsageError: the folder holds something, or a number is out of its range.
+        StorageError: the disk is full or broken.
+    """
+    if images < 2 or size < 32 or seed < 0:
+        raise UsageError(f"needs images >= 2, size >= 32, seed >= 0, got {images}, {size}, {seed}")
+    taken = UsageError(f"{dst}: must be a new or empty folder, something is there; name another or remove it")
+    if dst.exists() and (not dst.is_dir() or any(dst.iterdir())):
+        raise taken
+    val = max(1, round(images / 5))
+    splits = {"train": range(images - val), "val": range(images - val, images)}
+    staged = stage_folder(dst)
+    try:
+        boxes = sum(
+            _write_split(staged, split, numbers, size=size, seed=seed) for split, numbers in splits.items()
+        )
+        if not commit_folder(staged, dst):
+            raise taken
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return {"images": images, "train": images - val, "val": val, "boxes": boxes, "categories": len(CLASSES)}
+
+
+@dataclass
+class Scene:
+    """A picture in the making: its pixels, and which shape owns each of them.
+
+    Attributes:
+        pixels: float32 [size, size, 3], about 0..255.
+        owner: int16 [size, size], the number of the topmost shape; -1 is the ground.
+        whole: pixels of each shape, as far as it lies inside.
+        labels: class of each shape, as an index of ``CLASSES``; none for a look-alike.
+    """
+
+    pixels: np.ndarray
+    owner: np.ndarray
+    whole: list[int] = field(default_factory=list)
+    labels: list[int | None] = field(default_factory=list)
+
+
+def draw_scene(rng: np.random.Generator, size: int) -> Scene:
+    """One picture with 2 to 9 shapes and 2 to 6 look-alikes, as far as there is room for them."""
+    scene = Scene(_ground(rng, size), np.full((size, size), -1, dtype=np.int16))
+    shapes: list[int | None] = [int(label) for label in rng.integers(len(CLASSES), size=rng.integers(2, 10))]
+    for label in rng.permutation(np.array(shapes + [None] * int(rng.integers(2, 7)), dtype=object)):
+        _place(scene, rng, label)
+    scene.pixels += rng.normal(0.0, rng.uniform(4.0, 14.0), scene.pixels.shape)
+    return scene
+
+
+def visible(scene: Scene) -> list[tuple[int, list[int], int]]:
+    """(class, [x, y, width, height], pixels) of what can be seen of every shape that has a class."""
+    found = []
+    for number, label in enumerate(scene.labels):
+        if label is not None:
+            rows, columns = np.nonzero(scene.owner == number)
+            x, y = int(columns.min()), int(rows.min())
+            found.append((label, [x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1], len(rows)))
+    return found
+
+
+def _place(scene: Scene, rng: np.random.Generator, label: int | None) -> None:
+    """Tries a few places for one shape and takes the first where it hides no other too much."""
+    size = scene.owner.shape[0]
+    outlines = (
+        _LOOK_ALIKES[rng.integers(len(_LOOK_ALIKES))] if label is None else tuple(CLASSES.values())[label]
+    )
+    for _ in range(8):
+        radius = size / 2 * math.exp(rng.uniform(math.log(1 / 16), math.log(1 / 2)))
+        cover = _mask(outlines, max(radius, 4.0), rng)
+        left, top = rng.integers(-cover.shape[0] // 4, size - 3 * cover.shape[0] // 4, size=2)
+        inside = (
+            slice(max(top, 0), min(top + cover.shape[0], size)),
+            slice(max(left, 0), min(left + cover.shape[0], size)),
+        )
+        cover = cover[
+            inside[0].start - top : inside[0].stop - top, inside[1].start - left : inside[1].stop - left
+        ]
+        if _fits(scene, inside, cover > 0.5):
+            _paint(scene, rng, inside, cover)
+            scene.whole.append(int((cover > 0.5).sum()))
+            scene.labels.append(label)
+            return
+
+
+def _fits(scene: Scene, place: tuple[slice, slice], solid: np.ndarray) -> bool:
+    rows, columns = np.nonzero(solid)
+    if not len(rows) or min(np.ptp(rows), np.ptp(columns)) + 1 < _LEAST_SIDE:
+        return False
+    covered = scene.owner[place][solid]
+    for number in np.unique(covered[covered >= 0]):
+        left = (scene.owner == number).sum() - (covered == number).sum()
+        if left < (1 - _MOST_HIDDEN) * scene.whole[number]:
+            return False
+    return True
+
+
+def _paint(scene: Scene, rng: np.random.Generator, place: tuple[slice, slice], cover: np.ndarray) -> None:
+    """Fills a shape with a colour some way off its ground, striped or plain."""
+    direction = rng.normal(size=3)
+    direction /= np.linalg.norm(direction)
+    colour = scene.pixels[place].mean(axis=(0, 1)) + direction * rng.uniform(30.0, 130.0)
+    wave = np.add.outer(*(rng.uniform(-1.2, 1.2) * np.arange(side) for side in cover.shape))
+    texture = rng.choice([0.0, 18.0]) * np.sin(wave)
+    fill = np.clip(colour + texture[..., None], 0.0, 255.0)
+    scene.pixels[place] += cover[..., None] * (fill - scene.pixels[place])
+    scene.owner[place][cover > 0.5] = len(scene.whole)
+
+
+def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Soft blotches over a colour, with fine grain, float32 [size, size, 3]."""
+    ground = np.full((size, size, 3), rng.uniform(50.0, 200.0, size=3), dtype=np.float32)
+    for cells, strength in ((3, 30.0), (8, 18.0), (size // 3, 9.0)):
+        blotches = rng.normal(0.0, strength, (cells, cells, 3)).astype(np.float32)
+        for channel in range(3):
+            soft = Image.fromarray(blotches[..., channel]).resize((size, size), Image.Resampling.BICUBIC)
+            ground[..., channel] += np.asarray(soft)
+    return ground
+
+
+def _mask(outlines: tuple[np.ndarray, ...], radius: float, rng: np.random.Generator) -> np.ndarray:
+    """How much of each pixel a turned, slightly stretched shape covers, float32 [side, side] in 0..1."""
+    angle = rng.uniform(0.0, 2 * math.pi)
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    matrix = turn * rng.uniform(0.87, 1.15, size=2) * radius * _OVERSAMPLING
+    side = 2 * math.ceil(1.15 * radius) + 2
+    canvas = Image.new("L", (side * _OVERSAMPLING,) * 2)
+    pen = ImageDraw.Draw(canvas)
+    for depth, outline in enumerate(outlines):
+        points = outline @ matrix.T + side * _OVERSAMPLING / 2
+        pen.polygon([(x, y) for x, y in points.tolist()], fill=0 if depth else 255)
+    return np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32) / 255.0
+
+
+def _write_split(folder: Path, split: str, numbers: range, *, size: int, seed: int) -> int:
+    """Draws one split's images and its annotation file; gives the count of its boxes."""
+    (folder / split).mkdir()
+    (folder / "annotations").mkdir(exist_ok=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number in numbers:
+        scene = draw_scene(np.random.default_rng([seed, number]), size)
+        name = f"{number:06d}.jpg"
+        write_bytes(folder / split / name, _jpeg(scene.pixels))
+        images.append({"id": number + 1, "file_name": name, "width": size, "height": size})
+        for label, box, area in visible(scene):
+            row = {"id": len(annotations) + 1, "image_id": number + 1, "category_id": label + 1}
+            annotations.append(row | {"bbox": box, "area": area, "iscrowd": 0})
+    categories = [{"id": rank, "name": name} for rank, name in enumerate(CLASSES, start=1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    write_json(folder / "annotations" / f"{split}.json", content, indent=None)
+    return len(annotations)
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).save(file, "JPEG", quality=92)
+    return file.getvalue()
