@@ -37,9 +37,15 @@ class DataSettings(BaseModel, frozen=True, extra="forbid"):
         description="Input frames in pixels; one is drawn per training iteration, all are evaluated.",
     )
     flip: Probability = Field(0.5, description="Chance that a training image is mirrored left to right.")
-    drop_bad_boxes: bool = Field(False, description="Leave out unusable boxes, counted, instead of refusing the data.")
-    max_train_images: Count | None = Field(None, description="Use only the first images of the training split.")
-    max_val_images: Count | None = Field(None, description="Use only the first images of the validation split.")
+    drop_bad_boxes: bool = Field(
+        False, description="Leave out unusable boxes, counted, instead of refusing the data."
+    )
+    max_train_images: Count | None = Field(
+        None, description="Use only the first images of the training split."
+    )
+    max_val_images: Count | None = Field(
+        None, description="Use only the first images of the validation split."
+    )
     workers: Whole = Field(0, description="Processes that decode images; 0 decodes in the training process.")
     cache_mb: Whole = Field(2048, description="Memory for decoded images, in MiB.")
 
@@ -60,18 +66,28 @@ class DataSettings(BaseModel, frozen=True, extra="forbid"):
 class DetectorSettings(BaseModel, frozen=True, extra="forbid"):
     """The base detector: Faster R-CNN with FPN."""
 
-    family: Literal["r18", "r34", "r50", "r101", "x101"] = Field("r50", description="Backbone family of the base.")
+    family: Literal["r18", "r34", "r50", "r101", "x101"] = Field(
+        "r50", description="Backbone family of the base."
+    )
     width: Rate = Field(1.0, description="Factor on the backbone's channels; below 1 for CPUs.")
     neck: Count = Field(256, description="Channels of the FPN and of the RPN's convolution.")
     head: Count = Field(1024, description="Width of the two fully connected layers of the box head.")
     anchor_sizes: tuple[Count, Count, Count, Count, Count] = Field(
         (32, 64, 128, 256, 512), description="Side of the anchors of P2..P6, in pixels."
     )
-    aspect_ratios: tuple[Rate, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="Height / width of the anchors.")
-    train_proposals: Range = Field((2000, 1000), description="Proposals an image before and after NMS, in training.")
-    proposals: Range = Field((1000, 1000), description="Proposals an image before and after NMS, in detection.")
+    aspect_ratios: tuple[Rate, ...] = Field(
+        (0.5, 1.0, 2.0), min_length=1, description="Height / width of the anchors."
+    )
+    train_proposals: Range = Field(
+        (2000, 1000), description="Proposals an image before and after NMS, in training."
+    )
+    proposals: Range = Field(
+        (1000, 1000), description="Proposals an image before and after NMS, in detection."
+    )
     anchors_per_image: Count = Field(256, description="Anchors sampled for the RPN's loss.")
-    rois_per_image: Count = Field(512, description="Proposals sampled for the box head's loss and for distillation.")
+    rois_per_image: Count = Field(
+        512, description="Proposals sampled for the box head's loss and for distillation."
+    )
     pooled: Count = Field(7, description="Side of the RoI-aligned features.")
 
 
@@ -82,7 +98,9 @@ class TrainingSettings(BaseModel, frozen=True, extra="forbid"):
     batch: Count = Field(16, description="Images an iteration, over all devices.")
     lr: Rate = Field(0.02, description="Highest learning rate, at the given batch.")
     schedule: Literal["cosine", "step"] = Field("step", description="How the rate falls.")
-    steps: tuple[Share, ...] = Field((0.67, 0.92), description="Shares of the training at which `step` divides by 10.")
+    steps: tuple[Share, ...] = Field(
+        (0.67, 0.92), description="Shares of the training at which `step` divides by 10."
+    )
     warmup: Whole = Field(500, description="Iterations of linear warm-up, at most a quarter of the training.")
     momentum: Probability = Field(0.9, description="Momentum of SGD.")
     weight_decay: Weight = Field(1e-4, description="L2 penalty; BN and biases are exempt.")
@@ -93,15 +111,21 @@ class PhaseSettings(TrainingSettings, frozen=True, extra="forbid"):
     """One phase of integrated progressive shrinking: which subnets take part, and their training."""
 
     name: str = Field(pattern=NAME, description="Name of the phase in folders and in MLflow.")
-    depths: Ranges | None = Field(None, description="Least and most blocks per stage; none: the super-network's.")
-    widths: tuple[Rate, ...] | None = Field(None, description="Width factors; none: the super-network's largest.")
+    depths: Ranges | None = Field(
+        None, description="Least and most blocks per stage; none: the super-network's."
+    )
+    widths: tuple[Rate, ...] | None = Field(
+        None, description="Width factors; none: the super-network's largest."
+    )
 
 
 class SpaceSettings(BaseModel, frozen=True, extra="forbid"):
     """The subnet space: bottlenecks with elastic depth, width and neck (paper, section 3.1.3)."""
 
     depths: Ranges = Field(((2, 3), (2, 4), (2, 23), (2, 3)), description="Least and most blocks per stage.")
-    widths: tuple[Rate, ...] = Field((1.0, 1.25, 1.5), min_length=1, description="Width factors of every slot.")
+    widths: tuple[Rate, ...] = Field(
+        (1.0, 1.25, 1.5), min_length=1, description="Width factors of every slot."
+    )
     width: Rate = Field(1.0, description="Factor on ResNet's channels at width factor 1; below 1 for CPUs.")
     neck: Count = Field(256, description="Channels of the FPN at width factor 1.")
     head: Count = Field(1024, description="Width of the box head; the same in every subnet.")
@@ -121,10 +145,20 @@ def _paper_phases() -> tuple[PhaseSettings, ...]:
     return (
         PhaseSettings(name="supernet", epochs=24, lr=0.08, batch=64),
         PhaseSettings(
-            name="shrink-1", epochs=5, lr=0.008, batch=64, depths=((2, 3), (3, 4), (12, 23), (2, 3)), widths=(1.25, 1.5)
+            name="shrink-1",
+            epochs=5,
+            lr=0.008,
+            batch=64,
+            depths=((2, 3), (3, 4), (12, 23), (2, 3)),
+            widths=(1.25, 1.5),
         ),
         PhaseSettings(
-            name="shrink-2", epochs=16, lr=0.016, batch=64, depths=((2, 3), (2, 4), (2, 23), (2, 3)), widths=(1.0, 1.25, 1.5)
+            name="shrink-2",
+            epochs=16,
+            lr=0.016,
+            batch=64,
+            depths=((2, 3), (2, 4), (2, 23), (2, 3)),
+            widths=(1.0, 1.25, 1.5),
         ),
     )
 
@@ -134,20 +168,28 @@ class PoolSettings(BaseModel, frozen=True, extra="forbid"):
 
     space: SpaceSettings = Field(default_factory=SpaceSettings, description="Which subnets there are.")
     phases: tuple[PhaseSettings, ...] = Field(
-        default_factory=_paper_phases, min_length=1, description="First the super-network alone, then shrinking phases."
+        default_factory=_paper_phases,
+        min_length=1,
+        description="First the super-network alone, then shrinking phases.",
     )
-    calibration_images: Count = Field(64, description="Training images that reset a subnet's BN statistics (ours).")
+    calibration_images: Count = Field(
+        64, description="Training images that reset a subnet's BN statistics (ours)."
+    )
 
     @model_validator(mode="after")
     def _phases_stay_inside(self) -> Self:
         for phase in self.phases:
-            for stage, (inner, outer) in enumerate(zip(phase.depths or self.space.depths, self.space.depths, strict=True)):
+            for stage, (inner, outer) in enumerate(
+                zip(phase.depths or self.space.depths, self.space.depths, strict=True)
+            ):
                 if not outer[0] <= inner[0] <= inner[1] <= outer[1]:
                     place = f"phase {phase.name}: depths of stage {stage + 1}"
                     raise ValueError(f"{place} must lie in {list(outer)}, got {list(inner)}")
             strange = set(phase.widths or ()) - set(self.space.widths)
             if strange:
-                raise ValueError(f"phase {phase.name}: widths {sorted(strange)} are not among {list(self.space.widths)}")
+                raise ValueError(
+                    f"phase {phase.name}: widths {sorted(strange)} are not among {list(self.space.widths)}"
+                )
         names = [phase.name for phase in self.phases]
         if len(set(names)) != len(names):
             raise ValueError(f"phases must have names of their own, got {names}")
@@ -161,10 +203,13 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     top_k: Count = Field(5, description="Pairs that may become parents.")
     workers: Count = Field(1, description="Evaluations at a time.")
     lookback: Count | None = Field(
-        None, description="A proposal knows the results up to this many pairs ago; none: 1 for one worker, else 2 x workers."
+        None,
+        description="A proposal knows the results up to this many pairs ago; none: 1 for one worker, else 2 x workers.",
     )
     frozen_student_iterations: Whole = Field(5, description="First iterations that only mutate the teacher.")
-    student_probability: Probability = Field(0.5, description="Chance that the student evolves, not the teacher (ours).")
+    student_probability: Probability = Field(
+        0.5, description="Chance that the student evolves, not the teacher (ours)."
+    )
     prune_shares: tuple[Share, ...] = Field(
         (0.05, 0.1), min_length=1, description="Shares of the channels that one pruning may remove (ours)."
     )
@@ -202,14 +247,20 @@ class DistillationSettings(BaseModel, frozen=True, extra="forbid"):
     localisation_form: Literal["class_aware", "l1"] = Field(
         "class_aware", description="Deltas weighted by the teacher's classes, or plain L1."
     )
-    both_sides: bool = Field(False, description="Adaptors on the teacher's side too; allows the trivial zero solution.")
-    sparsity: Weight = Field(1e-5, description="lambda of the L1 on BN weights, in every training of the student.")
+    both_sides: bool = Field(
+        False, description="Adaptors on the teacher's side too; allows the trivial zero solution."
+    )
+    sparsity: Weight = Field(
+        1e-5, description="lambda of the L1 on BN weights, in every training of the student."
+    )
 
 
 class ScoreSettings(BaseModel, frozen=True, extra="forbid"):
     """H(S, R): accuracy against cost, relative to the base at the largest resolution."""
 
-    form: Literal["product", "res_power", "additive"] = Field("product", description="How AP and cost are joined (ours).")
+    form: Literal["product", "res_power", "additive"] = Field(
+        "product", description="How AP and cost are joined (ours)."
+    )
     alpha: Weight = Field(0.4, description="How much cost counts.")
     beta: Probability = Field(0.8, description="Share of the architecture's cost against the resolution's.")
     max_macs: Rate | None = Field(None, description="Hard bound on the MACs at the pair's resolution (ours).")
@@ -220,15 +271,21 @@ class ScoreSettings(BaseModel, frozen=True, extra="forbid"):
 class TrackingSettings(BaseModel, frozen=True, extra="forbid"):
     """Where MLflow listens."""
 
-    uri: str | None = Field(None, description="Tracking URI; none: MLFLOW_TRACKING_URI, else SQLite in the search's folder.")
+    uri: str | None = Field(
+        None, description="Tracking URI; none: MLFLOW_TRACKING_URI, else SQLite in the search's folder."
+    )
     figures_every: Count = Field(10, description="Pairs between two figures of the running search.")
-    preview_images: Whole = Field(4, description="Validation images with truth and detections, kept with every pair.")
+    preview_images: Whole = Field(
+        4, description="Validation images with truth and detections, kept with every pair."
+    )
 
     @field_validator("uri")
     @classmethod
     def _without_password(cls, uri: str | None) -> str | None:
         if uri is not None and re.search(r"://[^/@\s]*:[^/@\s]*@", uri):
-            raise ValueError("the URI holds a password; use MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
+            raise ValueError(
+                "the URI holds a password; use MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
         return uri
 
 
@@ -237,8 +294,12 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
 
     name: str = Field("jdn", pattern=NAME, description="Name of the search and of its MLflow experiment.")
     seed: Whole = Field(0, description="Seed of every random draw.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes a GPU if there is one.")
-    threads: Count | None = Field(None, description="CPU threads of the training; none: as many as torch takes.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to train; auto takes a GPU if there is one."
+    )
+    threads: Count | None = Field(
+        None, description="CPU threads of the training; none: as many as torch takes."
+    )
     data: DataSettings = Field(default_factory=DataSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)
     base: TrainingSettings = Field(default_factory=TrainingSettings)
@@ -301,5 +362,8 @@ def _known_keys(parents: list[Any]) -> list[str]:
     for name in parents:
         if isinstance(name, str):
             annotation = model.model_fields[name].annotation
-            model = next((arg for arg in getattr(annotation, "__args__", ()) if hasattr(arg, "model_fields")), annotation)
+            model = next(
+                (arg for arg in getattr(annotation, "__args__", ()) if hasattr(arg, "model_fields")),
+                annotation,
+            )
     return list(model.model_fields)

@@ -1,0 +1,242 @@
+"""From what was typed to a flow that runs in a folder: settings are chosen, the folder is opened, endings are told."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows import settings_file
+from flows.console import Stopped, progress_printer, say
+from flows.settings_file import Override
+from jdn_core import durable
+from jdn_core.errors import (
+    DataError,
+    FingerprintError,
+    InputMissing,
+    Problem,
+    SettingsError,
+    StorageError,
+    UsageError,
+    UserError,
+)
+from jdn_core.progress import listening
+
+if TYPE_CHECKING:
+    from jdn_core.settings import Settings
+
+SETTINGS_FILE = "settings.yaml"
+LOG_FILE = "jdn.log"
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "jdn_core,tasks,flows",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # Prefect's server keeps the log; the terminal shows progress
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # an unreachable server is noticed after 4 s, not 246
+}
+
+
+def choose(
+    source: str,
+    *,
+    sets: Sequence[str] | None = None,
+    data: Path | None = None,
+    drop_bad_boxes: bool = False,
+    **tops: str | int | None,
+) -> Settings:
+    """The settings of a run: a file or preset with the command line's values on top.
+
+    Args:
+        source: settings file, or name of a preset.
+        sets: texts of ``--set``.
+        data: dataset folder; kept as an absolute path, so that a resume works from anywhere.
+        drop_bad_boxes: of the option of that name.
+        tops: ``name``, ``device``, ``threads``, ``workers``; None leaves the file's value.
+    """
+    keys = {"workers": "search.workers"}
+    overrides = settings_file.read_set(sets or ())
+    overrides += [Override(f"--{name}", keys.get(name, name), value) for name, value in tops.items() if value is not None]
+    if data is not None:
+        overrides.append(Override("--data", "data.root", str(data)))
+    if drop_bad_boxes:
+        overrides.append(Override("--drop-bad-boxes", "data.drop_bad_boxes", True))
+    settings = settings_file.load(source, overrides)
+    _check_machine(settings, source)
+    if settings.data.root is None:
+        raise UsageError("no dataset: give --data DIR, or data.root in the settings")
+    root = settings.data.root.expanduser().resolve()
+    if not root.is_dir():
+        raise InputMissing(f"{root}: no such dataset folder")
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"root": root})})
+
+
+def run(
+    flow: str, settings: Settings, out: Path, *, again: bool = False, stages: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
+    """Runs the flow of that name in ``out``, a folder of its own.
+
+    Args:
+        flow: ``upgrade``, ``search``, ``train_base`` or ``train_pool``: module and function of ``flows``.
+        settings: of the run; they are written into the folder first.
+        out: the folder.
+        again: go on in a folder that holds a run already, if its settings are equal.
+        stages: trained stages to take over, ``base`` and ``pool``, from folders elsewhere.
+
+    Raises:
+        UsageError: the folder holds a run already.
+        FingerprintError: it was begun with other settings.
+        StorageError: the folder cannot be written.
+    """
+    out = writable(out)
+    begun = (out / SETTINGS_FILE).exists()
+    if begun and not again:
+        raise UsageError(f"{out} holds a search already; continue it with `jdn resume {out}`, or choose another --out")
+    if begun:
+        refuse_changes(read_back(out), settings)
+    for stage, source in (stages or {}).items():
+        take_stage(source, stage, out)
+    durable.write_bytes(out / SETTINGS_FILE, settings_file.dump(settings).encode())
+    try:
+        with _told(out), _logged(out), progress_printer() as listener, listening(listener):
+            return _flow(flow)(settings, out)
+    except (DataError, InputMissing, SettingsError):
+        if not begun:  # nothing was trained: mended, the same command works again
+            _clear(out)
+        raise
+
+
+def writable(out: Path) -> Path:
+    """Makes the folder if need be; its absolute path.
+
+    Raises:
+        StorageError: nothing can be written there.
+    """
+    out = out.expanduser().resolve()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            return out
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be written: {error.strerror or error}") from error
+
+
+def read_back(out: Path) -> Settings:
+    """The settings that a folder's run began with."""
+    if not (out / SETTINGS_FILE).is_file():
+        raise InputMissing(f"{out}: no search there; its folder would hold {SETTINGS_FILE}")
+    return settings_file.load(str(out / SETTINGS_FILE))
+
+
+def refuse_changes(old: Settings, new: Settings) -> None:
+    """Lets through what may change between a start and a resume, such as devices and more iterations.
+
+    Raises:
+        FingerprintError: anything else, old -> new, a line each.
+    """
+    if old.digest == new.digest:
+        return
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    changed = [key for key in before | after if before.get(key) != after.get(key)]
+    raise FingerprintError.of(
+        [Problem(SETTINGS_FILE, key, f"was {before.get(key)!r} when the search began", repr(after.get(key))) for key in changed]
+    )
+
+
+def take_stage(source: Path, stage: str, out: Path) -> None:
+    """Puts a trained base or pool, its own folder or the run it came from, into a new run's folder.
+
+    Files are linked where the file system can, for a pool may be large and is never changed.
+    """
+    folder = source / stage if (source / stage).is_dir() else source
+    if not folder.is_dir():
+        raise InputMissing(f"{source}: no such folder; `jdn train-{stage}` makes one")
+    try:
+        shutil.copytree(folder, out / stage, copy_function=_link, dirs_exist_ok=False)
+    except FileExistsError:
+        raise UsageError(f"{out} holds a {stage} already; choose another --out") from None
+    except OSError as error:
+        raise StorageError(f"{out / stage}: {error.strerror or error}") from error
+
+
+def _check_machine(settings: Settings, source: str) -> None:
+    if settings.search.workers > 1:
+        what = "evaluations run one after the other in this version; must be 1"
+        raise SettingsError.of([Problem(source, "search.workers", what, str(settings.search.workers))])
+    if settings.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            remedy = "take cpu or auto; `jdn doctor` says what torch sees"
+            raise SettingsError.of([Problem(source, "device", "torch sees no GPU here", "'cuda'", remedy)])
+
+
+def _flow(name: str) -> Any:
+    """Imports late and quietly, and says what takes its time."""
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
+    from prefect.settings import PREFECT_API_URL
+
+    if not PREFECT_API_URL.value():
+        say("starting Prefect's embedded server, about ten seconds ...")
+    return getattr(importlib.import_module(f"flows.{name}"), name)
+
+
+@contextlib.contextmanager
+def _told(out: Path) -> Iterator[None]:
+    """Says how to go on after a stop, and where the log of an unexpected end is."""
+    try:
+        yield
+    except (KeyboardInterrupt, Stopped):
+        say(f"stopped; `jdn resume {out}` goes on")
+        raise
+    except UserError:
+        raise
+    except Exception:
+        logging.getLogger("flows").exception("the run ended unexpectedly")
+        say(f"the log is {out / LOG_FILE}; `jdn resume {out}` goes on")
+        raise
+
+
+@contextlib.contextmanager
+def _logged(out: Path) -> Iterator[None]:
+    """Our own loggers write into the run's folder, beside what Prefect's server hears."""
+    handler = logging.FileHandler(out / LOG_FILE, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("jdn_core", "tasks", "flows")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+
+
+def _clear(out: Path) -> None:
+    """Removes the settings of a run that never began, so that its folder is not taken for a search."""
+    if not any((out / stage).exists() for stage in ("base", "pool", "pairs")):
+        (out / SETTINGS_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            out.rmdir()
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(data, dict):
+        return {prefix: data}
+    return {key: value for name, inner in data.items() for key, value in _flat(inner, f"{prefix}.{name}".strip(".")).items()}

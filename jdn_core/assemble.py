@@ -1,0 +1,124 @@
+"""Settings become objects: the one place of the core that reads a whole run's settings."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+from jdn_core.data.coco import Category, CocoDataset, Split, find_split, load
+from jdn_core.data.loading import BatchLoader
+from jdn_core.errors import InputMissing, Problem, SettingsError
+from jdn_core.pool.shrinking import Phase
+from jdn_core.settings import DataSettings, DetectorSettings, PoolSettings, Settings
+from jdn_core.space.architecture import DetectorSpec, RegionSpec
+from jdn_core.space.families import family
+from jdn_core.space.teachers import SubnetSpace
+from jdn_core.stages import Bench
+from jdn_core.training.randomness import Stream
+
+
+def device(name: str) -> torch.device:
+    """``auto`` takes a GPU if there is one.
+
+    Raises:
+        SettingsError: the device is not on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        problem = Problem(
+            "settings", "device", "no CUDA device on this machine", name, "use device: cpu or auto"
+        )
+        raise SettingsError.of([problem])
+    return torch.device(name)
+
+
+@cache
+def dataset(data: DataSettings, split: Split) -> CocoDataset:
+    """One split, checked; read once per process.
+
+    Raises:
+        InputMissing: no dataset was named, or it is not there.
+        DataError: the dataset breaks rules.
+    """
+    if data.root is None:
+        raise InputMissing("no dataset: name its folder with --data DIR or data.root")
+    file, images = find_split(data.root, split)
+    most = data.max_train_images if split == "train" else data.max_val_images
+    return load(file, images, drop_bad_boxes=data.drop_bad_boxes, max_images=most)
+
+
+@cache
+def bench(settings: Settings) -> Bench:
+    """Data and device of a run, with caches that stay warm from pair to pair of one process."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    data = settings.data
+    train, val = (
+        BatchLoader(dataset(data, split), workers=data.workers, cache_mb=data.cache_mb // 2)
+        for split in ("train", "val")
+    )
+    check_batches(settings)
+    return Bench(
+        train=train,
+        val=val,
+        frames=data.frames,
+        flip=data.flip,
+        device=device(settings.device),
+        stream=Stream((settings.seed,)),
+    )
+
+
+def check_batches(settings: Settings) -> None:
+    """Raises SettingsError where a batch is larger than the training split; all such settings at once."""
+    images = len(dataset(settings.data, "train").images)
+    batches = {"base": settings.base.batch, "evaluation": settings.evaluation.batch}
+    batches |= {f"pool.phases.{i}": phase.batch for i, phase in enumerate(settings.pool.phases)}
+    problems = [
+        Problem(
+            "settings", f"{place}.batch", f"must be <= the number of training images ({images})", str(batch)
+        )
+        for place, batch in batches.items()
+        if batch > images
+    ]
+    if problems:
+        raise SettingsError.of(problems)
+
+
+def base_spec(
+    settings: DetectorSettings, data: DataSettings, categories: tuple[Category, ...]
+) -> DetectorSpec:
+    """The base detector's architecture for the classes of a dataset, at the largest resolution."""
+    region = RegionSpec(
+        anchor_sizes=settings.anchor_sizes,
+        aspect_ratios=settings.aspect_ratios,
+        train_proposals=settings.train_proposals,
+        proposals=settings.proposals,
+        anchors_per_image=settings.anchors_per_image,
+        rois_per_image=settings.rois_per_image,
+        pooled=settings.pooled,
+    )
+    return DetectorSpec(
+        backbone=family(settings.family, width=settings.width),
+        classes=tuple((category.id, category.name) for category in categories),
+        neck=settings.neck,
+        head=settings.head,
+        region=region,
+        resolution=data.frames[-1],
+    )
+
+
+def subnet_space(settings: PoolSettings) -> SubnetSpace:
+    """The pool's whole space."""
+    space = settings.space
+    return SubnetSpace(space.depths, space.widths, width=space.width, neck=space.neck, head=space.head)
+
+
+def phases(settings: PoolSettings) -> tuple[Phase, ...]:
+    """The phases of integrated progressive shrinking; the first is the super-network alone."""
+    space = subnet_space(settings)
+    return tuple(
+        Phase(phase.name, space.narrow(depths=phase.depths, widths=phase.widths), phase)
+        for phase in settings.phases
+    )

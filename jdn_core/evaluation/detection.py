@@ -1,0 +1,56 @@
+"""A detector on a whole dataset: detections in the photos' own pixels, and the numbers they earn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from jdn_core.data.coco import ground_truth
+from jdn_core.data.loading import Batch, BatchLoader
+from jdn_core.detector.build import Detector
+from jdn_core.evaluation.average_precision import CocoNumbers, coco_numbers, to_results
+from jdn_core.progress import report
+from jdn_core.space.architecture import Resolution
+from jdn_core.training.resolutions import evaluation_plan
+
+Detections = list[dict[str, torch.Tensor]]
+EVALUATION_BATCH = 8
+
+
+def detect(detector: Detector, batch: Batch) -> Detections:
+    """Detections of a batch in pixels of the original photos; see ``Detector.detect`` for the shapes."""
+    device = next(detector.parameters()).device
+    batch = batch.to(device)
+    found = detector.detect(batch.images, batch.sizes)
+    for output, (height, width), (original_height, original_width) in zip(
+        found, batch.sizes, batch.original_sizes, strict=True
+    ):
+        scale = output["boxes"].new_tensor([original_width / width, original_height / height]).repeat(2)
+        output["boxes"] = output["boxes"] * scale
+    return found
+
+
+def evaluate(
+    detector: Detector,
+    loader: BatchLoader,
+    resolutions: Sequence[Resolution],
+) -> dict[Resolution, CocoNumbers]:
+    """The twelve numbers at every resolution, pycocotools' own, unrounded (paper, section 4.1).
+
+    The detector is put into eval mode and left there.
+    """
+    detector.eval()
+    dataset = loader.dataset
+    truth = ground_truth(dataset)
+    ids = [image.id for image in dataset.images]
+    numbers = {}
+    for resolution in resolutions:
+        results: list[dict[str, Any]] = []
+        plan = evaluation_plan(len(ids), batch=EVALUATION_BATCH, resolution=resolution)
+        for number, batch in enumerate(loader.batches(plan), start=1):
+            results += to_results(detect(detector, batch), batch.ids, dataset.categories)
+            report(f"evaluate {resolution}", number, len(plan))
+        numbers[resolution] = coco_numbers(truth, results, image_ids=ids)
+    return numbers

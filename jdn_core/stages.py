@@ -1,0 +1,206 @@
+"""The trainings of the method on one bench: the base, a phase of the pool, a pair's fast evaluation; and their measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from jdn_core.data.coco import CocoDataset
+from jdn_core.data.loading import Batch, BatchLoader, Plan
+from jdn_core.detector.build import Detector, build
+from jdn_core.distillation.distiller import Distiller
+from jdn_core.distillation.losses import bn_sparsity
+from jdn_core.evaluation.complexity import complexity
+from jdn_core.evaluation.detection import evaluate
+from jdn_core.evaluation.latency import measure
+from jdn_core.pool.calibration import reset_bn
+from jdn_core.pool.extraction import extract
+from jdn_core.pool.shrinking import Phase, draw_for, sort_channels
+from jdn_core.pool.supernet import SuperNet
+from jdn_core.search.pairs import Measurement
+from jdn_core.settings import DistillationSettings, TrainingSettings
+from jdn_core.space.architecture import DetectorSpec, Resolution
+from jdn_core.space.teachers import SubnetSpec
+from jdn_core.training.checkpoints import Checkpoints
+from jdn_core.training.loop import Course, History, LossesOf, train
+from jdn_core.training.randomness import Stream
+from jdn_core.training.resolutions import training_plan
+
+CALIBRATION_BATCH = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """The data and the device that every stage of a run works with.
+
+    Attributes:
+        train, val: loaders of the two splits, with warm caches.
+        frames: the resolutions, smallest area first.
+        flip: chance of a mirrored training image.
+        device: where tensors live.
+        stream: the run's seed; every draw is a child of it.
+    """
+
+    train: BatchLoader
+    val: BatchLoader
+    frames: tuple[Resolution, ...]
+    flip: float
+    device: torch.device
+    stream: Stream
+
+    @property
+    def train_set(self) -> CocoDataset:
+        return self.train.dataset
+
+    def fit(
+        self,
+        module: nn.Module,
+        losses_of: LossesOf,
+        *,
+        stage: str,
+        regime: TrainingSettings,
+        stream: Stream,
+        checkpoints: Checkpoints | None,
+    ) -> History:
+        """One training over the train split, whose every draw is a child of ``stream``."""
+
+        def plan_of(epoch: int) -> Plan:
+            images, draws = len(self.train_set.images), stream.child("epoch", epoch)
+            return training_plan(
+                images, batch=regime.batch, resolutions=self.frames, flip=self.flip, stream=draws
+            )
+
+        course = Course(stage, regime, plan_of, stream)
+        return train(module, losses_of, course=course, loader=self.train, checkpoints=checkpoints)
+
+
+def train_base(
+    spec: DetectorSpec,
+    bench: Bench,
+    *,
+    regime: TrainingSettings,
+    sparsity: float,
+    checkpoints: Checkpoints | None = None,
+) -> tuple[Detector, History]:
+    """The base detector from scratch at dynamic resolution, with the sparsity that pruning will want (paper, A.3)."""
+    stream = bench.stream.child("base")
+    stream.child("init").seed_torch()
+    detector = build(spec).to(bench.device)
+
+    def losses_of(batch: Batch, _: int) -> dict[str, Tensor]:
+        output = detector.training_step(batch.images, batch.sizes, batch.targets)
+        return {**output.losses, "loss_sparsity": sparsity * bn_sparsity(detector.backbone)}
+
+    history = bench.fit(
+        detector, losses_of, stage="base", regime=regime, stream=stream, checkpoints=checkpoints
+    )
+    return detector.eval(), history
+
+
+def train_phase(
+    supernet: SuperNet,
+    phase: Phase,
+    bench: Bench,
+    *,
+    teacher: Detector | None,
+    distillation: DistillationSettings,
+    checkpoints: Checkpoints | None = None,
+) -> History:
+    """One phase of integrated progressive shrinking (paper, section 3.1.3), in place.
+
+    Args:
+        supernet: as the phase before left it; fresh for the first.
+        phase: the subnets that are drawn, one an iteration, and the training.
+        bench: data and device.
+        teacher: the frozen super-network of the first phase; none in the first phase itself.
+        distillation: weights of the losses.
+        checkpoints: where to go on from.
+    """
+    stream = bench.stream.child("pool", phase.name)
+    stream.child("init").seed_torch()
+    modules = nn.ModuleDict({"pool": supernet})
+    distiller = None
+    if teacher is not None:
+        sort_channels(supernet)
+        distiller = Distiller(teacher, supernet.spec, distillation).to(bench.device)
+        modules["distiller"] = distiller
+
+    def losses_of(batch: Batch, iteration: int) -> dict[str, Tensor]:
+        supernet.activate(draw_for(stream, phase, iteration))
+        output = supernet.training_step(batch.images, batch.sizes, batch.targets)
+        learnt = distiller(output, batch.images, batch.sizes) if distiller else {}
+        return {**output.losses, **learnt}
+
+    history = bench.fit(
+        modules,
+        losses_of,
+        stage=f"pool {phase.name}",
+        regime=phase.training,
+        stream=stream,
+        checkpoints=checkpoints,
+    )
+    supernet.activate(supernet.space.largest)
+    supernet.eval()
+    return history
+
+
+def calibrated_teacher(supernet: SuperNet, subnet: SubnetSpec, bench: Bench, *, images: int) -> Detector:
+    """A subnet as a plain detector whose BN statistics were reset on a fixed set of training images (section 4)."""
+    teacher = extract(supernet, subnet).to(bench.device)
+    regime = TrainingSettings(batch=min(CALIBRATION_BATCH, images))
+    plan = training_plan(
+        len(bench.train_set.images),
+        batch=regime.batch,
+        resolutions=bench.frames,
+        flip=0.0,
+        stream=bench.stream.child("calibration"),
+    )
+    reset_bn(teacher, bench.train.batches(plan[: max(1, images // regime.batch)]))
+    return teacher
+
+
+def fast_evaluation(
+    student: Detector,
+    teacher: Detector,
+    bench: Bench,
+    *,
+    stream: Stream,
+    regime: TrainingSettings,
+    distillation: DistillationSettings,
+    checkpoints: Checkpoints | None = None,
+) -> History:
+    """Trains a student for a few epochs under its teacher, in place (paper, section 3.1.4 and A.1)."""
+    stream.child("init").seed_torch()
+    distiller = Distiller(teacher, student.spec, distillation).to(bench.device)
+    modules = nn.ModuleDict({"student": student, "distiller": distiller})
+
+    def losses_of(batch: Batch, _: int) -> dict[str, Tensor]:
+        output = student.training_step(batch.images, batch.sizes, batch.targets)
+        sparsity = distillation.sparsity * bn_sparsity(student.backbone)
+        return {**output.losses, **distiller(output, batch.images, batch.sizes), "loss_sparsity": sparsity}
+
+    history = bench.fit(
+        modules, losses_of, stage="pair", regime=regime, stream=stream, checkpoints=checkpoints
+    )
+    student.eval()
+    return history
+
+
+def measurements(detector: Detector, bench: Bench) -> tuple[Measurement, ...]:
+    """AP and MACs at every resolution, smallest frame first."""
+    found = evaluate(detector, bench.val, bench.frames)
+    return tuple(
+        Measurement(frame, numbers.twelve, complexity(detector.spec, frame).macs)
+        for frame, numbers in found.items()
+    )
+
+
+def latencies(detector: Detector, bench: Bench, *, warmup: int, repeats: int) -> Mapping[str, float]:
+    """Median milliseconds of one detection at every resolution, by its name."""
+    return {
+        str(frame): measure(detector, frame, warmup=warmup, repeats=repeats).median_ms
+        for frame in bench.frames
+    }

@@ -1,0 +1,87 @@
+"""Where a training stands, on disk: weights and momentum of the last epochs, checked by hash before they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor
+
+from jdn_core import durable
+from jdn_core.errors import StorageError
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after a whole number of epochs; randomness is counted, so no generator is part of it.
+
+    Attributes:
+        epochs: how many are done.
+        tensors: model and optimizer by name.
+        history: mean of every loss per epoch.
+    """
+
+    epochs: int
+    tensors: Mapping[str, Tensor]
+    history: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    epochs: int
+    file: str
+    sha256: str
+
+
+class Checkpoints:
+    """The last checkpoints of one training, in a folder of their own.
+
+    Args:
+        folder: made when first written to.
+        identity: what is trained, such as a pair's key; checkpoints of anything else are not taken up.
+    """
+
+    def __init__(self, folder: Path, *, identity: str) -> None:
+        self._folder = folder
+        self._identity = identity
+
+    @property
+    def _index(self) -> Path:
+        return self._folder / "checkpoints.json"
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Writes the weights first and the index last, then drops what is older than the last two."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"epoch-{checkpoint.epochs}.safetensors"
+        tensors = {key: value.detach().cpu().contiguous() for key, value in checkpoint.tensors.items()}
+        written = durable.write_bytes(self._folder / name, safetensors.torch.save(tensors))
+        entries = [entry for entry in self._entries() if entry.file != name]
+        kept = [*entries, _Entry(checkpoint.epochs, name, written.sha256)][-KEPT:]
+        history = {key: list(values) for key, values in checkpoint.history.items()}
+        index = {"identity": self._identity, "history": history, "kept": [asdict(entry) for entry in kept]}
+        durable.write_json(self._index, index)
+        for entry in entries:
+            if entry not in kept:
+                (self._folder / entry.file).unlink(missing_ok=True)
+
+    def load(self) -> Checkpoint | None:
+        """The newest checkpoint whose hash holds, or none."""
+        for entry in reversed(self._entries()):
+            try:
+                data = durable.read_verified(self._folder / entry.file, entry.sha256)
+            except (OSError, StorageError):
+                continue
+            history = durable.read_json(self._index)["history"]
+            cut = {key: tuple(values[: entry.epochs]) for key, values in history.items()}
+            return Checkpoint(entry.epochs, safetensors.torch.load(data), cut)
+        return None
+
+    def _entries(self) -> list[_Entry]:
+        if not self._index.is_file():
+            return []
+        index = durable.read_json(self._index)
+        return [_Entry(**entry) for entry in index["kept"]] if index["identity"] == self._identity else []

@@ -1,0 +1,46 @@
+"""What an epoch shows: the order of the images, their mirroring, and one resolution per iteration (paper, section 3.1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from jdn_core.data.loading import Plan, Sample
+from jdn_core.space.architecture import Resolution
+from jdn_core.training.randomness import Stream
+
+
+def training_plan(
+    images: int, *, batch: int, resolutions: Sequence[Resolution], flip: float, stream: Stream
+) -> Plan:
+    """Every image at most once in random order; the images left over by the last whole batch wait for another epoch.
+
+    Args:
+        images: number of images, at least one batch of them.
+        batch: images an iteration.
+        resolutions: one is drawn for each iteration.
+        flip: chance of a mirrored image.
+        stream: names the epoch; equal streams give equal plans.
+
+    Raises:
+        ValueError: there are fewer images than one batch holds.
+    """
+    if images < batch:
+        raise ValueError(f"batch must be <= the number of training images ({images}), got {batch}")
+    generator = stream.generator()
+    order = torch.randperm(images, generator=generator).tolist()
+    mirrored = (torch.rand(images, generator=generator) < flip).tolist()
+    drawn = torch.randint(len(resolutions), (images // batch,), generator=generator).tolist()
+    return [
+        [Sample(image, resolutions[frame], mirrored[image]) for image in order[start : start + batch]]
+        for start, frame in zip(range(0, images - batch + 1, batch), drawn, strict=True)
+    ]
+
+
+def evaluation_plan(images: int, *, batch: int, resolution: Resolution) -> Plan:
+    """Every image once, in the dataset's order, never mirrored."""
+    return [
+        [Sample(image, resolution, False) for image in range(start, min(start + batch, images))]
+        for start in range(0, images, batch)
+    ]

@@ -1,0 +1,18 @@
+"""The learning rate as a pure function of the iteration."""
+
+from __future__ import annotations
+
+import math
+
+from jdn_core.settings import TrainingSettings
+
+
+def learning_rate(regime: TrainingSettings, *, iteration: int, total: int) -> float:
+    """Rate of one iteration, 0 <= iteration < total: the schedule times a linear warm-up."""
+    share = iteration / total
+    if regime.schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * share))
+    else:
+        factor = 0.1 ** sum(share >= step for step in regime.steps)
+    warmup = min(regime.warmup, total // 4)
+    return regime.lr * factor * min(1.0, (iteration + 1) / (warmup + 1))
