@@ -1,0 +1,90 @@
+"""A frozen teacher beside a student in training, asked on the student's proposals (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from jdn_core.detector.build import Detector, Size, TrainingOutput
+from jdn_core.distillation.adaptors import Adaptors
+from jdn_core.distillation.losses import (
+    class_aware_localisation_loss,
+    classification_loss,
+    feature_loss,
+    l1_localisation_loss,
+)
+from jdn_core.settings import DistillationSettings
+from jdn_core.space.architecture import DetectorSpec
+
+
+class Distiller(nn.Module):
+    """Losses between a student and a teacher; its parameters are the adaptors, trained with the student.
+
+    The teacher is frozen and in eval mode, in every mode of this module. It is held, not owned: neither
+    ``parameters()`` nor ``state_dict()`` names it, and it stays on the device that it was given on.
+
+    Attributes:
+        teacher: asked on the student's proposals; its BN statistics are reset beforehand.
+        adaptors: of the student's RoI features, to the teacher's neck.
+        teacher_adaptors: of the teacher's, where the settings want both sides.
+    """
+
+    def __init__(self, teacher: Detector, student: DetectorSpec, settings: DistillationSettings) -> None:
+        """Freezes the teacher. ``student`` describes the student, for a pool its largest subnet.
+
+        Raises:
+            ValueError: student and teacher tell other classes apart, or pool RoIs to other sides.
+        """
+        super().__init__()
+        _check(student, teacher.spec)
+        self._held = (teacher.eval().requires_grad_(False),)  # a tuple, so that no module registers it
+        self.settings = settings
+        self.adaptors = Adaptors(student.neck, teacher.spec.neck)
+        both = settings.both_sides
+        self.teacher_adaptors = Adaptors(teacher.spec.neck, teacher.spec.neck) if both else None
+
+    @property
+    def teacher(self) -> Detector:
+        return self._held[0]
+
+    def forward(self, output: TrainingOutput, images: Tensor, sizes: Sequence[Size]) -> dict[str, Tensor]:
+        """Weighted ``loss_feature``, ``loss_cls_kd`` and ``loss_loc_kd``; zeros where there is no proposal.
+
+        Args:
+            output: of the student's training step on these images.
+            images: [B, 3, H, W] in 0..1.
+            sizes: real (height, width) of each.
+        """
+        with torch.no_grad():
+            features = self.teacher.features(images, sizes)
+            pooled, logits, deltas = self.teacher.roi_outputs(features, output.proposals, sizes)
+        weights = self.settings
+        if weights.localisation_form == "class_aware":
+            localisation = class_aware_localisation_loss(output.deltas, deltas, logits)
+        else:
+            localisation = l1_localisation_loss(output.deltas, deltas)
+        return {
+            "loss_feature": weights.feature * self._feature_loss(output, pooled),
+            "loss_cls_kd": weights.classification * classification_loss(output.logits, logits),
+            "loss_loc_kd": weights.localisation * localisation,
+        }
+
+    def _feature_loss(self, output: TrainingOutput, pooled: Tensor) -> Tensor:
+        levels = self.teacher.roi.box_roi_pool.map_levels(output.proposals)
+        student = self.adaptors(output.pooled, levels)
+        if self.teacher_adaptors is None:
+            return feature_loss(student, pooled)
+        gap = student - self.teacher_adaptors(pooled, levels)  # both sides learn, so neither is detached
+        return feature_loss(gap, torch.zeros_like(gap))
+
+
+def _check(student: DetectorSpec, teacher: DetectorSpec) -> None:
+    if student.classes != teacher.classes:
+        raise ValueError(
+            f"student and teacher must have the same classes, got {student.classes}, {teacher.classes}"
+        )
+    if student.region.pooled != teacher.region.pooled:
+        sides = f"{student.region.pooled}, {teacher.region.pooled}"
+        raise ValueError(f"student and teacher must pool RoIs to the same side, got {sides}")

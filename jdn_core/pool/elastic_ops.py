@@ -1,0 +1,112 @@
+"""Layers that compute with their first channels only, so that one set of weights serves every subnet.
+
+Nothing is masked: weights are sliced, so a subnet costs what it would cost extracted. Input channels follow
+the input; only a convolution has to be told how many outputs are wanted. Parameter names and shapes are those
+of the plain layers.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class ElasticConv2d(nn.Conv2d):
+    """A convolution, [B, c, H, W] -> [B, active, H', W'] for any c up to ``in_channels``.
+
+    Attributes:
+        active: output channels in use, 1..out_channels.
+    """
+
+    active: int
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d) -> ElasticConv2d:
+        """An elastic layer with the very parameters of a plain one, all channels in use.
+
+        Raises:
+            ValueError: the convolution is grouped, so its first outputs do not read its first inputs.
+        """
+        if conv.groups != 1:
+            raise ValueError(f"an elastic convolution must have one group, got {conv.groups}")
+        elastic = cls(
+            conv.in_channels,
+            conv.out_channels,
+            (conv.kernel_size[0], conv.kernel_size[1]),
+            (conv.stride[0], conv.stride[1]),
+            cast(tuple[int, int], conv.padding),
+            bias=conv.bias is not None,
+            device="meta",
+        )
+        elastic.weight, elastic.bias = conv.weight, conv.bias
+        elastic.active = conv.out_channels
+        return elastic
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = _leading(self.weight, self.active, input.shape[1])
+        bias = None if self.bias is None else self.bias[: self.active]
+        return functional.conv2d(input, weight, bias, self.stride, self.padding)
+
+
+class ElasticBatchNorm2d(nn.BatchNorm2d):
+    """BN of [B, c, H, W] for any c up to ``num_features``; all widths share weights and statistics."""
+
+    @classmethod
+    def of(cls, norm: nn.BatchNorm2d) -> ElasticBatchNorm2d:
+        """An elastic layer with the very parameters and buffers of a plain one."""
+        elastic = cls(norm.num_features, norm.eps, norm.momentum, device="meta")
+        elastic.weight, elastic.bias = norm.weight, norm.bias
+        elastic.running_mean, elastic.running_var = norm.running_mean, norm.running_var
+        elastic.num_batches_tracked = norm.num_batches_tracked
+        return elastic
+
+    def forward(self, input: Tensor) -> Tensor:
+        channels = input.shape[1]
+        if self.running_mean is None or self.running_var is None or self.momentum is None:
+            raise RuntimeError("an elastic BN needs running statistics and a momentum")
+        return functional.batch_norm(
+            input,
+            self.running_mean[:channels],
+            self.running_var[:channels],
+            self.weight[:channels],
+            self.bias[:channels],
+            training=self.training,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+
+
+class ElasticLinear(nn.Linear):
+    """A linear layer, [N, c] -> [N, out_features] for any c up to ``in_features``.
+
+    Flattened feature maps are channel-major, so their first columns are those of the first channels.
+    """
+
+    @classmethod
+    def of(cls, linear: nn.Linear) -> ElasticLinear:
+        """An elastic layer with the very parameters of a plain one."""
+        elastic = cls(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
+        elastic.weight, elastic.bias = linear.weight, linear.bias
+        return elastic
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.linear(input, self.weight[:, : input.shape[1]], self.bias)
+
+
+class ElasticStage(nn.Sequential):
+    """A stage whose first ``active`` blocks run, 1..len."""
+
+    active: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        for block in islice(self, self.active):
+            input = block(input)
+        return input
+
+
+def _leading(weight: Tensor, outputs: int, inputs: int) -> Tensor:
+    """The first outputs and inputs; the weight itself where that is all, so that nothing is recorded."""
+    return weight if weight.shape[:2] == (outputs, inputs) else weight[:outputs, :inputs]
