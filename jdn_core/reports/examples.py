@@ -1,0 +1,94 @@
+"""Pictures of detections: the same photo under truth, base and student, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torchvision.transforms.v2 import functional as F
+from torchvision.utils import draw_bounding_boxes
+
+# Okabe and Ito without black, which would vanish in dark photos.
+_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+_BANNER = 22
+_GAP = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One look at a photo.
+
+    Attributes:
+        title: what is seen, such as ``truth``.
+        boxes: [N, 4], xyxy in pixels of the photo; N may be 0.
+        labels: N class numbers, 1..K.
+        scores: N numbers in 0..1, or None for the truth.
+    """
+
+    title: str
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float32] | None = None
+
+    def confident(self, *, least: float = 0.5, most: int = 40) -> Panel:
+        """The panel with its surest boxes alone, so that a reader sees what the detector would report."""
+        if self.scores is None:
+            return self
+        order = np.argsort(-self.scores, kind="stable")
+        kept = order[self.scores[order] >= least][:most]
+        return Panel(self.title, self.boxes[kept], self.labels[kept], self.scores[kept])
+
+
+def draw(
+    photo: NDArray[np.uint8], panels: Sequence[Panel], *, names: Sequence[str], width: int = 400
+) -> Image.Image:
+    """One photo, once per panel, from left to right.
+
+    Args:
+        photo: [H, W, 3].
+        panels: at least one.
+        names: class names by label, label 1 first.
+        width: of one panel in pixels; the height follows.
+    """
+    scale = width / photo.shape[1]
+    height = max(1, round(photo.shape[0] * scale))
+    pixels = torch.from_numpy(np.ascontiguousarray(photo)).permute(2, 0, 1)
+    small = F.resize(pixels, [height, width], antialias=True)
+    sheet = Image.new("RGB", (len(panels) * (width + _GAP) - _GAP, height + _BANNER), "white")
+    pen = ImageDraw.Draw(sheet)
+    for position, panel in enumerate(panels):
+        left = position * (width + _GAP)
+        pen.text((left + 2, 3), panel.title, fill="#20242b", font=ImageFont.load_default(13))
+        sheet.paste(Image.fromarray(_boxed(small, panel, scale, names)), (left, _BANNER))
+    return sheet
+
+
+def stack(rows: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other on white; an empty sheet of one pixel for none."""
+    if not rows:
+        return Image.new("RGB", (1, 1), "white")
+    sheet = Image.new(
+        "RGB", (max(row.width for row in rows), sum(row.height + _GAP for row in rows) - _GAP), "white"
+    )
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height + _GAP
+    return sheet
+
+
+def _boxed(photo: torch.Tensor, panel: Panel, scale: float, names: Sequence[str]) -> NDArray[np.uint8]:
+    if len(panel.boxes):
+        boxes = torch.from_numpy(np.asarray(panel.boxes, np.float32)) * scale
+        texts, colours = [], []
+        for position, label in enumerate(panel.labels):
+            score = "" if panel.scores is None else f" {panel.scores[position]:.2f}"
+            texts.append(names[label - 1] + score)
+            colours.append(_COLOURS[(label - 1) % len(_COLOURS)])
+        photo = draw_bounding_boxes(photo, boxes, labels=texts, colors=colours, width=2)
+    pixels: NDArray[np.uint8] = photo.permute(1, 2, 0).numpy()
+    return pixels

@@ -1,0 +1,148 @@
+"""The table of pairs: records in, NamedTuples out; commands, pages and trackers only show them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jdn_core.errors import UsageError
+from jdn_core.search.pairs import Evaluation, Measurement, PairRecord
+from jdn_core.space.notation import format_backbone
+
+SORT_KEYS = ("score", "ap", "macs", "params", "latency_ms", "index", "action", "resolution", "state")
+_HIGH_IS_GOOD = ("score", "ap")
+
+Scorer = Callable[[Evaluation], tuple[Measurement, float]]
+"""The measurement at the resolution that the score chooses, and H there."""
+
+
+class Candidate(NamedTuple):
+    """One row of the table of pairs; the fields are the keys of the command line's JSON.
+
+    ``score``, ``ap``, ``macs`` and ``latency_ms`` are those at ``resolution``. AP is a fraction; MACs and
+    parameters are whole numbers; latency is in milliseconds. What was not measured is None.
+    """
+
+    index: int
+    key: str
+    parent: int | None
+    action: str
+    student: str
+    teacher: str
+    resolution: str | None
+    ap: float | None
+    ap_by_resolution: dict[str, float]
+    macs: int | None
+    macs_by_resolution: dict[str, int]
+    params: int | None
+    latency_ms: float | None
+    score: float | None
+    state: str
+    weights: str | None
+    sha256: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return self._asdict()
+
+
+def candidates(records: Sequence[PairRecord], scorer: Scorer, *, folder: Path) -> tuple[Candidate, ...]:
+    """The table of pairs, by index.
+
+    Args:
+        records: of one search; a parent that is not among them shows as None.
+        scorer: what ranks them, so that a search can be looked at under another score.
+        folder: the search's, for the paths of the weights.
+    """
+    index_of = {record.pair.key: record.pair.index for record in records}
+    ordered = sorted(records, key=lambda record: record.pair.index)
+    return tuple(_candidate(record, scorer, index_of, folder) for record in ordered)
+
+
+def ranked(rows: Sequence[Candidate], *, by: str = "score", top: int | None = None) -> tuple[Candidate, ...]:
+    """The rows, best first: high score and AP, low everything else; unknown values last, ties by index.
+
+    Raises:
+        UsageError: ``by`` is no key that can be sorted.
+    """
+    if by not in SORT_KEYS:
+        raise UsageError(f"sort key must be one of {', '.join(SORT_KEYS)}, got {by!r}")
+    known = [row for row in rows if getattr(row, by) is not None]
+    unknown = [row for row in rows if getattr(row, by) is None]
+    sign = -1 if by in _HIGH_IS_GOOD else 1
+    known.sort(key=lambda row: (getattr(row, by), sign * row.index), reverse=by in _HIGH_IS_GOOD)
+    return (*known, *sorted(unknown, key=lambda row: row.index))[:top]
+
+
+def base_row(records: Sequence[PairRecord], scorer: Scorer, *, folder: Path) -> Candidate:
+    """The base's row, at the largest resolution whatever the score would choose.
+
+    Raises:
+        ValueError: there is no finished pair 0.
+    """
+    for record in records:
+        if record.pair.index == 0 and record.evaluation is not None:
+            largest = max(record.evaluation.measurements, key=lambda m: m.resolution.pixels)
+            there = replace(record.evaluation, measurements=(largest,))
+            row = _candidate(record, scorer, {}, folder)
+            return _at(row, record.evaluation, *scorer(there))
+    raise ValueError("the search has no evaluated base (pair 0)")
+
+
+def best_row(rows: Sequence[Candidate]) -> Candidate:
+    """The row of the highest score, the first of equals.
+
+    Raises:
+        ValueError: no pair has a score.
+    """
+    scored = [row for row in rows if row.score is not None]
+    if not scored:
+        raise ValueError("the search has no pair with a score")
+    return ranked(scored)[0]
+
+
+def _candidate(record: PairRecord, scorer: Scorer, index_of: Mapping[str, int], folder: Path) -> Candidate:
+    pair, evaluation = record.pair, record.evaluation
+    parent = None if pair.parent is None else index_of.get(pair.parent)
+    row = Candidate(
+        index=pair.index,
+        key=pair.key,
+        parent=parent,
+        action=pair.action,
+        student=format_backbone(pair.student.backbone),
+        teacher=str(pair.teacher),
+        resolution=None,
+        ap=None,
+        ap_by_resolution={},
+        macs=None,
+        macs_by_resolution={},
+        params=None,
+        latency_ms=None,
+        score=None,
+        state=record.state,
+        weights=None,
+        sha256=None,
+    )
+    if evaluation is None:
+        return row
+    return _at(row, evaluation, *scorer(evaluation))._replace(
+        ap_by_resolution={str(m.resolution): m.ap for m in evaluation.measurements},
+        macs_by_resolution={str(m.resolution): m.macs for m in evaluation.measurements},
+        params=evaluation.params,
+        weights=str(folder / "pairs" / pair.key / "weights.safetensors"),
+        sha256=evaluation.weights,
+    )
+
+
+def _at(row: Candidate, evaluation: Evaluation, chosen: Measurement, score: float) -> Candidate:
+    """The row at one resolution; a score that a hard bound made infinite is none."""
+    resolution = str(chosen.resolution)
+    return row._replace(
+        resolution=resolution,
+        ap=chosen.ap,
+        macs=chosen.macs,
+        latency_ms=evaluation.timing.latency_ms.get(resolution),
+        score=score if math.isfinite(score) else None,
+    )
