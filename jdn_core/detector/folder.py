@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from jdn_core import durable
 from jdn_core.detector.build import Detector, blank
+from jdn_core.durable import Written, read_verified, write_bytes, write_json
 from jdn_core.errors import CheckpointError, InputMissing, Problem
 from jdn_core.space.architecture import DetectorSpec
 
@@ -26,13 +26,13 @@ WEIGHTS_FILE = "weights.safetensors"
 _PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save's zip, and a bare pickle
 
 
-def save_detector(detector: Detector, folder: Path) -> durable.Written:
+def save_detector(detector: Detector, folder: Path) -> Written:
     """Writes both files durably, replacing what is there; gives size and SHA-256 of the weights."""
     state = {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    written = durable.write_bytes(folder / WEIGHTS_FILE, save(state))
+    written = write_bytes(folder / WEIGHTS_FILE, save(state))
     weights = {"sha256": written.sha256, "bytes": written.bytes}
-    durable.write_json(folder / SPEC_FILE, {**detector.spec.to_json(), "weights": weights})
+    write_json(folder / SPEC_FILE, {**detector.spec.to_json(), "weights": weights})
     return written
 
 
@@ -104,7 +104,7 @@ def _read_weights(path: Path, data: Mapping[str, Any]) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: this is a pickle, which may hold code and is never read; save as safetensors"
         )
-    contents = durable.read_verified(path, sha256)
+    contents = read_verified(path, sha256)
     try:
         return load(contents)
     except (SafetensorError, ValueError) as error:

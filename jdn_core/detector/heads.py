@@ -7,13 +7,10 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.poolers import initLevelMapper
 
-from jdn_core.detector.neck import LEVELS
-from jdn_core.space.architecture import DetectorSpec, RegionSpec
+from jdn_core.detector.roi_align import PyramidRoIAlign
+from jdn_core.space.architecture import DetectorSpec
 
-FINEST, COARSEST = 2, 5  # log2 of the strides of the levels that RoIs are pooled from
 RPN_NMS_IOU = 0.7
 
 
@@ -36,11 +33,15 @@ def build_rpn(spec: DetectorSpec) -> RegionProposalNetwork:
 
 
 def build_roi_heads(spec: DetectorSpec) -> RoIHeads:
-    """RoIAlign, two linear layers, class logits [P, K + 1] (0 is background) and deltas [P, 4 (K + 1)]."""
+    """RoIAlign, two linear layers, class logits [P, K + 1] (0 is background) and deltas [P, 4 (K + 1)].
+
+    A RoI of seven times the smallest anchor's side is pooled from P4: the FPN paper's 224 pixels where
+    anchors start at 32, and the same share of the levels where a small input has smaller anchors (ours).
+    """
     region = spec.region
     classes = len(spec.classes) + 1
     return RoIHeads(
-        build_roi_align(region),
+        PyramidRoIAlign(region.pooled, canonical=7 * region.anchor_sizes[0]),
         TwoMLPHead(spec.neck * region.pooled**2, spec.head),
         FastRCNNPredictor(spec.head, classes),
         fg_iou_thresh=0.5,
@@ -52,20 +53,6 @@ def build_roi_heads(spec: DetectorSpec) -> RoIHeads:
         nms_thresh=region.nms_iou,
         detections_per_img=region.detections,
     )
-
-
-def build_roi_align(region: RegionSpec) -> MultiScaleRoIAlign:
-    """RoIAlign over P2..P5.
-
-    A RoI of seven times the smallest anchor's side goes to P4: the FPN paper's 224 pixels where the anchors start at 32,
-    and the same share of the levels where a small input has smaller anchors (ours).
-    """
-    canonical = 7 * region.anchor_sizes[0]
-    align = MultiScaleRoIAlign(list(LEVELS), region.pooled, sampling_ratio=2, canonical_scale=canonical)
-    # Left alone it infers them from the first batch's sizes without padding: wrong for very small images.
-    align.scales = [2.0**-level for level in range(FINEST, COARSEST + 1)]
-    align.map_levels = initLevelMapper(FINEST, COARSEST, canonical_scale=canonical)
-    return align
 
 
 def box_losses(

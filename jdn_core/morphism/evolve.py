@@ -15,7 +15,16 @@ from jdn_core.morphism.pruning import (
     without_block,
 )
 from jdn_core.morphism.rearrangement import move_block
-from jdn_core.space.actions import Action, AddLayer, PruneChannels, PruneLayer, Rearrange, apply, key
+from jdn_core.space.actions import (
+    Action,
+    AddLayer,
+    PruneChannels,
+    PruneLayer,
+    Rearrange,
+    apply,
+    key,
+    reason_against,
+)
 from jdn_core.space.architecture import BackboneSpec
 
 
@@ -25,37 +34,33 @@ def evolve(detector: Detector, action: Action) -> Detector:
     Raises:
         ValueError: the action is not legal here.
     """
-    backbone = detector.spec.backbone
     match action:
         case PruneChannels(share):
-            cut = choose_channels(detector, share)
-            if not cut.removed:
-                raise ValueError(f"no channel can go: {share} of {cut.prunable} prunable channels")
-            return cut_channels(detector, cut)
+            return cut_channels(detector, choose_channels(detector, share))
         case PruneLayer():
-            index = choose_block(detector)
-            if index is None:
-                raise ValueError(f"no block can go: depths {backbone.depths}")
-            return cut_block(detector, index)
+            return cut_block(detector, choose_block(detector))
         case AddLayer(stage):
-            return add_block(detector, apply(backbone, action), stage=stage)
+            return add_block(detector, apply(detector.spec.backbone, action), stage=stage)
         case Rearrange():
-            return move_block(detector, apply(backbone, action))
+            return move_block(detector, apply(detector.spec.backbone, action))
 
 
 def prospects(detector: Detector, shares: Sequence[float]) -> dict[str, BackboneSpec]:
-    """The architectures that the actions whose outcome hangs on the weights would lead to, by action key.
+    """The architectures that the actions whose outcome hangs on weights would lead to, by action key.
 
-    An action that nothing would come of is absent. No module is built, so that this is cheap enough to be
-    kept with every pair: proposals are then functions of the records alone.
+    An action that is not legal is absent. No module is built, so that this is cheap enough to be kept with
+    every pair: proposals are then functions of the records alone.
     """
     backbone = detector.spec.backbone
-    found: dict[str, BackboneSpec] = {}
-    for share in shares:
-        cut = choose_channels(detector, share)
-        if cut.removed:
-            found[key(PruneChannels(share))] = cut_spec(backbone, cut)
-    index = choose_block(detector)
-    if index is not None:
-        found[key(PruneLayer())] = without_block(backbone, index)
-    return found
+    actions: list[PruneChannels | PruneLayer] = [*map(PruneChannels, shares), PruneLayer()]
+    legal = [action for action in actions if reason_against(backbone, action) is None]
+    return {key(action): _prospect(detector, action) for action in legal}
+
+
+def _prospect(detector: Detector, action: PruneChannels | PruneLayer) -> BackboneSpec:
+    backbone = detector.spec.backbone
+    match action:
+        case PruneChannels(share):
+            return cut_spec(backbone, choose_channels(detector, share))
+        case PruneLayer():
+            return without_block(backbone, choose_block(detector))

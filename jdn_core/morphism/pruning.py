@@ -18,9 +18,12 @@ from jdn_core.detector.backbone import Block
 from jdn_core.detector.build import Detector
 from jdn_core.morphism.importance import Site, Width, block_norms, widths
 from jdn_core.morphism.inheritance import blocks, copy, heir, laterals, streams
+from jdn_core.space.actions import PruneChannels, PruneLayer, key, reason_against, removable
 from jdn_core.space.architecture import BackboneSpec, BlockSpec
 
-LEAST_KEPT = 0.1  # of each width, at every single action; with one unit at least, no layer dies (ours)
+LEAST_KEPT = 0.1  # of each width, at every single action, so that no layer dies (ours)
+LEAST_GROUPS = 2  # so that a ResNeXt's block stays one (ours)
+Place = tuple[int, int]  # (stage, position in it)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,21 +49,25 @@ class ChannelCut:
 def choose_channels(detector: Detector, share: float) -> ChannelCut:
     """The least important channels of the whole backbone, as many as fit into ``share`` of all prunable ones.
 
-    Equal scores go in the order of the data. Each width keeps its best tenth, and one unit at least.
+    One unit goes at least. Equal scores go in the order of the data. Each width keeps its best tenth.
+
+    Raises:
+        ValueError: nothing may go.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"share must be in (0, 1), got {share}")
+    if reason := reason_against(detector.spec.backbone, PruneChannels(share)):
+        raise ValueError(f"{key(PruneChannels(share))}: {reason}")
     found = widths(detector)
-    prunable = sum(len(width.scores) * width.channels for width in found.values())
+    counts = [len(width.scores) for width in found.values()]
     scores = torch.cat([_open_scores(width) for width in found.values()])
-    sizes = torch.cat([torch.full((len(width.scores),), width.channels) for width in found.values()])
+    sizes = torch.tensor([width.channels for width in found.values()]).repeat_interleave(torch.tensor(counts))
+    prunable = int(sizes.sum())
     order = scores.argsort(stable=True)
-    budget = math.floor(share * prunable + 1e-9)  # 0.29 of 100 is 29
-    going = (sizes[order].cumsum(0) <= budget) & scores[order].isfinite()
+    budget = max(math.floor(share * prunable + 1e-9), int(sizes[order[0]]))  # 0.29 of 100 is 29
+    going = order[(sizes[order].cumsum(0) <= budget) & scores[order].isfinite()]
     kept = torch.ones(len(scores), dtype=torch.bool)
-    kept[order[going]] = False
-    parts = torch.split(kept, [len(width.scores) for width in found.values()])
-    return ChannelCut(dict(zip(found, parts, strict=True)), int(sizes[~kept].sum()), prunable)
+    kept[going] = False
+    parts = torch.split(kept, counts)
+    return ChannelCut(dict(zip(found, parts, strict=True)), int(sizes[going].sum()), prunable)
 
 
 def cut_spec(spec: BackboneSpec, cut: ChannelCut) -> BackboneSpec:
@@ -90,41 +97,35 @@ def cut_channels(detector: Detector, cut: ChannelCut) -> Detector:
     return child
 
 
-def removable_blocks(spec: BackboneSpec) -> tuple[int, ...]:
-    """Blocks, counted over the whole backbone, whose input is the stream that they add to.
+def choose_block(detector: Detector) -> Place:
+    """(stage, position) of the block of least importance among those that may go.
 
-    Never a stage's first: it carries the stride, and every stage keeps one block. Never the projection that
-    opened a stream, as the blocks behind it depend on its width.
+    Raises:
+        ValueError: none may.
     """
-    numbers = streams(spec)
-    return tuple(
-        index
-        for index, (_, position, _) in enumerate(spec.blocks())
-        if position > 0 and numbers[index] == numbers[index - 1]
-    )
+    spec = detector.spec.backbone
+    places = [(stage, position) for stage, position, _ in spec.blocks()]
+    norms = dict(zip(places, block_norms(detector), strict=True))
+    if reason := reason_against(spec, PruneLayer()):
+        raise ValueError(f"{key(PruneLayer())}: {reason}")
+    return min(removable(spec), key=norms.__getitem__)
 
 
-def choose_block(detector: Detector) -> int | None:
-    """The removable block of least importance, counted over the whole backbone; None if there is none."""
-    norms = block_norms(detector)
-    return min(removable_blocks(detector.spec.backbone), key=lambda index: norms[index], default=None)
-
-
-def without_block(spec: BackboneSpec, index: int) -> BackboneSpec:
+def without_block(spec: BackboneSpec, gone: Place) -> BackboneSpec:
     """The architecture without one block."""
-    gone = list(spec.blocks())[index]
     stages = tuple(
-        tuple(block for position, block in enumerate(stage) if (number, position) != gone[:2])
+        tuple(block for position, block in enumerate(stage) if (number, position) != gone)
         for number, stage in enumerate(spec.stages)
     )
     return replace(spec, stages=stages)
 
 
-def cut_block(detector: Detector, index: int) -> Detector:
+def cut_block(detector: Detector, gone: Place) -> Detector:
     """A detector without that block; its neighbours are joined as they are."""
-    child = heir(detector, without_block(detector.spec.backbone, index))
+    child = heir(detector, without_block(detector.spec.backbone, gone))
     sources = blocks(detector)
-    for target, source in zip(blocks(child), sources[:index] + sources[index + 1 :], strict=True):
+    del sources[sum(detector.spec.backbone.depths[: gone[0]]) + gone[1]]
+    for target, source in zip(blocks(child), sources, strict=True):
         copy(target, source)
     copy(child.neck, detector.neck)
     return child
@@ -133,7 +134,7 @@ def cut_block(detector: Detector, index: int) -> Detector:
 def _open_scores(width: Width) -> Tensor:
     """Scores of the units that may go, infinite for the best tenth, on the CPU, [U]."""
     scores = width.scores.float().cpu().clone()
-    protected = max(1, math.ceil(LEAST_KEPT * len(scores)))
+    protected = max(LEAST_GROUPS if width.channels > 1 else 1, math.ceil(LEAST_KEPT * len(scores)))
     scores[scores.argsort(stable=True, descending=True)[:protected]] = math.inf
     return scores
 
