@@ -50,6 +50,7 @@ class Document:
         clipped: boxes that reached outside their image.
         dropped: unusable boxes that were left out on demand.
         problems: every rule that does not hold.
+        notes: facts worth knowing that break no rule.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Document:
     clipped: int = 0
     dropped: int = 0
     problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, where: str, what: str, value: object = None, remedy: str = "") -> None:
         """Notes one problem, with as much of the value as fits a line; none is said as such."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
@@ -21,6 +21,7 @@ MOST_PIXELS = 50_000_000
 
 # Pillow would also start Ghostscript for EPS and read dozens of old formats; datasets come in these.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,24 +57,18 @@ def locate(root: Path, file_name: str) -> Path:
     return path
 
 
-def measure(path: Path, *, decode: bool = False) -> tuple[int, int]:
-    """(width, height) of the upright image, from the header.
+def measure(paths: Sequence[Path], *, decode: bool = False) -> list[tuple[int, int] | DataError]:
+    """(width, height) of every upright image, from its header, or what is wrong with the file.
+
+    Wrong is what is not an image, is over 50 Mpx, or is truncated.
 
     Args:
-        path: a regular file.
-        decode: read all of the file as well, at an eighth of the size where the format can (JPEG), which
-            finds truncated and broken data at about half the cost of a full decode.
-
-    Raises:
-        DataError: not an image, over 50 Mpx or, with ``decode``, damaged.
+        paths: regular files.
+        decode: read every file to its end, which also finds broken data inside; 0.6 ms for a small photo
+            instead of 0.2 ms. Without it only files that do not end as their format must are read that far.
     """
-    with _opened(path) as image:
-        size = image.size
-        turned = _orientation(image) in _QUARTER_TURNS
-        if decode:
-            image.draft(None, (size[0] // 8, size[1] // 8))
-            image.load()
-    return (size[1], size[0]) if turned else size
+    with _quiet():
+        return [_measure(path, decode=decode) for path in paths]
 
 
 def read_pixels(path: Path) -> np.ndarray:
@@ -89,36 +84,67 @@ def read_pixels(path: Path) -> np.ndarray:
         DataError: not an image, damaged, over 50 Mpx, or of a pixel type without a known range (32-bit,
             float).
     """
-    with _opened(path) as image:
+    with _quiet(), _opened(path) as image:
         orientation = _orientation(image)
         rgb = _rgb(image)
         upright = rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
         return np.array(upright, dtype=np.uint8)
 
 
+def _measure(path: Path, *, decode: bool) -> tuple[int, int] | DataError:
+    try:
+        with _opened(path) as image:
+            width, height = image.size
+            turned = _orientation(image) in _QUARTER_TURNS
+            if decode or not _ends_well(path, image.format):
+                # An eighth of the size spares JPEG half of the work and sees the same errors.
+                image.draft(None, (width // 8, height // 8))
+                image.load()
+    except DataError as error:
+        return error
+    return (height, width) if turned else (width, height)
+
+
+def _ends_well(path: Path, format: str | None) -> bool:
+    """Whether a file's last bytes are those of its format; not where the format has none."""
+    end = _ENDS.get(format or "")
+    if end is None:
+        return False
+    with path.open("rb") as file:
+        file.seek(-len(end), os.SEEK_END)
+        return file.read() == end
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences Pillow's warnings about large images, odd EXIF and palettes; our own rules decide."""
+    # A library that switches this on would turn half an image into a half-gray one.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Opens an image within the pixel limit; what a decoder says about the file becomes a DataError."""
-    # A library that switches this on would turn half an image into a half-gray one.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    limit = f"image must have at most {MOST_PIXELS // 10**6} Mpx"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's bomb, EXIF and palette warnings; our own rules decide
-            with Image.open(path, formats=_FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise _damaged(path, f"image must have at most {MOST_PIXELS // 10**6} Mpx", image.size)
-                yield image
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise _damaged(path, limit, f"{image.width}x{image.height}")
+            yield image
     except DataError:
         raise
+    except UnidentifiedImageError:
+        raise _damaged(path, "is not an image of a known format") from None
     except Image.DecompressionBombError:
-        raise _damaged(path, f"image must have at most {MOST_PIXELS // 10**6} Mpx") from None
+        raise _damaged(path, limit) from None
     except Exception as error:  # on damaged bytes decoders raise whatever their parsers happen to raise
-        reason = "not an image of a known format" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise _damaged(path, f"cannot be decoded: {reason}") from None
+        raise _damaged(path, f"cannot be decoded: {error}") from None
 
 
-def _damaged(path: Path, what: str, size: tuple[int, int] | None = None) -> DataError:
-    value = f"{size[0]}x{size[1]}" if size else ""
+def _damaged(path: Path, what: str, value: str = "") -> DataError:
     return DataError.of([Problem(path.name, "", what, value, "replace the file")])
 
 

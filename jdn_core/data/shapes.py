@@ -135,17 +135,13 @@ def _place(scene: Scene, rng: np.random.Generator, label: int | None) -> None:
     for _ in range(8):
         radius = size / 2 * math.exp(rng.uniform(math.log(1 / 16), math.log(1 / 2)))
         cover = _mask(outlines, max(radius, 4.0), rng)
-        left, top = rng.integers(-cover.shape[0] // 4, size - 3 * cover.shape[0] // 4, size=2)
-        inside = (
-            slice(max(top, 0), min(top + cover.shape[0], size)),
-            slice(max(left, 0), min(left + cover.shape[0], size)),
-        )
-        cover = cover[
-            inside[0].start - top : inside[0].stop - top, inside[1].start - left : inside[1].stop - left
-        ]
-        if _fits(scene, inside, cover > 0.5):
-            _paint(scene, rng, inside, cover)
-            scene.whole.append(int((cover > 0.5).sum()))
+        side = len(cover)
+        top, left = rng.integers(-side // 4, size - 3 * side // 4, size=2)  # a quarter may lie outside
+        rows, columns = (slice(max(0, edge), min(edge + side, size)) for edge in (top, left))
+        inside = cover[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        if _fits(scene, (rows, columns), inside > 0.5):
+            _paint(scene, rng, (rows, columns), inside)
+            scene.whole.append(int((inside > 0.5).sum()))
             scene.labels.append(label)
             return
 
