@@ -152,6 +152,15 @@ def commit_folder(staged: Path, final: Path) -> bool:
         return True
 
 
+def set_aside(path: Path) -> Path:
+    """Frees a name without losing what has it, and says what it is called now."""
+    aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+    with _storage(path):
+        path.rename(aside)
+        _sync(path.parent)
+    return aside
+
+
 def clean_leftovers(folder: Path) -> tuple[Path, ...]:
     """Removes what writes that were cut short have left anywhere below, and says what it was.
 

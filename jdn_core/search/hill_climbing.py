@@ -1,0 +1,256 @@
+"""Hill climbing over student-teacher pairs: which pair to try next (paper, section 3.1.4 and algorithm 1).
+
+A proposal is a pure function of the rules, its index, the pairs before it and the results that are old
+enough, so neither the number of workers nor the order in which they finish can change a search (RELIABILITY,
+rule 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, Literal, NamedTuple
+
+from jdn_core.search.pairs import BASE_ACTION, Pair, PairRecord
+from jdn_core.search.score import Base, Scorer, ScoreRule
+from jdn_core.search.top_k import ranked
+from jdn_core.space.actions import AddLayer, Rearrange, apply, key, kind, legal
+from jdn_core.space.architecture import BackboneSpec, DetectorSpec, content_key
+from jdn_core.space.chance import pick, pick_by_rank
+from jdn_core.space.teachers import SubnetSpace, SubnetSpec
+
+Side = Literal["student", "teacher"]
+_TEACHER: tuple[Side, ...] = ("teacher",)
+_BOTH: tuple[Side, ...] = ("student", "teacher")
+_Changes = dict[Side, dict[str, list["_Change"]]]
+
+
+@dataclass(frozen=True)
+class ClimbRules:
+    """Everything but the results that decides the proposals.
+
+    Attributes:
+        search: name of the search.
+        seed: of every draw.
+        score: what ranks the pairs.
+        space: the teachers.
+        top_k: how many of the best pairs may become parents.
+        lookback: proposal i knows the results of the pairs <= i - lookback.
+        frozen_student_iterations: first proposals that only mutate the teacher.
+        student_probability: chance that the student evolves, not the teacher.
+        prune_shares: shares of the channels that one pruning may remove.
+    """
+
+    search: str
+    seed: int
+    score: ScoreRule
+    space: SubnetSpace
+    top_k: int = 5
+    lookback: int = 1
+    frozen_student_iterations: int = 5
+    student_probability: float = 0.5
+    prune_shares: tuple[float, ...] = (0.05, 0.1)
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "lookback"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+
+    def horizon(self, index: int) -> int:
+        """The last pair whose result proposal ``index`` knows; the base's is always known."""
+        return max(0, index - self.lookback)
+
+
+def first_pair(rules: ClimbRules, student: DetectorSpec) -> Pair:
+    """Pair 0: the base with the super-network, whose record holds the base's own evaluation."""
+    return Pair(rules.search, 0, rules.seed, None, BASE_ACTION, student, rules.space.largest)
+
+
+def propose(
+    index: int, *, earlier: Sequence[Pair], records: Iterable[PairRecord], rules: ClimbRules
+) -> Pair | None:
+    """The pair to try as number ``index``.
+
+    A parent is drawn among the best pairs with weights 1 / rank. Then either its student evolves by one
+    action or its teacher changes in one slot; the kind of the change is drawn first and the change second, so
+    that every action has its turn (ours). Pairs equal to an earlier one in student and teacher are not
+    proposed (ours): the draw is among the others, and goes on to the next best pairs where the best have none
+    left. Failed pairs are no parents.
+
+    Args:
+        index: >= 1.
+        earlier: all pairs with a lower index in order, evaluated or not; they follow from the records too.
+        records: results; those after the horizon are not looked at.
+        rules: of the search.
+
+    Returns:
+        The proposal, or none where no pair has a neighbour that was not tried: the search is exhausted.
+
+    Raises:
+        ValueError: an earlier pair or a result up to the horizon is missing, or pair 0 has no evaluation.
+    """
+    known = _known(index, earlier, records, rules)
+    base = known[0].evaluation
+    if base is None:
+        raise ValueError("pair 0 must be evaluated before anything is proposed")
+    rng = Random(content_key([rules.seed, "propose", index]))
+    best = ranked(known, Scorer(rules.score, Base.of(base)))
+    tried = {(pair.student, pair.teacher) for pair in earlier}
+    frozen = index <= rules.frozen_student_iterations
+    # A pool of one teacher has nothing to mutate; the student's turn then comes early.
+    for sides in [_TEACHER, _BOTH] if frozen else [_BOTH]:
+        for parent in _parents(rng, best, rules.top_k):
+            if change := _draw(rng, _untried(parent, sides, tried, rules), rules):
+                return Pair(rules.search, index, rules.seed, parent.pair.key, *change)
+    return None
+
+
+class HillClimber:
+    """Asks for pairs and is told their records; all of its state follows from the records.
+
+    Args:
+        rules: of the search.
+        records: what is known at the start, pair 0 among it; gaps are proposed again, and equal what they
+            were.
+
+    Raises:
+        ValueError: pair 0 is missing, or two records have one index.
+    """
+
+    def __init__(self, rules: ClimbRules, records: Iterable[PairRecord]) -> None:
+        self._rules = rules
+        self._records: dict[int, PairRecord] = {}
+        for record in records:
+            if record.pair.index in self._records:
+                raise ValueError(f"the records hold two pairs of index {record.pair.index}")
+            self._records[record.pair.index] = record
+        if 0 not in self._records:
+            raise ValueError("the records must hold pair 0, the base")
+        self._pairs = {index: record.pair for index, record in self._records.items()}
+
+    @property
+    def next_index(self) -> int:
+        """Number of the pair that ``ask`` would give."""
+        return next(index for index in range(len(self._pairs) + 1) if index not in self._pairs)
+
+    @property
+    def pending(self) -> tuple[Pair, ...]:
+        """What was asked for and not told, by index."""
+        return tuple(pair for index, pair in sorted(self._pairs.items()) if index not in self._records)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every result that the next proposal needs was told."""
+        return not self._missing()
+
+    def ask(self) -> Pair | None:
+        """The next pair to evaluate, or none where nothing new is left to try.
+
+        Raises:
+            RuntimeError: the proposal needs a result that was not told yet.
+        """
+        if missing := self._missing():
+            raise RuntimeError(
+                f"ask() for pair {self.next_index} needs the results of {missing}; {self._waiting()}"
+            )
+        index = self.next_index
+        earlier = [self._pairs[i] for i in range(index)]
+        pair = propose(index, earlier=earlier, records=self._records.values(), rules=self._rules)
+        if pair is not None:
+            self._pairs[index] = pair
+        return pair
+
+    def tell(self, record: PairRecord) -> None:
+        """Takes the record of a pending pair.
+
+        Raises:
+            RuntimeError: the pair is not pending, or another one than was asked for.
+        """
+        index = record.pair.index
+        if index in self._records or index not in self._pairs:
+            raise RuntimeError(f"tell() for unknown pair {index}; {self._waiting()}")
+        if record.pair != self._pairs[index]:
+            raise RuntimeError(f"tell() for another pair {index} than was asked for; {self._waiting()}")
+        self._records[index] = record
+
+    def _missing(self) -> list[int]:
+        horizon = self._rules.horizon(self.next_index)
+        return [index for index in range(horizon + 1) if index not in self._records]
+
+    def _waiting(self) -> str:
+        return f"pending: {[pair.index for pair in self.pending]}"
+
+
+class _Change(NamedTuple):
+    action: str
+    student: DetectorSpec
+    teacher: SubnetSpec
+
+
+def _known(
+    index: int, earlier: Sequence[Pair], records: Iterable[PairRecord], rules: ClimbRules
+) -> list[PairRecord]:
+    """The results that proposal ``index`` may know, all of them, by index."""
+    horizon = rules.horizon(index)
+    if index < 1 or [pair.index for pair in earlier] != list(range(index)):
+        indices = [pair.index for pair in earlier]
+        raise ValueError(f"proposal {index} needs the pairs 0..{index - 1} in order, got {indices}")
+    known = {record.pair.index: record for record in records if record.pair.index <= horizon}
+    if len(known) != horizon + 1:
+        raise ValueError(f"proposal {index} needs the results of the pairs 0..{horizon}, got {sorted(known)}")
+    return [known[i] for i in range(horizon + 1)]
+
+
+def _parents(rng: Random, best: Sequence[PairRecord], k: int) -> Iterator[PairRecord]:
+    """All of ``best``, the first ``k`` in an order drawn by rank without repeats, the others behind them."""
+    top = list(best[:k])
+    while top:
+        parent = pick_by_rank(rng, top)
+        top.remove(parent)
+        yield parent
+    yield from best[k:]
+
+
+def _draw(rng: Random, changes: _Changes, rules: ClimbRules) -> _Change | None:
+    """One change: the side first, then its kind, then the change; a side without changes leaves its turn."""
+    sides = [side for side in _BOTH if changes[side]]
+    if not sides:
+        return None
+    side = sides[0]
+    if len(sides) == 2 and rng.random() >= rules.student_probability:
+        side = "teacher"
+    return pick(rng, pick(rng, list(changes[side].values())))
+
+
+def _untried(parent: PairRecord, sides: tuple[Side, ...], tried: set[Any], rules: ClimbRules) -> _Changes:
+    """Per side and kind the changes of a parent that lead to pairs that are not among the tried ones."""
+    every = {"student": _student_changes, "teacher": _teacher_changes}
+    changes: _Changes = {"student": {}, "teacher": {}}
+    for side in sides:
+        for name, change in every[side](parent, rules):
+            if (change.student, change.teacher) not in tried:
+                changes[side].setdefault(name, []).append(change)
+    return changes
+
+
+def _student_changes(parent: PairRecord, rules: ClimbRules) -> Iterator[tuple[str, _Change]]:
+    """(kind, change) of every legal action; where weights decide, as the parent's evaluation foresaw."""
+    pair, evaluation = parent.pair, parent.evaluation
+    prospects = evaluation.prospects if evaluation else {}
+    for action in legal(pair.student.backbone, shares=rules.prune_shares):
+        name = key(action)
+        if isinstance(action, AddLayer | Rearrange):
+            backbone = apply(pair.student.backbone, action)
+        elif name in prospects:
+            backbone = BackboneSpec.from_json(prospects[name])
+        else:
+            continue
+        yield kind(action), _Change(name, replace(pair.student, backbone=backbone), pair.teacher)
+
+
+def _teacher_changes(parent: PairRecord, rules: ClimbRules) -> Iterator[tuple[str, _Change]]:
+    """(slot, change) of every mutation."""
+    for name, teacher in rules.space.mutations(parent.pair.teacher):
+        slot, _, _ = name.rpartition(":")
+        yield slot, _Change(name, parent.pair.student, teacher)

@@ -1,0 +1,114 @@
+"""A search's memory: a grow-only set of immutable pair records, one folder each (RELIABILITY, rule 4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from jdn_core import durable
+from jdn_core.errors import Problem, StorageError
+from jdn_core.search.pairs import PairRecord
+from jdn_core.space.architecture import content_key
+
+RECORD_FILE = "pair.json"
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+class Records:
+    """The records below ``folder``, as ``pairs/KEY/pair.json`` beside the files whose hashes it holds.
+
+    Args:
+        folder: of the search; ``pairs`` inside it is made at the first commit.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._pairs = folder / "pairs"
+        self._read: dict[str, PairRecord] = {}  # records never change, so each is read once
+
+    def path(self, key: str) -> Path:
+        """Where the record of a pair is, or would be."""
+        return self._pairs / key
+
+    def all(self) -> tuple[PairRecord, ...]:
+        """Every whole record, by index; what is not whole is left out, and ``problems`` tells of it."""
+        records = (self.get(key) for key in self._keys())
+        return tuple(sorted(filter(None, records), key=lambda record: (record.pair.index, record.pair.key)))
+
+    def get(self, key: str) -> PairRecord | None:
+        """The record of a pair, or none where there is no whole one."""
+        if key not in self._read:
+            try:
+                self._read[key] = self._load(key)
+            except (FileNotFoundError, StorageError):
+                return None
+        return self._read[key]
+
+    def problems(self, *, files: bool = False) -> tuple[Problem, ...]:
+        """All that is wrong: records that are not whole and, with ``files``, files of another hash."""
+        found: list[Problem] = []
+        for key in self._keys():
+            try:
+                record = self._load(key)
+            except (FileNotFoundError, StorageError) as error:
+                found.append(Problem(f"pairs/{key}", RECORD_FILE, "is not a whole record", str(error)))
+            else:
+                found += self._file_problems(record) if files else []
+        return tuple(found)
+
+    def digest(self) -> str:
+        """One key for all results: equal for searches that found the same, whatever the clock said."""
+        return content_key([record.digest for record in self.all()])
+
+    def staging(self, key: str) -> Path:
+        """A new, empty folder to fill with a pair's files and to hand to ``commit``."""
+        return durable.stage_folder(self.path(key))
+
+    def commit(self, record: PairRecord, staged: Path) -> bool:
+        """Makes a staged folder the record of its pair; the first one of a key wins.
+
+        The hashes of all files in the folder become ``record.files``, and ``pair.json`` is written last.
+
+        Returns:
+            Whether this record is the one that is kept.
+
+        Raises:
+            StorageError: the disk is full or broken; nothing was committed.
+        """
+        key = record.pair.key
+        paths = sorted(path for path in staged.rglob("*") if path.is_file())
+        hashes = {path.relative_to(staged).as_posix(): durable.sha256_of(path) for path in paths}
+        durable.write_json(staged / RECORD_FILE, replace(record, files=hashes).to_json(), indent=None)
+        if self.path(key).exists() and self.get(key) is None:
+            durable.set_aside(self.path(key))
+        return durable.commit_folder(staged, self.path(key))
+
+    def _keys(self) -> list[str]:
+        if not self._pairs.is_dir():
+            return []
+        return sorted(path.name for path in self._pairs.iterdir() if _KEY.fullmatch(path.name))
+
+    def _load(self, key: str) -> PairRecord:
+        """Raises StorageError where the record is damaged, or that of another pair or version."""
+        path = self.path(key) / RECORD_FILE
+        data = durable.read_json(path)
+        try:
+            record = PairRecord.from_json(data)
+            named = {key, data["key"], content_key(data["pair"])}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StorageError(f"{path}: not a record: {error!r}") from error
+        if len(named) > 1:
+            raise StorageError(f"{path}: the key must be {key}, got {', '.join(sorted(named - {key}))}")
+        return record
+
+    def _file_problems(self, record: PairRecord) -> Iterator[Problem]:
+        key = record.pair.key
+        for name, expected in sorted(record.files.items()):
+            try:
+                found = durable.sha256_of(self.path(key) / name)
+            except (FileNotFoundError, StorageError) as error:
+                yield Problem(f"pairs/{key}", name, "cannot be read", str(error))
+            else:
+                if found != expected:
+                    yield Problem(f"pairs/{key}", name, f"SHA-256 must be {expected}", found)
