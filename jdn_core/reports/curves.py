@@ -17,11 +17,15 @@ PARTS = ("stem", "stage 1", "stage 2", "stage 3", "stage 4", "neck", "RPN", "box
 
 
 class ScoreHistory(NamedTuple):
-    """H over the proposals, in their order; ``best`` is the highest so far. Failed pairs are left out."""
+    """H of the pairs by index; ``best`` is the highest so far, ``base`` that of the input detector.
+
+    Pairs without a score are left out.
+    """
 
     index: tuple[int, ...]
     score: tuple[float, ...]
     best: tuple[float, ...]
+    base: float | None
 
 
 class Point(NamedTuple):
@@ -123,11 +127,13 @@ def action_text(action: str) -> str:
     return action.replace("_", " ")
 
 
-def score_history(rows: Sequence[Candidate]) -> ScoreHistory:
+def score_history(rows: Sequence[Candidate], *, base: Candidate) -> ScoreHistory:
     """H of every scored pair by index, with the running best; empty for no rows."""
     scored = sorted((row.index, row.score) for row in rows if row.score is not None)
     scores = tuple(score for _, score in scored)
-    return ScoreHistory(tuple(index for index, _ in scored), scores, tuple(accumulate(scores, max)))
+    return ScoreHistory(
+        tuple(index for index, _ in scored), scores, tuple(accumulate(scores, max)), base.score
+    )
 
 
 def pareto_front(rows: Sequence[Candidate], *, base: Candidate, best: Candidate) -> ParetoFront:

@@ -84,11 +84,13 @@ def stack(rows: Sequence[Image.Image]) -> Image.Image:
 def _boxed(photo: torch.Tensor, panel: Panel, scale: float, names: Sequence[str]) -> NDArray[np.uint8]:
     if len(panel.boxes):
         boxes = torch.from_numpy(np.asarray(panel.boxes, np.float32)) * scale
-        texts, colours = [], []
-        for position, label in enumerate(panel.labels):
-            score = "" if panel.scores is None else f" {panel.scores[position]:.2f}"
-            texts.append(names[label - 1] + score)
-            colours.append(_COLOURS[(label - 1) % len(_COLOURS)])
-        photo = draw_bounding_boxes(photo, boxes, labels=texts, colors=colours, width=2)
+        colours = [_COLOURS[(label - 1) % len(_COLOURS)] for label in panel.labels]
+        texts = [names[label - 1] for label in panel.labels]
+        if panel.scores is not None:
+            texts = [f"{text} {score:.2f}" for text, score in zip(texts, panel.scores, strict=True)]
+        # Labels in the box's colour would be unreadable on most photos.
+        photo = draw_bounding_boxes(
+            photo, boxes, texts, colours, width=2, label_colors="black", fill_labels=True
+        )
     pixels: NDArray[np.uint8] = photo.permute(1, 2, 0).numpy()
     return pixels

@@ -69,7 +69,8 @@ def score_history(history: ScoreHistory) -> Figure:
     if history.index:
         top = max(range(len(history.index)), key=history.score.__getitem__)
         axes.plot(history.index[top], history.score[top], "*", color=RED, markersize=14, label="winner")
-        axes.axhline(history.score[0], color=INK, linewidth=1, linestyle=(0, (4, 3)), label="first pair")
+    if history.base is not None:
+        axes.axhline(history.base, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="base")
     _whole(axes)
     return _legend(figure, axes)
 
@@ -87,7 +88,7 @@ def pareto_front(front: ParetoFront) -> Figure:
             marker=_MARKERS[position % len(_MARKERS)],
             color=_CYCLE[position % len(_CYCLE)],
             markersize=4.5,
-            alpha=0.55,
+            alpha=0.75,
             label=resolution,
             rasterized=len(front.points) > _MANY,
         )
@@ -102,13 +103,21 @@ def actions(proposals: Sequence[Step], gains: Sequence[ActionGain]) -> Figure:
     figure, axes = _figure("pair", "", height=1.3 + 0.42 * max(len(gains), 1))
     rows = {gain.kind: -position for position, gain in enumerate(gains)}
     raster = len(proposals) > _MANY
+    # Above and below the row's line, so that thousands of pairs do not hide each other's outcome.
     looks = (
-        ("raised H", BLUE, "o", 6.5, [p for p in proposals if p.gain is not None and p.gain > 0]),
-        ("did not", ORANGE, "|", 8.0, [p for p in proposals if p.state == "done" and not (p.gain or 0) > 0]),
-        ("failed", RED, "x", 5.5, [p for p in proposals if p.state == "failed"]),
+        ("raised H", BLUE, "o", 5.5, 0.13, [p for p in proposals if p.gain is not None and p.gain > 0]),
+        (
+            "did not",
+            ORANGE,
+            "|",
+            7.0,
+            -0.13,
+            [p for p in proposals if p.state == "done" and not (p.gain or 0) > 0],
+        ),
+        ("failed", RED, "x", 5.5, -0.13, [p for p in proposals if p.state == "failed"]),
     )
-    for label, colour, marker, size, members in looks:
-        places = [p.index for p in members], [rows[p.kind] for p in members]
+    for label, colour, marker, size, shift, members in looks:
+        places = [p.index for p in members], [rows[p.kind] + shift for p in members]
         look = {"marker": marker, "color": colour, "markersize": size, "rasterized": raster}
         axes.plot(*places, linestyle="none", label=label, **look)
     labels = [f"{gain.kind}  {gain.raised} of {gain.tried}" for gain in gains]

@@ -86,7 +86,7 @@ def draw(data: ReportData) -> dict[str, figures.Figure]:
         data.base_spec, data.best_spec, largest=_frame(data.base), chosen=_frame(data.best)
     )
     drawn = {
-        "score_history": figures.score_history(curves.score_history(data.rows)),
+        "score_history": figures.score_history(curves.score_history(data.rows, base=data.base)),
         "pareto_front": figures.pareto_front(curves.pareto_front(data.rows, base=data.base, best=data.best)),
         "actions": figures.actions(proposals, curves.action_gains(proposals)),
         "stage_computation": figures.stage_computation(computation),
@@ -147,7 +147,7 @@ def _cards(base: Candidate, best: Candidate) -> list[Html]:
             "AP (%)",
             texts.percent(best.ap),
             texts.percent(base.ap),
-            texts.signed(points, " points"),
+            texts.signed(points),
             points >= 0,
         ),
         _ratio_card("Computation", best.macs, base.macs, texts.macs),

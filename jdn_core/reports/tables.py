@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jdn_core.errors import UsageError
 from jdn_core.search.pairs import Evaluation, Measurement, PairRecord
+from jdn_core.search.score import Scorer, reference
 from jdn_core.space.notation import format_backbone
 
 SORT_KEYS = ("score", "ap", "macs", "params", "latency_ms", "index", "action", "resolution", "state")
 _HIGH_IS_GOOD = ("score", "ap")
-
-Scorer = Callable[[Evaluation], tuple[Measurement, float]]
-"""The measurement at the resolution that the score chooses, and H there."""
 
 
 class Candidate(NamedTuple):
@@ -84,23 +82,21 @@ def base_row(records: Sequence[PairRecord], scorer: Scorer, *, folder: Path) -> 
     """
     for record in records:
         if record.pair.index == 0 and record.evaluation is not None:
-            largest = max(record.evaluation.measurements, key=lambda m: m.resolution.pixels)
-            there = replace(record.evaluation, measurements=(largest,))
+            largest = replace(record.evaluation, measurements=(reference(record.evaluation),))
             row = _candidate(record, scorer, {}, folder)
-            return _at(row, record.evaluation, *scorer(there))
+            return _at(row, record.evaluation, *scorer(largest))
     raise ValueError("the search has no evaluated base (pair 0)")
 
 
 def best_row(rows: Sequence[Candidate]) -> Candidate:
-    """The row of the highest score, the first of equals.
+    """The row of the highest score, the first of equals; the first pair where no score keeps the hard bounds.
 
     Raises:
-        ValueError: no pair has a score.
+        ValueError: there are no rows.
     """
-    scored = [row for row in rows if row.score is not None]
-    if not scored:
-        raise ValueError("the search has no pair with a score")
-    return ranked(scored)[0]
+    if not rows:
+        raise ValueError("the search has no pairs yet")
+    return ranked(rows)[0]
 
 
 def _candidate(record: PairRecord, scorer: Scorer, index_of: Mapping[str, int], folder: Path) -> Candidate:
