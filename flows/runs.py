@@ -1,4 +1,4 @@
-"""From what was typed to a flow that runs in a folder: settings are chosen, the folder is opened, endings are told."""
+"""From what was typed to a flow that runs in a folder: choose settings, open the folder, tell how it ended."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "jdn_core,tasks,flows",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # Prefect's server keeps the log; the terminal shows progress
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # its server keeps the log; terminals show progress
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # an unreachable server is noticed after 4 s, not 246
 }
@@ -63,7 +63,11 @@ def choose(
     """
     keys = {"workers": "search.workers"}
     overrides = settings_file.read_set(sets or ())
-    overrides += [Override(f"--{name}", keys.get(name, name), value) for name, value in tops.items() if value is not None]
+    overrides += [
+        Override(f"--{name}", keys.get(name, name), value)
+        for name, value in tops.items()
+        if value is not None
+    ]
     if data is not None:
         overrides.append(Override("--data", "data.root", str(data)))
     if drop_bad_boxes:
@@ -98,7 +102,9 @@ def run(
     out = writable(out)
     begun = (out / SETTINGS_FILE).exists()
     if begun and not again:
-        raise UsageError(f"{out} holds a search already; continue it with `jdn resume {out}`, or choose another --out")
+        raise UsageError(
+            f"{out} holds a search already; continue it with `jdn resume {out}`, or choose another --out"
+        )
     if begun:
         refuse_changes(read_back(out), settings)
     for stage, source in (stages or {}).items():
@@ -145,8 +151,9 @@ def refuse_changes(old: Settings, new: Settings) -> None:
         return
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
     changed = [key for key in before | after if before.get(key) != after.get(key)]
+    what = "must stay {!r}, as when the search began"
     raise FingerprintError.of(
-        [Problem(SETTINGS_FILE, key, f"was {before.get(key)!r} when the search began", repr(after.get(key))) for key in changed]
+        [Problem(SETTINGS_FILE, key, what.format(before.get(key)), repr(after.get(key))) for key in changed]
     )
 
 
@@ -239,4 +246,7 @@ def _link(source: str, target: str) -> None:
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(data, dict):
         return {prefix: data}
-    return {key: value for name, inner in data.items() for key, value in _flat(inner, f"{prefix}.{name}".strip(".")).items()}
+    flat: dict[str, Any] = {}
+    for name, inner in data.items():
+        flat |= _flat(inner, f"{prefix}.{name}".strip("."))
+    return flat

@@ -1,0 +1,196 @@
+"""`jdn arch` and `jdn pool`: architectures without training anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands import options
+from flows.console import Answer, answering, count, table
+
+if TYPE_CHECKING:
+    from jdn_core.evaluation.complexity import Complexity
+    from jdn_core.space.architecture import DetectorSpec, Resolution
+
+PAPER = ("512x512", "800x600", "1080x720", "1333x800")
+EXAMPLE = "Example: jdn arch r50 --resolution 1333x800 --act prune_channels --share 0.1"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command and the group."""
+    app.command("arch", epilog=EXAMPLE)(answering(arch))
+    pool = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+    pool.command("size", epilog="Example: jdn pool size coco_r101")(answering(size))
+    pool.command("sample", epilog="Example: jdn pool sample coco_r101 --seed 3")(answering(sample))
+    app.add_typer(pool, name="pool", help="The pool of teachers.", epilog="Example: jdn pool size coco_r101")
+
+
+def arch(
+    architecture: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCH", help="r18, r34, r50, r101, x101, a notation, a JSON file, a detector's folder."
+        ),
+    ],
+    resolution: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WxH", help="Input frame; may be repeated. [default: the paper's four]"),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Classes to detect. [default: 80]")
+    ] = None,
+    act: Annotated[
+        str | None,
+        typer.Option(metavar="ACTION", help="prune_channels, prune_layer, add_layer or rearrange."),
+    ] = None,
+    share: Annotated[float, typer.Option(metavar="S", help="Share of the channels to prune.")] = 0.1,
+    stage: Annotated[int, typer.Option(metavar="N", help="Stage, 1 to 4, to add to or to move from.")] = 3,
+    end: Annotated[
+        str, typer.Option(metavar="first|last", help="Which block of the stage to move.")
+    ] = "last",
+    seed: Annotated[
+        int,
+        typer.Option(min=0, metavar="K", help="Draws the weights that pruning ranks, where there are none."),
+    ] = 0,
+    json: options.Json = False,
+) -> Answer:
+    """Blocks and cost of an architecture. With --act, of what an action makes of it."""
+    from rich.console import Console
+
+    from flows.architectures import after, read
+
+    spec = read(architecture, classes)
+    frames = _frames(resolution or PAPER)
+    data = _describe(spec, frames)
+    if act is None:
+        return Answer(data, lambda screen: _show(screen, data))
+    action, made = after(
+        spec, architecture, text=_action_text(act, share=share, stage=stage, end=end), seed=seed
+    )
+    new = _describe(made, frames) | {"action": action, "before": data}
+
+    def show(screen: Console) -> None:
+        screen.print(f"after {action}:", markup=False)
+        _show(screen, new)
+
+    return Answer(new, show)
+
+
+def size(source: options.Source, json: options.Json = False) -> Answer:
+    """How many subnets a pool has, counted with the resolutions."""
+    from flows.architectures import pool_space
+    from flows.settings_file import load
+
+    settings = load(_settings_of(source))
+    number = pool_space(settings).size(len(settings.data.frames))
+    return Answer(
+        {"size": number}, lambda screen: screen.print(f"{number:,} subnets, counted with the resolutions")
+    )
+
+
+def sample(
+    source: options.Source,
+    seed: Annotated[int, typer.Option(min=0, metavar="K", help="The same seed draws the same subnet.")] = 0,
+    json: options.Json = False,
+) -> Answer:
+    """Draw a subnet of a pool."""
+    from random import Random
+
+    from flows.architectures import pool_space
+    from flows.settings_file import load
+
+    subnet = pool_space(load(_settings_of(source))).draw(Random(seed))
+    return Answer(
+        {"subnet": str(subnet), **subnet.to_json()}, lambda screen: screen.print(str(subnet), markup=False)
+    )
+
+
+def _settings_of(source: str) -> str:
+    """A pool's folder stands for the settings that it was trained with."""
+    kept = Path(source) / "settings.yaml"
+    return str(kept) if kept.is_file() else source
+
+
+def _frames(texts: tuple[str, ...] | list[str]) -> list[Resolution]:
+    from jdn_core.errors import UsageError
+    from jdn_core.space.architecture import Resolution
+
+    try:
+        return sorted({Resolution.parse(text) for text in texts}, key=lambda frame: (frame.pixels, frame))
+    except ValueError as error:
+        raise UsageError(f"--resolution: {error}") from None
+
+
+def _action_text(act: str, *, share: float, stage: int, end: str) -> str:
+    """The key of an action out of its name and the options that it takes; a whole key passes as it is."""
+    arguments = {"prune_channels": f":{share}", "add_layer": f":{stage}", "rearrange": f":{stage}:{end}"}
+    return act + arguments.get(act, "")
+
+
+def _describe(spec: DetectorSpec, frames: list[Resolution]) -> dict[str, Any]:
+    """The JSON of an architecture; ``backbone_macs`` and ``parts`` are at the largest resolution."""
+    from jdn_core.evaluation.complexity import complexity
+    from jdn_core.space.notation import format_backbone
+
+    costs = {frame: complexity(spec, frame) for frame in frames}
+    whole = costs[frames[-1]]
+    return {
+        "notation": format_backbone(spec.backbone),
+        "depths": list(spec.backbone.depths),
+        "backbone_macs": whole.backbone_macs,
+        "macs": {str(frame): cost.macs for frame, cost in costs.items()},
+        "backbone_params": whole.backbone_params,
+        "params": whole.params,
+        "parts": _parts(spec, whole),
+    }
+
+
+def _parts(spec: DetectorSpec, cost: Complexity) -> list[dict[str, Any]]:
+    stages = zip(spec.backbone.stages, cost.stages, strict=True)
+    rows = [("stem", 1, spec.backbone.stem, cost.stem)]
+    rows += [
+        (f"stage {i}", len(blocks), blocks[-1].out, part) for i, (blocks, part) in enumerate(stages, start=1)
+    ]
+    rows += [
+        ("neck", 1, spec.neck, cost.neck),
+        ("rpn", 1, spec.neck, cost.rpn),
+        ("head", 1, spec.head, cost.head),
+    ]
+    return [
+        {"part": name, "blocks": blocks, "width": width, "macs": part.macs, "params": part.params}
+        for name, blocks, width, part in rows
+    ]
+
+
+def _show(screen: Any, data: dict[str, Any]) -> None:
+    largest, macs = list(data["macs"].items())[-1]
+    screen.print(data["notation"], markup=False, soft_wrap=False)
+    rows = [
+        (
+            part["part"],
+            str(part["blocks"]),
+            str(part["width"]),
+            count(part["macs"]),
+            f"{part['macs'] / macs:.1%}",
+            count(part["params"]),
+        )
+        for part in data["parts"]
+    ]
+    rows.append(
+        (
+            "backbone",
+            "",
+            "",
+            count(data["backbone_macs"]),
+            f"{data['backbone_macs'] / macs:.1%}",
+            count(data["backbone_params"]),
+        )
+    )
+    rows.append(("whole", "", "", count(macs), "100.0%", count(data["params"])))
+    screen.print(table(["part", "blocks", "width", f"MACs at {largest}", "share", "parameters"], rows))
+    if len(data["macs"]) > 1:
+        screen.print(
+            table(["resolution", "MACs"], [(frame, count(number)) for frame, number in data["macs"].items()])
+        )

@@ -1,0 +1,39 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")
+]
+Source = Annotated[str, typer.Argument(metavar="SETTINGS", help="A settings file, or the name of a preset.")]
+Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Dataset folder in COCO format.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Another value for one setting; may be repeated, the last wins."
+    ),
+]
+Name = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="Name of the search and of its experiment.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder of the results; runs/NAME if not given.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", help="Evaluations at a time; only 1 for now, one after the other."
+    ),
+]
+Device = Annotated[str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to train.")]
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads of the training.")]
+DropBadBoxes = Annotated[
+    bool,
+    typer.Option("--drop-bad-boxes", help="Leave unusable boxes out, counted, instead of refusing the data."),
+]
+Search = Annotated[Path, typer.Argument(metavar="SEARCH", help="A search's folder.")]
