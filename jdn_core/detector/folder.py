@@ -45,7 +45,7 @@ def load_detector(folder: Path, device: str | torch.device = "cpu") -> Detector:
         named.
     """
     data, spec = _read_spec(folder / SPEC_FILE)
-    state = _read_weights(folder / WEIGHTS_FILE, data)
+    state = read_weights(folder / WEIGHTS_FILE, hash_of_weights(folder / SPEC_FILE, data))
     detector = blank(spec, device)
     if problems := state_problems(detector.state_dict(), state, file=WEIGHTS_FILE):
         raise CheckpointError.of(problems)
@@ -91,11 +91,16 @@ def _read_spec(path: Path) -> tuple[dict[str, Any], DetectorSpec]:
         raise CheckpointError(f"{path}: not a detector's specification: {error!r}") from error
 
 
-def _read_weights(path: Path, data: Mapping[str, Any]) -> dict[str, Tensor]:
+def hash_of_weights(path: Path, data: Mapping[str, Any]) -> str:
+    """What the JSON file at ``path`` says of its weights; raises CheckpointError where it says nothing."""
     try:
-        sha256 = str(data["weights"]["sha256"])
+        return str(data["weights"]["sha256"])
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path.parent / SPEC_FILE}: weights.sha256 is missing") from error
+        raise CheckpointError(f"{path}: weights.sha256 is missing") from error
+
+
+def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Tensors by name out of a safetensors file, once its hash holds; raises as ``load_detector`` does."""
     if not path.is_file():
         raise InputMissing(f"{path}: no such file")
     with path.open("rb") as file:

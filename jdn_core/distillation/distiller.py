@@ -72,7 +72,7 @@ class Distiller(nn.Module):
         }
 
     def _feature_loss(self, output: TrainingOutput, pooled: Tensor) -> Tensor:
-        levels = self.teacher.roi.box_roi_pool.map_levels(output.proposals)
+        levels = self.teacher.roi.box_roi_pool.level_of(output.proposals)
         student = self.adaptors(output.pooled, levels)
         if self.teacher_adaptors is None:
             return feature_loss(student, pooled)

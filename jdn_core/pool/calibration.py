@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 import torch
 from torch import nn
@@ -29,6 +30,10 @@ def reset_bn(detector: Detector, batches: Iterable[Batch]) -> None:
     """
     if isinstance(detector, SuperNet):
         raise TypeError("reset_bn needs a subnet's extracted copy, got the super-network")
+    images = iter(batches)
+    first = next(images, None)
+    if first is None:
+        raise ValueError("reset_bn needs at least one batch of images, got none")
     device = next(detector.parameters()).device
     norms = [module for module in detector.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -37,12 +42,8 @@ def reset_bn(detector: Detector, batches: Iterable[Batch]) -> None:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    seen = 0
-    for batch in batches:
+    for batch in chain([first], images):
         detector.backbone(detector.normalise(batch.images.to(device), batch.sizes))
-        seen += 1
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     detector.eval()
-    if not seen:
-        raise ValueError("reset_bn needs at least one batch of images, got none")

@@ -1,0 +1,94 @@
+"""A pool's folder: ``pool.json`` (space, template, settings, hash) and ``weights.safetensors``.
+
+The weights are written first and ``pool.json`` last, so a folder that has one is whole. Searches on other
+machines and other people's can use it: it needs no settings file beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from safetensors.torch import save
+
+from jdn_core import durable
+from jdn_core.detector.folder import WEIGHTS_FILE, hash_of_weights, read_weights, state_problems
+from jdn_core.errors import CheckpointError, InputMissing, StorageError
+from jdn_core.pool.supernet import SuperNet
+from jdn_core.space.architecture import DetectorSpec
+from jdn_core.space.teachers import SubnetSpace
+
+POOL_FILE = "pool.json"
+SCHEMA_VERSION = 1
+_SPACE = TypeAdapter(SubnetSpace)
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """What ``pool.json`` says of a pool.
+
+    Attributes:
+        space: its subnets.
+        template: classes, regions and normalisation of every subnet's detector.
+        settings: those it was trained under, as plain data.
+        sha256: of the weights' file.
+    """
+
+    space: SubnetSpace
+    template: DetectorSpec
+    settings: Mapping[str, Any]
+    sha256: str
+
+
+def save_pool(supernet: SuperNet, folder: Path, *, settings: Mapping[str, Any]) -> durable.Written:
+    """Writes both files durably, replacing what is there; gives size and SHA-256 of the weights."""
+    state = {name: value.detach().cpu().contiguous() for name, value in supernet.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    written = durable.write_bytes(folder / WEIGHTS_FILE, save(state))
+    data = {
+        "schema": SCHEMA_VERSION,
+        "space": _SPACE.dump_python(supernet.space, mode="json"),
+        "template": supernet.template.to_json(),
+        "settings": settings,
+        "weights": {"sha256": written.sha256, "bytes": written.bytes},
+    }
+    durable.write_json(folder / POOL_FILE, data)
+    return written
+
+
+def load_pool(folder: Path, device: str | torch.device = "cpu") -> SuperNet:
+    """Reads a folder back, on ``device`` and in eval mode, with the largest subnet active.
+
+    Raises:
+        InputMissing: a file is not there.
+        CheckpointError: a file is damaged, a pickle, or does not fit the space; all that is wrong is named.
+    """
+    spec = load_pool_spec(folder)
+    state = read_weights(folder / WEIGHTS_FILE, spec.sha256)
+    with torch.device("meta"):
+        supernet = SuperNet(spec.space, spec.template)
+    supernet.to_empty(device=device)
+    if problems := state_problems(supernet.state_dict(), state, file=WEIGHTS_FILE):
+        raise CheckpointError.of(problems)
+    supernet.load_state_dict(state)
+    return supernet.eval()
+
+
+def load_pool_spec(folder: Path) -> PoolSpec:
+    """What the folder says of its pool, without a look at the weights; raises as ``load_pool`` does."""
+    path = folder / POOL_FILE
+    if not path.is_file():
+        raise InputMissing(f"{path}: no such file; a pool's folder holds {POOL_FILE} and {WEIGHTS_FILE}")
+    try:
+        data = durable.read_json(path)
+        if data["schema"] != SCHEMA_VERSION:
+            raise ValueError(f"schema must be {SCHEMA_VERSION}, got {data['schema']!r}")
+        space = _SPACE.validate_python(data["space"])
+        template = DetectorSpec.from_json(data["template"])
+        return PoolSpec(space, template, data["settings"], hash_of_weights(path, data))
+    except (StorageError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a pool's specification: {error!r}") from error
