@@ -33,6 +33,12 @@ def machine() -> str:
     return f"{model}, {cores} cores, {platform.system()}, Python {platform.python_version()}"
 
 
+@pytest.fixture
+def user() -> dict[str, str]:
+    """The environment without the tests' one thread: the demo may use the whole machine."""
+    return {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+
+
 @pytest.fixture(scope="session")
 def _figures() -> Iterator[list[str]]:
     lines: list[str] = []
