@@ -8,8 +8,10 @@ import torch
 
 from jdn_core.data.coco import Category, CocoDataset, Split, find_split, load
 from jdn_core.data.loading import BatchLoader
-from jdn_core.errors import InputMissing, Problem, SettingsError
+from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
 from jdn_core.pool.shrinking import Phase
+from jdn_core.search.hill_climbing import ClimbRules
+from jdn_core.search.score import ScoreRule
 from jdn_core.settings import DataSettings, DetectorSettings, PoolSettings, Settings
 from jdn_core.space.architecture import DetectorSpec, RegionSpec
 from jdn_core.space.families import family
@@ -56,10 +58,9 @@ def bench(settings: Settings) -> Bench:
         torch.set_num_threads(settings.threads)
     data = settings.data
     train, val = (
-        BatchLoader(dataset(data, split), workers=data.workers, cache_mb=data.cache_mb // 2)
-        for split in ("train", "val")
+        BatchLoader(images, workers=data.workers, cache_mb=data.cache_mb // 2)
+        for images in check_data(settings)
     )
-    check_batches(settings)
     return Bench(
         train=train,
         val=val,
@@ -70,9 +71,30 @@ def bench(settings: Settings) -> Bench:
     )
 
 
-def check_batches(settings: Settings) -> None:
-    """Raises SettingsError where a batch is larger than the training split; all such settings at once."""
-    images = len(dataset(settings.data, "train").images)
+def check_data(settings: Settings) -> tuple[CocoDataset, CocoDataset]:
+    """The train and the val split, and whether the run's settings suit them.
+
+    Raises:
+        InputMissing: a split is not there.
+        DataError: problems of both splits at once.
+        SettingsError: a batch is larger than the training split.
+    """
+    problems: list[Problem] = []
+    for split in ("train", "val"):
+        try:
+            dataset(settings.data, split)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError.of(problems)
+    train, val = dataset(settings.data, "train"), dataset(settings.data, "val")
+    if train.categories != val.categories:
+        raise DataError(f"train has the categories {train.categories}, val has {val.categories}")
+    _check_batches(settings, len(train.images))
+    return train, val
+
+
+def _check_batches(settings: Settings, images: int) -> None:
     batches = {"base": settings.base.batch, "evaluation": settings.evaluation.batch}
     batches |= {f"pool.phases.{i}": phase.batch for i, phase in enumerate(settings.pool.phases)}
     problems = [
@@ -121,4 +143,25 @@ def phases(settings: PoolSettings) -> tuple[Phase, ...]:
     return tuple(
         Phase(phase.name, space.narrow(depths=phase.depths, widths=phase.widths), phase)
         for phase in settings.phases
+    )
+
+
+def score_rule(settings: Settings) -> ScoreRule:
+    """How the search ranks pairs."""
+    return ScoreRule(**settings.score.model_dump())
+
+
+def climb_rules(settings: Settings) -> ClimbRules:
+    """Everything but the results that decides the search's proposals."""
+    search = settings.search
+    return ClimbRules(
+        search=settings.name,
+        seed=settings.seed,
+        score=score_rule(settings),
+        space=subnet_space(settings.pool),
+        top_k=search.top_k,
+        lookback=search.effective_lookback,
+        frozen_student_iterations=search.frozen_student_iterations,
+        student_probability=search.student_probability,
+        prune_shares=search.prune_shares,
     )

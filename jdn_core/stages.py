@@ -1,9 +1,10 @@
-"""The trainings of the method on one bench: the base, a phase of the pool, a pair's fast evaluation; and their measures."""
+"""The stages of the method on one bench: train the base, train the pool, evaluate a pair fast, measure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,12 @@ from jdn_core.distillation.losses import bn_sparsity
 from jdn_core.evaluation.complexity import complexity
 from jdn_core.evaluation.detection import evaluate
 from jdn_core.evaluation.latency import measure
+from jdn_core.morphism.evolve import prospects
 from jdn_core.pool.calibration import reset_bn
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.shrinking import Phase, draw_for, sort_channels
 from jdn_core.pool.supernet import SuperNet
-from jdn_core.search.pairs import Measurement
+from jdn_core.search.pairs import Evaluation, Measurement, Timing
 from jdn_core.settings import DistillationSettings, TrainingSettings
 from jdn_core.space.architecture import DetectorSpec, Resolution
 from jdn_core.space.teachers import SubnetSpec
@@ -30,6 +32,22 @@ from jdn_core.training.randomness import Stream
 from jdn_core.training.resolutions import training_plan
 
 CALIBRATION_BATCH = 8
+
+
+class Training(NamedTuple):
+    """What a training left behind beside the weights: mean losses per epoch, and its wall time in seconds."""
+
+    losses: History
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EvaluationRules:
+    """How latency is measured, and the shares of channels whose pruning is looked ahead to."""
+
+    latency_warmup: int
+    latency_repeats: int
+    prune_shares: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +82,7 @@ class Bench:
         regime: TrainingSettings,
         stream: Stream,
         checkpoints: Checkpoints | None,
-    ) -> History:
+    ) -> Training:
         """One training over the train split, whose every draw is a child of ``stream``."""
 
         def plan_of(epoch: int) -> Plan:
@@ -74,7 +92,9 @@ class Bench:
             )
 
         course = Course(stage, regime, plan_of, stream)
-        return train(module, losses_of, course=course, loader=self.train, checkpoints=checkpoints)
+        started = time.monotonic()
+        losses = train(module, losses_of, course=course, loader=self.train, checkpoints=checkpoints)
+        return Training(losses, time.monotonic() - started)
 
 
 def train_base(
@@ -84,8 +104,8 @@ def train_base(
     regime: TrainingSettings,
     sparsity: float,
     checkpoints: Checkpoints | None = None,
-) -> tuple[Detector, History]:
-    """The base detector from scratch at dynamic resolution, with the sparsity that pruning will want (paper, A.3)."""
+) -> tuple[Detector, Training]:
+    """The base from scratch at dynamic resolution, with the sparsity that pruning will want (paper, A.3)."""
     stream = bench.stream.child("base")
     stream.child("init").seed_torch()
     detector = build(spec).to(bench.device)
@@ -94,10 +114,10 @@ def train_base(
         output = detector.training_step(batch.images, batch.sizes, batch.targets)
         return {**output.losses, "loss_sparsity": sparsity * bn_sparsity(detector.backbone)}
 
-    history = bench.fit(
+    training = bench.fit(
         detector, losses_of, stage="base", regime=regime, stream=stream, checkpoints=checkpoints
     )
-    return detector.eval(), history
+    return detector.eval(), training
 
 
 def train_phase(
@@ -108,7 +128,7 @@ def train_phase(
     teacher: Detector | None,
     distillation: DistillationSettings,
     checkpoints: Checkpoints | None = None,
-) -> History:
+) -> Training:
     """One phase of integrated progressive shrinking (paper, section 3.1.3), in place.
 
     Args:
@@ -134,7 +154,7 @@ def train_phase(
         learnt = distiller(output, batch.images, batch.sizes) if distiller else {}
         return {**output.losses, **learnt}
 
-    history = bench.fit(
+    training = bench.fit(
         modules,
         losses_of,
         stage=f"pool {phase.name}",
@@ -144,11 +164,11 @@ def train_phase(
     )
     supernet.activate(supernet.space.largest)
     supernet.eval()
-    return history
+    return training
 
 
 def calibrated_teacher(supernet: SuperNet, subnet: SubnetSpec, bench: Bench, *, images: int) -> Detector:
-    """A subnet as a plain detector whose BN statistics were reset on a fixed set of training images (section 4)."""
+    """A subnet as a plain detector, its BN reset on a fixed set of training images (paper, section 4)."""
     teacher = extract(supernet, subnet).to(bench.device)
     regime = TrainingSettings(batch=min(CALIBRATION_BATCH, images))
     plan = training_plan(
@@ -171,7 +191,7 @@ def fast_evaluation(
     regime: TrainingSettings,
     distillation: DistillationSettings,
     checkpoints: Checkpoints | None = None,
-) -> History:
+) -> Training:
     """Trains a student for a few epochs under its teacher, in place (paper, section 3.1.4 and A.1)."""
     stream.child("init").seed_torch()
     distiller = Distiller(teacher, student.spec, distillation).to(bench.device)
@@ -182,25 +202,38 @@ def fast_evaluation(
         sparsity = distillation.sparsity * bn_sparsity(student.backbone)
         return {**output.losses, **distiller(output, batch.images, batch.sizes), "loss_sparsity": sparsity}
 
-    history = bench.fit(
+    training = bench.fit(
         modules, losses_of, stage="pair", regime=regime, stream=stream, checkpoints=checkpoints
     )
     student.eval()
-    return history
+    return training
 
 
-def measurements(detector: Detector, bench: Bench) -> tuple[Measurement, ...]:
-    """AP and MACs at every resolution, smallest frame first."""
+def evaluation(
+    detector: Detector, bench: Bench, *, weights: str, training: Training, rules: EvaluationRules
+) -> Evaluation:
+    """AP, cost, latency and prospects of a detector: all that the search wants to know of it.
+
+    Args:
+        detector: put into eval mode and left there.
+        bench: data and device.
+        weights: SHA-256 of the detector's weights on disk.
+        training: what went before.
+        rules: how latency is measured, and which prunings are looked ahead to.
+    """
+    costs = {frame: complexity(detector.spec, frame) for frame in bench.frames}
     found = evaluate(detector, bench.val, bench.frames)
-    return tuple(
-        Measurement(frame, numbers.twelve, complexity(detector.spec, frame).macs)
-        for frame, numbers in found.items()
-    )
-
-
-def latencies(detector: Detector, bench: Bench, *, warmup: int, repeats: int) -> Mapping[str, float]:
-    """Median milliseconds of one detection at every resolution, by its name."""
-    return {
-        str(frame): measure(detector, frame, warmup=warmup, repeats=repeats).median_ms
+    measurements = tuple(Measurement(f, numbers.twelve, costs[f].macs) for f, numbers in found.items())
+    clocks = {
+        frame: measure(detector, frame, warmup=rules.latency_warmup, repeats=rules.latency_repeats)
         for frame in bench.frames
     }
+    timing = Timing(
+        latency_ms={str(frame): clock.median_ms for frame, clock in clocks.items()},
+        train_seconds=training.seconds,
+        finished=time.time(),
+        device=clocks[bench.frames[-1]].device,
+        threads=clocks[bench.frames[-1]].threads,
+    )
+    ahead = {key: backbone.to_json() for key, backbone in prospects(detector, rules.prune_shares).items()}
+    return Evaluation(measurements, costs[bench.frames[-1]].params, training.losses, ahead, weights, timing)

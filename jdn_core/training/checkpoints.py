@@ -10,7 +10,7 @@ import safetensors.torch
 from torch import Tensor
 
 from jdn_core import durable
-from jdn_core.errors import StorageError
+from jdn_core.errors import UserError
 
 KEPT = 2
 
@@ -73,7 +73,7 @@ class Checkpoints:
         for entry in reversed(self._entries()):
             try:
                 data = durable.read_verified(self._folder / entry.file, entry.sha256)
-            except (OSError, StorageError):
+            except (OSError, UserError):
                 continue
             history = durable.read_json(self._index)["history"]
             cut = {key: tuple(values[: entry.epochs]) for key, values in history.items()}

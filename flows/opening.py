@@ -1,0 +1,61 @@
+"""A run's folder, opened by one process at a time: owned, cleaned, compared with what it began with, and tracked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jdn_core import assemble, durable
+from jdn_core.errors import FingerprintError, Problem
+from jdn_core.settings import Settings
+from tasks.run import Run
+
+FINGERPRINT_FILE = "fingerprint.json"
+
+
+@contextmanager
+def opened(settings: Settings, out: Path) -> Iterator[Run]:
+    """Makes a folder this process's run until the block ends.
+
+    Raises:
+        OwnedByAnother: another process runs in the folder.
+        FingerprintError: the folder's run began with other settings, data or versions.
+    """
+    run = Run(settings, out)
+    out.mkdir(parents=True, exist_ok=True)
+    with durable.own(out):
+        durable.clean_leftovers(out)
+        _compare(run)
+        yield run
+
+
+def fingerprint(settings: Settings) -> dict[str, Any]:
+    """What a run's results depend on, apart from the machine (RELIABILITY, rule 9)."""
+    train, val = assemble.check_data(settings)
+    return {
+        "settings": settings.digest,
+        "train": train.fingerprint,
+        "val": val.fingerprint,
+        "jdn": version("jdn"),
+        "torch": version("torch"),
+        "torchvision": version("torchvision"),
+    }
+
+
+def _compare(run: Run) -> None:
+    """Writes the fingerprint of a new run; refuses to go on with another one, naming old and new."""
+    file, now = run.folder / FINGERPRINT_FILE, fingerprint(run.settings)
+    if not file.is_file():
+        durable.write_json(file, now)
+        return
+    before = durable.read_json(file)
+    changed = [
+        Problem(FINGERPRINT_FILE, name, f"was {before.get(name)!r} when the search began", repr(value))
+        for name, value in now.items()
+        if before.get(name) != value
+    ]
+    if changed:
+        raise FingerprintError.of(changed)

@@ -1,0 +1,16 @@
+"""The dataset, checked before anything is trained on it."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from jdn_core import assemble
+from tasks.run import Run
+
+
+@task(name="check data", cache_policy=NO_CACHE)
+def check_data(run: Run) -> dict[str, int]:
+    """Counts of both splits; raises DataError with all problems of both."""
+    train, val = assemble.check_data(run.settings)
+    return {"train_images": len(train.images), "val_images": len(val.images), "classes": len(train.categories)}

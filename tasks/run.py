@@ -1,0 +1,56 @@
+"""Where a run keeps what it makes: settings in, paths out; tasks pass it on instead of tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jdn_core.search.records import Records
+from jdn_core.settings import Settings
+from jdn_core.space.architecture import content_key
+from jdn_core.space.teachers import SubnetSpec
+from jdn_core.training.checkpoints import Checkpoints
+
+
+@dataclass(frozen=True)
+class Run:
+    """A search's folder and its settings.
+
+    Attributes:
+        settings: of the whole run.
+        folder: holds ``settings.yaml``, ``base``, ``pool``, ``pairs``, ``report``; and ``work``, which a finished
+            run does not need.
+    """
+
+    settings: Settings
+    folder: Path
+
+    @property
+    def base(self) -> Path:
+        return self.folder / "base"
+
+    @property
+    def pool(self) -> Path:
+        return self.folder / "pool"
+
+    @property
+    def records(self) -> Records:
+        return Records(self.folder)
+
+    def phase(self, index: int) -> Path:
+        """Folder of the super-network after a phase; after the last one it is the pool."""
+        phases = self.settings.pool.phases
+        return self.pool if index + 1 == len(phases) else self.folder / "work" / "phases" / phases[index].name
+
+    def teacher(self, subnet: SubnetSpec) -> Path:
+        """Folder of a subnet after BN reset; one per subnet, because a run has one pool and one calibration set."""
+        return self.folder / "work" / "teachers" / content_key(subnet.to_json())[:16]
+
+    def bench(self, key: str) -> Path:
+        """Folder of a pair that is being evaluated."""
+        return self.folder / "work" / "pairs" / key
+
+    def checkpoints(self, *stage: str) -> Checkpoints:
+        """Where a stage's training goes on from."""
+        folder = self.folder.joinpath("work", "checkpoints", *stage)
+        return Checkpoints(folder, identity="/".join((self.settings.digest, *stage)))
