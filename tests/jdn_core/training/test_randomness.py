@@ -13,7 +13,9 @@ def test_a_stream_is_decided_by_its_path_alone() -> None:
 
 
 def test_streams_of_other_names_differ() -> None:
-    seeds = {Stream((seed, *path)).seed for seed in (0, 1) for path in (("a",), ("a", 1), ("a", "1"), (1, "a"))}
+    seeds = {
+        Stream((seed, *path)).seed for seed in (0, 1) for path in (("a",), ("a", 1), ("a", "1"), (1, "a"))
+    }
     assert len(seeds) == 8
     assert all(0 <= seed < 2**63 for seed in seeds)
 

@@ -1,0 +1,129 @@
+"""The loop on a small detector and drawn shapes: it learns, goes on where it stopped, applies no bad step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from jdn_core.data.coco import find_split, load
+from jdn_core.data.loading import Batch, BatchLoader, Plan
+from jdn_core.data.shapes import generate
+from jdn_core.detector.build import Detector, build
+from jdn_core.errors import Diverged
+from jdn_core.progress import listening
+from jdn_core.settings import TrainingSettings
+from jdn_core.space.architecture import Resolution
+from jdn_core.training.checkpoints import Checkpoints
+from jdn_core.training.loop import Course, train
+from jdn_core.training.randomness import Stream
+from jdn_core.training.resolutions import training_plan
+from tests.jdn_core.tiny import tiny_spec
+
+REGIME = TrainingSettings(epochs=3, batch=4, lr=0.02, schedule="cosine", warmup=2)
+
+
+@pytest.fixture(scope="module")
+def loader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchLoader]:
+    folder = tmp_path_factory.mktemp("shapes")
+    generate(folder, images=15, size=64, seed=0)
+    with BatchLoader(load(*find_split(folder, "train")), cache_mb=16) as made:
+        yield made
+
+
+def course(loader: BatchLoader) -> Course:
+    stream = Stream((0, "test"))
+
+    def plan_of(epoch: int) -> Plan:
+        draws = stream.child("epoch", epoch)
+        images = len(loader.dataset.images)
+        return training_plan(images, batch=4, resolutions=[Resolution(64, 64)], flip=0.5, stream=draws)
+
+    return Course("test", REGIME, plan_of, stream)
+
+
+def student(loader: BatchLoader) -> Detector:
+    torch.manual_seed(0)
+    classes = tuple((category.id, category.name) for category in loader.dataset.categories)
+    spec = tiny_spec()
+    return build(type(spec)(spec.backbone, classes, spec.neck, spec.head, spec.region, spec.resolution))
+
+
+class Losses:
+    """The detector's own losses; may fail or turn into NaN at one iteration."""
+
+    def __init__(self, detector: Detector, *, stop: int = -1, poison: int = -1) -> None:
+        self.detector, self.stop, self.poison = detector, stop, poison
+
+    def __call__(self, batch: Batch, iteration: int) -> Mapping[str, Tensor]:
+        if iteration == self.stop:
+            raise InterruptedError
+        losses = self.detector.training_step(batch.images, batch.sizes, batch.targets).losses
+        return {
+            name: value * (float("nan") if iteration == self.poison else 1) for name, value in losses.items()
+        }
+
+
+def test_losses_fall_and_progress_is_told(loader: BatchLoader) -> None:
+    detector, told = student(loader), []
+    with listening(lambda *report: told.append(report)):
+        history = train(detector, Losses(detector), course=course(loader), loader=loader)
+    sums = [sum(epoch) for epoch in zip(*history.values(), strict=True)]
+    assert sums[-1] < sums[0]
+    assert [report[:3] for report in told] == [
+        (
+            "test",
+            done,
+            9,
+        )
+        for done in range(1, 10)
+    ]
+
+
+def test_a_training_that_was_cut_short_ends_bit_equal(loader: BatchLoader, tmp_path: Path) -> None:
+    whole, cut = student(loader), student(loader)
+    history = train(whole, Losses(whole), course=course(loader), loader=loader)
+    checkpoints = Checkpoints(tmp_path, identity="a")
+    with pytest.raises(InterruptedError):
+        train(cut, Losses(cut, stop=7), course=course(loader), loader=loader, checkpoints=checkpoints)
+    again = student(loader)
+    resumed = train(again, Losses(again), course=course(loader), loader=loader, checkpoints=checkpoints)
+    assert resumed == history
+    state = again.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in whole.state_dict().items())
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(loader: BatchLoader, tmp_path: Path) -> None:
+    detector, checkpoints = student(loader), Checkpoints(tmp_path, identity="a")
+    with pytest.raises(InterruptedError):
+        train(
+            detector, Losses(detector, stop=7), course=course(loader), loader=loader, checkpoints=checkpoints
+        )
+    newest = tmp_path / "epoch-2.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1
+    newest.write_bytes(data)
+    found = checkpoints.load()
+    assert found is not None
+    assert found.epochs == 1
+    assert {len(values) for values in found.history.values()} == {1}
+
+
+def test_checkpoints_of_something_else_are_not_taken_up(loader: BatchLoader, tmp_path: Path) -> None:
+    detector, mine = student(loader), Checkpoints(tmp_path, identity="mine")
+    with pytest.raises(InterruptedError):
+        train(detector, Losses(detector, stop=4), course=course(loader), loader=loader, checkpoints=mine)
+    assert mine.load() is not None
+    assert Checkpoints(tmp_path, identity="yours").load() is None
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(loader: BatchLoader) -> None:
+    detector = student(loader)
+    with pytest.raises(
+        Diverged, match=r"test: the loss is not finite at epoch 2 step 2 lr 0\.0\d+ last finite loss \d"
+    ):
+        train(detector, Losses(detector, poison=4), course=course(loader), loader=loader)
+    assert all(torch.isfinite(parameter).all() for parameter in detector.parameters())
