@@ -1,4 +1,4 @@
-"""What MLflow shall hold of a search, as plain values (the schema of the command line's contract); nothing is sent here."""
+"""What MLflow shall hold of a search, as plain values; nothing is sent here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from jdn_core.reports.tables import Candidate
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE
 from jdn_core.settings import Settings
+from tasks.run import TRAINING_FILE
 
-TRAINING_FILE = "training.json"
 # MLflow's limit is 6000; the longest notation that the paper could print has about 1500.
 LONGEST_PARAM = 5900
 
@@ -83,7 +83,7 @@ def of_pair(record: PairRecord, row: Candidate, folder: Path) -> Entry:
 def of_stage(kind: Literal["base", "pool"], name: str, folder: Path, *, search: str) -> Entry:
     """The run of a training before the search: the base, or a phase of the pool."""
     file = folder / TRAINING_FILE
-    training = durable.read_json(file) if file.is_file() else {"losses": {}, "seconds": 0.0}
+    training: dict[str, Any] = durable.read_json(file) if file.is_file() else {"losses": {}, "seconds": 0.0}
     finished = folder.stat().st_mtime
     return Entry(
         name=name,
@@ -121,7 +121,9 @@ def _pair_numbers(record: PairRecord, row: Candidate) -> Iterator[Number]:
 def _losses(losses: Mapping[str, Any]) -> Iterator[Number]:
     for name, values in losses.items():
         label = name if name.startswith("loss") else f"loss_{name}"
-        yield from (Number(label, value, step) for step, value in enumerate(values, start=1) if math.isfinite(value))
+        yield from (
+            Number(label, value, step) for step, value in enumerate(values, start=1) if math.isfinite(value)
+        )
 
 
 def _flat(value: Any, prefix: str) -> Iterator[tuple[str, str]]:

@@ -1,9 +1,9 @@
 """MLflow hears of a search beside it, from its files alone; the only module that speaks to it.
 
-A search never waits for MLflow. ``Publisher`` is a thread that compares the search's folder with what the server has and
-sends what is missing; so it catches up by itself after an outage, after a crash, and on another day (``jdn sync``).
-Sending is idempotent (RELIABILITY, rule 5): a run is looked for before it is made, its tags come with it, files and
-numbers can be sent twice, and ``jdn.status`` turns ``done`` last. Runs that a lost reply left behind are closed.
+A search never waits for MLflow. ``Publisher`` is a thread that compares the search's folder with what the
+server has and sends what is missing; so it catches up by itself after an outage, a crash, or a night. Sending is
+idempotent (RELIABILITY, rule 5): a run is looked for before it is made, its tags come with it, files and numbers
+can be sent twice, and ``jdn.status`` is set last. Runs that a lost reply left behind are closed.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import quote, urlsplit
 
 from jdn_core import assemble, durable
-from jdn_core.errors import UserError
+from jdn_core.errors import StorageError
 from jdn_core.reports.tables import candidate
+from jdn_core.search.records import Records
 from jdn_core.search.score import Base, Scorer
 from tasks.entries import Entry, flat_settings, of_pair, of_stage
 from tasks.run import Run
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 LOCAL_UI = "http://127.0.0.1:5000"
 SEARCH_FILE = "search.json"
+BASE = "base"
+LINKS_FILE = Path("work", "mlflow.json")
+SETTINGS_FILE, FINGERPRINT_FILE = "settings.yaml", "fingerprint.json"
 _STATUS, _PARENT, _SEARCH_ID = "jdn.status", "mlflow.parentRunId", "jdn.search_id"
 _ENDED = ("done", "failed")
 _BATCH = 900  # MLflow takes 1000 metrics, and 100 params, at a time
@@ -41,7 +45,6 @@ _SHORT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
 }
 
 logger = logging.getLogger(__name__)
@@ -65,33 +68,45 @@ class Links(NamedTuple):
     experiment: str
     search_run: str
 
-    def run(self, run_id: str) -> str:
-        """One run."""
-        return f"{self.address}/#/experiments/{self.experiment}/runs/{run_id}"
-
     @property
     def search(self) -> str:
         """The search's own run, with its settings, figures and report."""
-        return self.run(self.search_run)
+        return f"{self.address}/#/experiments/{self.experiment}/runs/{self.search_run}"
 
     @property
     def pairs(self) -> str:
         """The pairs, best score first."""
-        wanted = quote(f"tags.`jdn.kind` = 'pair' and tags.`{_PARENT}` = '{self.search_run}'", safe="")
-        order = quote("metrics.`score`", safe="")
-        return (
-            f"{self.address}/#/experiments/{self.experiment}/runs"
-            f"?searchFilter={wanted}&orderByKey={order}&orderByAsc=false"
-        )
+        return self._runs(f"tags.`jdn.kind` = 'pair' and tags.`{_PARENT}` = '{self.search_run}'")
 
     @property
     def charts(self) -> str:
         """The same pairs as charts."""
         return f"{self.pairs}&compareRunsMode=CHART"
 
+    @property
+    def models(self) -> str:
+        """The candidates as a table of models."""
+        return f"{self.address}/#/experiments/{self.experiment}/models"
+
+    def pair(self, key: str) -> str:
+        """One pair."""
+        return self._runs(f"tags.`jdn.pair_key` = '{key}'")
+
+    def _runs(self, wanted: str) -> str:
+        query = f"searchFilter={quote(wanted, safe='')}&orderByKey={quote('metrics.`score`', safe='')}"
+        return f"{self.address}/#/experiments/{self.experiment}/runs?{query}&orderByAsc=false"
+
+
+def links(run: Run) -> Links | None:
+    """Where a search is seen in MLflow; None until it was heard of there."""
+    try:
+        return Links(**durable.read_json(run.folder / LINKS_FILE))
+    except (FileNotFoundError, StorageError, TypeError):
+        return None
+
 
 class Publication(NamedTuple):
-    """How far MLflow knows of a search: runs sent or found there, runs still to send, what stands in the way."""
+    """How far MLflow knows of a search: runs that are there, runs that are not, what stands in the way."""
 
     sent: int
     missing: int
@@ -128,6 +143,10 @@ class Server:
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return cls(client, found.experiment_id)
+
+    def check(self) -> None:
+        """Raises whatever MLflow raises where it does not answer."""
+        self.client.get_experiment(self.experiment)
 
     def runs(self, **tags: str) -> Iterator[MlflowRun]:
         """All runs with these tags, oldest first, page by page."""
@@ -188,13 +207,13 @@ class Server:
 
         inputs = []
         for context, (name, digest) in datasets.items():
-            dataset = MetaDataset(CodeDatasetSource(tags={}), name=name, digest=digest)
+            dataset = MetaDataset(CodeDatasetSource(tags={}), name=name, digest=digest)  # type: ignore[abstract]
             entity = dataset._to_mlflow_entity()
             inputs.append(DatasetInput(entity, [InputTag("mlflow.data.context", context)]))
         self.client.log_inputs(run_id, inputs)
 
     def _the_one(self, tags: Mapping[str, str]) -> MlflowRun | None:
-        """The run with these tags: a finished one if there is, else the oldest; the others are closed as aborted."""
+        """The run with these tags, a finished one before an older one; all others are closed as aborted."""
         found = [run for run in self.runs(**tags) if run.data.tags.get(_STATUS) != "aborted"]
         found.sort(key=lambda run: run.data.tags.get(_STATUS) not in _ENDED)
         for ghost in found[1:]:
@@ -237,3 +256,180 @@ class Server:
         )
         self.client.finalize_logged_model(model.model_id, "READY")
         return str(model.model_id)
+
+
+class Publisher:
+    """Keeps MLflow in step with a search's folder, in a thread; nothing that fails here reaches the search.
+
+    Use it as a context manager, or call ``finish`` at the end.
+
+    Args:
+        run: the folder and its settings; only files are read, so the thread needs nothing from the search.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._known: set[str] = set()  # identities that MLflow holds whole
+        self._uploaded: dict[Path, int] = {}  # file below the folder -> its time of change when it was sent
+        self._missing = 0
+        self._error = ""
+        self._ending: str | None = None  # the state that the search's run shall end in
+        self._news = threading.Event()
+        self._news.set()
+        self._thread = threading.Thread(target=self._work, name="jdn-mlflow", daemon=True)
+        self._thread.start()
+
+    def records(self) -> None:
+        """Says that the folder holds something new; returns at once."""
+        self._news.set()
+
+    def finish(self, state: str = "finished", *, timeout: float = 60.0) -> Publication:
+        """Sends the rest and ends the search's run in MLflow; waits ``timeout`` seconds at the most.
+
+        Calling it again changes nothing. What could not be sent is on the disk; ``jdn sync`` sends it later.
+        """
+        if self._ending is None:
+            self._ending = state
+            self._news.set()
+        self._thread.join(timeout)
+        if self._thread.is_alive() or self._error:
+            logger.warning(
+                "MLflow at %s does not have everything (%s); `jdn sync %s` sends the rest",
+                tracking_uri(self._run), self._error or "it is slow", self._run.folder,
+            )  # fmt: skip
+        return Publication(len(self._known), self._missing, self._error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.finish("finished" if kind is None else "interrupted", timeout=60.0 if kind is None else 10.0)
+
+    def _work(self) -> None:
+        """The thread: send what is new, wait for more; after a failure try again, ever more patiently."""
+        failures = 0
+        search: _Search | None = None
+        while True:
+            self._news.wait(None if not failures else _PATIENCE[min(failures, len(_PATIENCE)) - 1])
+            self._news.clear()
+            ending = self._ending
+            try:
+                search = search or _Search.open(self._run)
+                self._send(search)
+                if ending is not None:
+                    search.end(ending)
+                failures, self._error = 0, ""
+            except Exception as error:  # whatever MLflow, its database or the network can raise
+                failures += 1
+                search = None
+                self._complain(error)
+            if ending is not None and (not failures or failures > 1):
+                return
+
+    def _send(self, search: _Search) -> None:
+        if not self._known:
+            self._known |= search.known()
+        search.send_files(self._uploaded)
+        waiting = list(search.entries(self._known))
+        self._missing, refused = len(waiting), None
+        for entry in waiting:
+            try:
+                search.send(entry)
+            except Exception as error:  # one run that is refused must not keep the others back
+                search.server.check()
+                refused = error
+                continue
+            self._known.add(entry.identity[1])
+            self._missing -= 1
+        if refused:
+            raise refused
+
+    def _complain(self, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        if text != self._error:
+            logger.warning("MLflow was not told: %s", text)
+        self._error = text
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One search as its server and its folder show it."""
+
+    run: Run
+    records: Records
+    server: Server
+    id: str
+
+    @classmethod
+    def open(cls, run: Run) -> _Search:
+        uri = tracking_uri(run)
+        artifacts = None if ui_command(uri) is None else run.folder.resolve() / "mlartifacts"
+        server = Server.connect(uri, name=run.settings.name, artifacts=artifacts)
+        search = cls(run, run.records, server, server.search_run(run, _identity(run.folder)))
+        if datasets := search._datasets():
+            server.measured_on(search.id, datasets)
+        (run.folder / LINKS_FILE).parent.mkdir(exist_ok=True)
+        place = Links(uri if artifacts is None else LOCAL_UI, server.experiment, search.id)
+        durable.write_json(run.folder / LINKS_FILE, place._asdict())
+        return search
+
+    def known(self) -> set[str]:
+        """Identities that are whole in MLflow."""
+        runs = (run.data.tags for run in self.server.runs(**{_PARENT: self.id}))
+        ended = [tags for tags in runs if tags.get(_STATUS) in _ENDED]
+        return {tags.get("jdn.pair_key", tags.get("jdn.stage", "")) for tags in ended}
+
+    def entries(self, known: Collection[str]) -> Iterator[Entry]:
+        """What the folder holds and MLflow does not, in the order in which it came."""
+        run, name = self.run, self.run.settings.name
+        if BASE not in known and run.base.is_dir():
+            yield of_stage("base", BASE, run.base, search=name)
+        for index, phase in enumerate(run.settings.pool.phases):
+            if phase.name not in known and run.phase(index).is_dir():
+                yield of_stage("pool", phase.name, run.phase(index), search=name)
+        records = self.records.all()
+        base = next((record.evaluation for record in records if record.pair.index == 0), None)
+        if base is None:
+            return
+        scorer = Scorer(assemble.score_rule(run.settings), Base.of(base))
+        index_of = {record.pair.key: record.pair.index for record in records}
+        for record in (record for record in records if record.pair.key not in known):
+            row = candidate(record, scorer, index_of, folder=run.folder)
+            yield of_pair(record, row, self.records.path(record.pair.key))
+
+    def send(self, entry: Entry) -> None:
+        self.server.publish(entry, parent=self.id, dataset=self._datasets().get("validation"))
+
+    def send_files(self, uploaded: dict[Path, int]) -> None:
+        """Settings, report and figures, each again when it has changed."""
+        folder = self.run.folder
+        for path in (folder / SETTINGS_FILE, *sorted((folder / "report").rglob("*"))):
+            if path.is_file() and uploaded.get(path) != (changed := path.stat().st_mtime_ns):
+                place = path.relative_to(folder).parent.as_posix()
+                self.server.client.log_artifact(self.id, str(path), None if place == "." else place)
+                uploaded[path] = changed
+
+    def end(self, state: str) -> None:
+        """Ends the search's run; a resumed search opens it again."""
+        self.server.client.set_tag(self.id, _STATUS, state)
+        self.server.client.set_terminated(self.id, "FINISHED" if state == "finished" else "KILLED")
+
+    def _datasets(self) -> dict[str, tuple[str, str]]:
+        """Context -> (name, digest of 36 characters, which is MLflow's limit)."""
+        file, root = self.run.folder / FINGERPRINT_FILE, self.run.settings.data.root
+        if not file.is_file():
+            return {}
+        found = durable.read_json(file)
+        name = root.name if root else "dataset"
+        splits = {"training": "train", "validation": "val"}
+        return {context: (f"{name}/{split}", found[split][:36]) for context, split in splits.items()}
+
+
+def _identity(folder: Path) -> str:
+    """What tells this search from others of its name, made once; it stays when the folder moves."""
+    file = folder / SEARCH_FILE
+    if not file.is_file():
+        durable.write_json(file, {"id": str(uuid.uuid4())})
+    return str(durable.read_json(file)["id"])

@@ -17,12 +17,12 @@ PARTS = ("stem", "stage 1", "stage 2", "stage 3", "stage 4", "neck", "RPN", "box
 
 
 class ScoreHistory(NamedTuple):
-    """H of the pairs by index; ``best`` is the highest so far, ``base`` that of the input detector.
+    """H of the pairs, by index; ``best`` is the highest so far, ``base`` that of the input detector.
 
     Pairs without a score are left out.
     """
 
-    index: tuple[int, ...]
+    pairs: tuple[int, ...]
     score: tuple[float, ...]
     best: tuple[float, ...]
     base: float | None
@@ -31,7 +31,7 @@ class ScoreHistory(NamedTuple):
 class Point(NamedTuple):
     """One student at one resolution: whole detector's GMACs, AP as a fraction."""
 
-    index: int
+    pair: int
     resolution: str
     gmacs: float
     ap: float
@@ -49,7 +49,7 @@ class ParetoFront(NamedTuple):
 class Step(NamedTuple):
     """One proposal against its parent; ``gain`` is the difference of H, None where one of them has none."""
 
-    index: int
+    pair: int
     kind: str
     state: str
     gain: float | None
@@ -97,7 +97,7 @@ class LossCurves(NamedTuple):
 class Costs(NamedTuple):
     """Training time in seconds: of every evaluated pair, and of all so far."""
 
-    index: tuple[int, ...]
+    pairs: tuple[int, ...]
     seconds: tuple[float, ...]
     total: tuple[float, ...]
 
@@ -144,7 +144,7 @@ def pareto_front(rows: Sequence[Candidate], *, base: Candidate, best: Candidate)
         for resolution, ap in row.ap_by_resolution.items()
     )
     front: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.gmacs, -point.ap, point.index)):
+    for point in sorted(points, key=lambda point: (point.gmacs, -point.ap, point.pair)):
         if not front or point.ap > front[-1].ap:
             front.append(point)
     return ParetoFront(points, tuple(front), _point(base), _point(best))
@@ -154,7 +154,12 @@ def steps(rows: Sequence[Candidate]) -> tuple[Step, ...]:
     """Every proposal with what it gained on its parent; the base is none."""
     scores = {row.index: row.score for row in rows}
     return tuple(
-        Step(row.index, action_kind(row.action), row.state, _difference(row.score, scores.get(row.parent)))
+        Step(
+            row.index,
+            action_kind(row.action),
+            row.state,
+            _difference(row.score, scores.get(-1 if row.parent is None else row.parent)),
+        )
         for row in rows
         if row.action != BASE_ACTION
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,10 +13,22 @@ from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.v2 import functional as F
 from torchvision.utils import draw_bounding_boxes
 
+from jdn_core.data.coco import CocoDataset, ImageRecord, read_image
+from jdn_core.data.loading import BatchLoader
+from jdn_core.detector.build import Detector
+from jdn_core.errors import StorageError
+from jdn_core.evaluation.detection import detect
+from jdn_core.space.architecture import Resolution
+from jdn_core.training.resolutions import evaluation_plan
+
 # Okabe and Ito without black, which would vanish in dark photos.
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 _BANNER = 22
 _GAP = 6
+
+
+_BATCH = 4
+_COLOURS_KEPT = 192
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +54,54 @@ class Panel:
         order = np.argsort(-self.scores, kind="stable")
         kept = order[self.scores[order] >= least][:most]
         return Panel(self.title, self.boxes[kept], self.labels[kept], self.scores[kept])
+
+
+def write_detections(detector: Detector, dataset: CocoDataset, images: int, path: Path) -> None:
+    """Writes a PNG with some photos of a dataset, under truth and detections: a pair's ``detections.png``.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    few = some_of(dataset, images)
+    found = look(detector, few, title="student", resolution=detector.spec.resolution)
+    names = [category.name for category in dataset.categories]
+    rows = [
+        draw(read_image(photo), [truth(photo), panel.confident()], names=names, width=320)
+        for photo, panel in zip(few.images, found, strict=True)
+    ]
+    save(stack(rows).quantize(_COLOURS_KEPT), path)
+
+
+def save(picture: Image.Image, path: Path) -> Path:
+    """Writes a picture in the format of its name; raises StorageError where that fails."""
+    try:
+        picture.save(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def some_of(dataset: CocoDataset, images: int) -> CocoDataset:
+    """The dataset with ``images`` of its photos at the most, spread evenly over it."""
+    step = max(1, len(dataset.images) // images) if images else 1
+    return replace(dataset, images=dataset.images[::step][:images])
+
+
+def look(detector: Detector, dataset: CocoDataset, *, title: str, resolution: Resolution) -> list[Panel]:
+    """What a detector finds on every photo; it is put into eval mode and left there."""
+    detector.eval()
+    loader = BatchLoader(dataset, workers=0, cache_mb=0)
+    plan = evaluation_plan(len(dataset.images), batch=_BATCH, resolution=resolution)
+    outputs = (output for batch in loader.batches(plan) for output in detect(detector, batch))
+    return [
+        Panel(title, *(output[key].numpy(force=True) for key in ("boxes", "labels", "scores")))
+        for output in outputs
+    ]
+
+
+def truth(photo: ImageRecord) -> Panel:
+    """The boxes that were annotated."""
+    return Panel("truth", photo.boxes, photo.labels)
 
 
 def draw(

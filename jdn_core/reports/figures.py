@@ -29,6 +29,18 @@ from jdn_core.reports.curves import (
     Step,
 )
 
+__all__ = [
+    "Figure",
+    "actions",
+    "costs",
+    "losses",
+    "pareto_front",
+    "save_png",
+    "score_history",
+    "stage_computation",
+    "svg",
+]
+
 INK, GRID = "#20242b", "#c9ced6"
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442",
@@ -63,12 +75,12 @@ _STYLE = {
 def score_history(history: ScoreHistory) -> Figure:
     """H of every pair and the best so far."""
     figure, axes = _figure("pair", "score H")
-    dots = {"color": SKY, "markersize": 4.5, "alpha": 0.9, "rasterized": len(history.index) > _MANY}
-    axes.plot(history.index, history.score, "o", label="pair", **dots)
-    axes.step(history.index, history.best, where="post", color=BLUE, linewidth=2, label="best so far")
-    if history.index:
-        top = max(range(len(history.index)), key=history.score.__getitem__)
-        axes.plot(history.index[top], history.score[top], "*", color=RED, markersize=14, label="winner")
+    dots = {"color": SKY, "markersize": 4.5, "alpha": 0.9, "rasterized": len(history.pairs) > _MANY}
+    axes.plot(history.pairs, history.score, "o", label="pair", **dots)
+    axes.step(history.pairs, history.best, where="post", color=BLUE, linewidth=2, label="best so far")
+    if history.pairs:
+        top = max(range(len(history.pairs)), key=history.score.__getitem__)
+        axes.plot(history.pairs[top], history.score[top], "*", color=RED, markersize=14, label="winner")
     if history.base is not None:
         axes.axhline(history.base, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="base")
     _whole(axes)
@@ -117,7 +129,7 @@ def actions(proposals: Sequence[Step], gains: Sequence[ActionGain]) -> Figure:
         ("failed", RED, "x", 5.5, -0.13, [p for p in proposals if p.state == "failed"]),
     )
     for label, colour, marker, size, shift, members in looks:
-        places = [p.index for p in members], [rows[p.kind] + shift for p in members]
+        places = [p.pair for p in members], [rows[p.kind] + shift for p in members]
         look = {"marker": marker, "color": colour, "markersize": size, "rasterized": raster}
         axes.plot(*places, linestyle="none", label=label, **look)
     labels = [f"{gain.kind}  {gain.raised} of {gain.tried}" for gain in gains]
@@ -169,7 +181,7 @@ def costs(spent: Costs) -> Figure:
     factor, unit = (1.0, "s") if longest < 180 else (1 / 60, "min") if longest < 10800 else (1 / 3600, "h")
     figure, axes = _figure("pair", f"training time ({unit})", height=2.6)
     seconds = [value * factor for value in spent.seconds]
-    axes.vlines(spent.index, 0, seconds, color=BLUE, linewidth=2, rasterized=len(seconds) > _MANY)
+    axes.vlines(spent.pairs, 0, seconds, color=BLUE, linewidth=2, rasterized=len(seconds) > _MANY)
     axes.set_ylim(bottom=0)
     _whole(axes)
     return figure

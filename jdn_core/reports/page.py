@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jdn_core.reports import curves, figures, texts
+from jdn_core.reports.figures import Figure
 from jdn_core.reports.html import Html, element, join
 from jdn_core.reports.tables import Candidate, ranked
 from jdn_core.space.architecture import DetectorSpec, Resolution
@@ -79,7 +80,7 @@ def render(data: ReportData) -> str:
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def draw(data: ReportData) -> dict[str, figures.Figure]:
+def draw(data: ReportData) -> dict[str, Figure]:
     """Every figure of the search by the name of its file."""
     proposals = curves.steps(data.rows)
     computation = curves.stage_computation(
@@ -296,7 +297,7 @@ def _links(links: Mapping[str, str]) -> list[Html]:
     ]
 
 
-def _svg(figure: figures.Figure, name: str) -> Html:
+def _svg(figure: Figure, name: str) -> Html:
     """The figure inline, in the page's font and ink, so that it follows a dark screen."""
     text = figures.svg(figure, name)
     for colour, variable in ((figures.INK, "var(--ink)"), (figures.GRID, "var(--grid)")):

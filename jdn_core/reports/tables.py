@@ -24,7 +24,7 @@ class Candidate(NamedTuple):
     parameters are whole numbers; latency is in milliseconds. What was not measured is None.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # the contract's name; a row is never searched
     key: str
     parent: int | None
     action: str
@@ -56,50 +56,11 @@ def candidates(records: Sequence[PairRecord], scorer: Scorer, *, folder: Path) -
     """
     index_of = {record.pair.key: record.pair.index for record in records}
     ordered = sorted(records, key=lambda record: record.pair.index)
-    return tuple(_candidate(record, scorer, index_of, folder) for record in ordered)
+    return tuple(candidate(record, scorer, index_of, folder=folder) for record in ordered)
 
 
-def ranked(rows: Sequence[Candidate], *, by: str = "score", top: int | None = None) -> tuple[Candidate, ...]:
-    """The rows, best first: high score and AP, low everything else; unknown values last, ties by index.
-
-    Raises:
-        UsageError: ``by`` is no key that can be sorted.
-    """
-    if by not in SORT_KEYS:
-        raise UsageError(f"sort key must be one of {', '.join(SORT_KEYS)}, got {by!r}")
-    known = [row for row in rows if getattr(row, by) is not None]
-    unknown = [row for row in rows if getattr(row, by) is None]
-    sign = -1 if by in _HIGH_IS_GOOD else 1
-    known.sort(key=lambda row: (getattr(row, by), sign * row.index), reverse=by in _HIGH_IS_GOOD)
-    return (*known, *sorted(unknown, key=lambda row: row.index))[:top]
-
-
-def base_row(records: Sequence[PairRecord], scorer: Scorer, *, folder: Path) -> Candidate:
-    """The base's row, at the largest resolution whatever the score would choose.
-
-    Raises:
-        ValueError: there is no finished pair 0.
-    """
-    for record in records:
-        if record.pair.index == 0 and record.evaluation is not None:
-            largest = replace(record.evaluation, measurements=(reference(record.evaluation),))
-            row = _candidate(record, scorer, {}, folder)
-            return _at(row, record.evaluation, *scorer(largest))
-    raise ValueError("the search has no evaluated base (pair 0)")
-
-
-def best_row(rows: Sequence[Candidate]) -> Candidate:
-    """The row of the highest score, the first of equals; the first pair where no score keeps the hard bounds.
-
-    Raises:
-        ValueError: there are no rows.
-    """
-    if not rows:
-        raise ValueError("the search has no pairs yet")
-    return ranked(rows)[0]
-
-
-def _candidate(record: PairRecord, scorer: Scorer, index_of: Mapping[str, int], folder: Path) -> Candidate:
+def candidate(record: PairRecord, scorer: Scorer, index_of: Mapping[str, int], *, folder: Path) -> Candidate:
+    """One record's row; ``index_of`` knows the indices of parents by key."""
     pair, evaluation = record.pair, record.evaluation
     parent = None if pair.parent is None else index_of.get(pair.parent)
     row = Candidate(
@@ -130,6 +91,46 @@ def _candidate(record: PairRecord, scorer: Scorer, index_of: Mapping[str, int], 
         weights=str(folder / "pairs" / pair.key / "weights.safetensors"),
         sha256=evaluation.weights,
     )
+
+
+def ranked(rows: Sequence[Candidate], *, by: str = "score", top: int | None = None) -> tuple[Candidate, ...]:
+    """The rows, best first: high score and AP, low everything else; unknown values last, ties by index.
+
+    Raises:
+        UsageError: ``by`` is no key that can be sorted.
+    """
+    if by not in SORT_KEYS:
+        raise UsageError(f"sort key must be one of {', '.join(SORT_KEYS)}, got {by!r}")
+    known = [row for row in rows if getattr(row, by) is not None]
+    unknown = [row for row in rows if getattr(row, by) is None]
+    sign = -1 if by in _HIGH_IS_GOOD else 1
+    known.sort(key=lambda row: (getattr(row, by), sign * row.index), reverse=by in _HIGH_IS_GOOD)
+    return (*known, *sorted(unknown, key=lambda row: row.index))[:top]
+
+
+def base_row(records: Sequence[PairRecord], scorer: Scorer, *, folder: Path) -> Candidate:
+    """The base's row, at the largest resolution whatever the score would choose.
+
+    Raises:
+        ValueError: there is no finished pair 0.
+    """
+    for record in records:
+        if record.pair.index == 0 and record.evaluation is not None:
+            largest = replace(record.evaluation, measurements=(reference(record.evaluation),))
+            row = candidate(record, scorer, {}, folder=folder)
+            return _at(row, record.evaluation, *scorer(largest))
+    raise ValueError("the search has no evaluated base (pair 0)")
+
+
+def best_row(rows: Sequence[Candidate]) -> Candidate:
+    """The row of the highest score, the first of equals; the first pair where no score keeps the hard bounds.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if not rows:
+        raise ValueError("the search has no pairs yet")
+    return ranked(rows)[0]
 
 
 def _at(row: Candidate, evaluation: Evaluation, chosen: Measurement, score: float) -> Candidate:

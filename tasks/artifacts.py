@@ -1,0 +1,83 @@
+"""What Prefect shows of a running search: the best pairs so far and how far it is, with links into MLflow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact
+from prefect.context import FlowRunContext, TaskRunContext
+
+from jdn_core import assemble
+from jdn_core.reports import texts
+from jdn_core.reports.curves import action_text
+from jdn_core.reports.tables import Candidate, base_row, candidates, ranked
+from jdn_core.search.pairs import PairRecord
+from jdn_core.search.score import Base, Scorer
+from tasks import tracking
+from tasks.run import Run
+
+TOP_K, PROGRESS = "jdn-top-k", "jdn-progress"
+_HEADS = ("pair", "action", "H", "AP (%)", "computation", "parameters", "latency", "resolution")
+
+logger = logging.getLogger(__name__)
+
+
+def publish_top_k(run: Run, records: Sequence[PairRecord]) -> None:
+    """Shows the table of the best pairs and the progress; outside a flow there is nobody to show them to.
+
+    A server that does not answer costs the artifact, never the search.
+    """
+    if not (FlowRunContext.get() or TaskRunContext.get()):
+        return
+    done = max(record.pair.index for record in records)
+    iterations = run.settings.search.iterations
+    table = top_k_table(run, records)
+    progress = min(100.0, 100.0 * done / iterations)
+    told = f"{done} of {iterations} pairs of {run.settings.name}. {_see(run, 'charts')}"
+    try:
+        create_markdown_artifact(table, key=TOP_K, description=table.partition("\n")[0])
+        create_progress_artifact(progress, key=PROGRESS, description=told)
+    except Exception as error:  # any of the HTTP client's, Prefect's own, or a time-out
+        logger.warning("Prefect was not shown the top-k: %s", error)
+
+
+def top_k_table(run: Run, records: Sequence[PairRecord]) -> str:
+    """Markdown: a line with base against best, then the best pairs, each with its link into MLflow."""
+    base_record = next(record for record in records if record.pair.index == 0)
+    if base_record.evaluation is None:
+        raise ValueError("pair 0 has no evaluation")
+    scorer = Scorer(assemble.score_rule(run.settings), Base.of(base_record.evaluation))
+    best = ranked(candidates(records, scorer, folder=run.folder), top=run.settings.search.top_k)
+    base = base_row(records, scorer, folder=run.folder)
+    lines = [_against(base, best[0]), "", _line(_HEADS), _line(["---"] * len(_HEADS))]
+    lines += [_line(_cells(run, row)) for row in best]
+    return "\n".join([*lines, "", _see(run, "pairs"), ""])
+
+
+def _against(base: Candidate, best: Candidate) -> str:
+    then = f"base AP {texts.percent(base.ap)} % at {texts.macs(base.macs)}"
+    now = f"best AP {texts.percent(best.ap)} % at {texts.macs(best.macs)}"
+    return f"{then}; {now}, H {texts.score(base.score)} -> {texts.score(best.score)} (pair {best.index})"
+
+
+def _cells(run: Run, row: Candidate) -> list[str]:
+    links = tracking.links(run)
+    pair = f"[{row.index}]({links.pair(row.key)})" if links else str(row.index)
+    numbers = [texts.score(row.score), texts.percent(row.ap), texts.macs(row.macs), texts.params(row.params)]
+    return [
+        pair,
+        action_text(row.action),
+        *numbers,
+        texts.milliseconds(row.latency_ms),
+        row.resolution or texts.DASH,
+    ]
+
+
+def _see(run: Run, page: str) -> str:
+    links = tracking.links(run)
+    return f"[All pairs in MLflow]({getattr(links, page)})" if links else "MLflow has not heard of it yet."
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
