@@ -1,4 +1,4 @@
-"""A run's folder, opened by one process at a time: owned, cleaned, compared with what it began with, and tracked."""
+"""A run's folder, opened by one process at a time: owned, cleaned, compared with what it began with."""
 
 from __future__ import annotations
 

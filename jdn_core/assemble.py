@@ -6,13 +6,13 @@ from functools import cache
 
 import torch
 
-from jdn_core.data.coco import Category, CocoDataset, Split, find_split, load
+from jdn_core.data.coco import CocoDataset, Split, find_split, load
 from jdn_core.data.loading import BatchLoader
 from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
 from jdn_core.pool.shrinking import Phase
 from jdn_core.search.hill_climbing import ClimbRules
 from jdn_core.search.score import ScoreRule
-from jdn_core.settings import DataSettings, DetectorSettings, PoolSettings, Settings
+from jdn_core.settings import DataSettings, PoolSettings, Settings
 from jdn_core.space.architecture import DetectorSpec, RegionSpec
 from jdn_core.space.families import family
 from jdn_core.space.teachers import SubnetSpace
@@ -108,26 +108,30 @@ def _check_batches(settings: Settings, images: int) -> None:
         raise SettingsError.of(problems)
 
 
-def base_spec(
-    settings: DetectorSettings, data: DataSettings, categories: tuple[Category, ...]
-) -> DetectorSpec:
-    """The base detector's architecture for the classes of a dataset, at the largest resolution."""
+def classes(images: CocoDataset) -> tuple[tuple[int, str], ...]:
+    """(category id, name) by label, as a detector's specification holds them."""
+    return tuple((category.id, category.name) for category in images.categories)
+
+
+def base_spec(settings: Settings) -> DetectorSpec:
+    """The base detector's architecture for the classes of the dataset, at the largest resolution."""
+    base = settings.detector
     region = RegionSpec(
-        anchor_sizes=settings.anchor_sizes,
-        aspect_ratios=settings.aspect_ratios,
-        train_proposals=settings.train_proposals,
-        proposals=settings.proposals,
-        anchors_per_image=settings.anchors_per_image,
-        rois_per_image=settings.rois_per_image,
-        pooled=settings.pooled,
+        anchor_sizes=base.anchor_sizes,
+        aspect_ratios=base.aspect_ratios,
+        train_proposals=base.train_proposals,
+        proposals=base.proposals,
+        anchors_per_image=base.anchors_per_image,
+        rois_per_image=base.rois_per_image,
+        pooled=base.pooled,
     )
     return DetectorSpec(
-        backbone=family(settings.family, width=settings.width),
-        classes=tuple((category.id, category.name) for category in categories),
-        neck=settings.neck,
-        head=settings.head,
+        backbone=family(base.family, width=base.width),
+        classes=classes(dataset(settings.data, "train")),
+        neck=base.neck,
+        head=base.head,
         region=region,
-        resolution=data.frames[-1],
+        resolution=settings.data.frames[-1],
     )
 
 

@@ -106,6 +106,12 @@ class SettingsError(UserError):
     exit_code = 78
 
 
+class SearchFailed(UserError):
+    """Too many pairs in a row failed; the settings do not suit the data or the device."""
+
+    exit_code = 78
+
+
 class Diverged(UserError):
     """A loss or a gradient stopped being finite; the step was not applied."""
 

@@ -13,9 +13,7 @@ from jdn_core.errors import DataError
 from jdn_core.search.hill_climbing import first_pair
 from jdn_core.search.pairs import PairRecord
 from tasks.pairs import commit_evaluation
-from tasks.run import Run
-
-TRAINING_FILE = "training.json"
+from tasks.run import TRAINING_FILE, Run
 
 
 @task(name="train base", cache_policy=NO_CACHE)
@@ -25,7 +23,7 @@ def train_base(run: Run) -> Path:
         settings = run.settings
         bench = assemble.bench(settings)
         detector, training = stages.train_base(
-            assemble.base_spec(settings.detector, settings.data, bench.train_set.categories),
+            assemble.base_spec(settings),
             bench,
             regime=settings.base,
             sparsity=settings.distillation.sparsity,
@@ -47,7 +45,7 @@ def evaluate_base(run: Run) -> PairRecord:
     """
     bench = assemble.bench(run.settings)
     detector = load_detector(run.base, bench.device)
-    classes = tuple((category.id, category.name) for category in bench.val.dataset.categories)
+    classes = assemble.classes(bench.train_set)
     if detector.spec.classes != classes:
         raise DataError(f"the base knows the classes {detector.spec.classes}, the dataset has {classes}")
     pair = first_pair(assemble.climb_rules(run.settings), detector.spec)

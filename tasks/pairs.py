@@ -1,4 +1,4 @@
-"""One step of the search each: mutate a pair, reset its teacher's BN, evaluate fast, score with H, update the top-k."""
+"""One step of the search each: mutate a pair, reset BN, evaluate fast, score with H, update the top-k."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from jdn_core import assemble, durable, stages
 from jdn_core.detector.build import Detector
 from jdn_core.detector.folder import load_detector, save_detector
-from jdn_core.errors import Diverged
+from jdn_core.errors import Diverged, SearchFailed
 from jdn_core.evaluation.previews import preview
 from jdn_core.morphism.evolve import evolve
 from jdn_core.pool.folder import load_pool
@@ -91,6 +91,15 @@ def update_top_k(run: Run) -> list[str]:
     return [record.pair.key for record in best]
 
 
+def refuse_more_failures(run: Run) -> None:
+    """Raises SearchFailed where the newest pairs failed, too many in a row to go on."""
+    most = run.settings.search.max_failures
+    newest = run.records.all()[-most:]
+    if len(newest) == most and all(record.state == "failed" for record in newest):
+        reasons = "\n".join(f"pair {record.pair.index}: {record.reason}" for record in newest)
+        raise SearchFailed(f"the last {most} pairs failed:\n{reasons}")
+
+
 def scorer(run: Run) -> Scorer:
     """H under the run's settings, relative to its base."""
     base = next(record.evaluation for record in run.records.all() if record.pair.index == 0)
@@ -109,7 +118,9 @@ def commit_evaluation(run: Run, pair: Pair, detector: Detector, training: stages
     )
     evaluation = stages.evaluation(detector, bench, weights=written.sha256, training=training, rules=rules)
     if photos := settings.tracking.preview_images:
-        preview({"student": (detector, bench.frames[-1])}, bench.val, photos=photos).save(staged / DETECTIONS_FILE)
+        preview({"student": (detector, bench.frames[-1])}, bench.val, photos=photos).save(
+            staged / DETECTIONS_FILE
+        )
     return _commit(run, PairRecord(pair, "done", evaluation), staged)
 
 

@@ -11,6 +11,8 @@ from jdn_core.space.architecture import content_key
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.training.checkpoints import Checkpoints
 
+TRAINING_FILE = "training.json"
+
 
 @dataclass(frozen=True)
 class Run:

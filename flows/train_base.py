@@ -1,0 +1,25 @@
+"""The base detector by itself, measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from tasks.reports import base_summary
+
+from flows.opening import opened
+from jdn_core.settings import Settings
+from tasks import base
+from tasks.data import check_data
+from tasks.tracking import Publisher
+
+
+@flow(name="train-base", validate_parameters=False)
+def train_base(settings: Settings, out: Path) -> dict[str, Any]:
+    """Trains a base into ``out/base`` and measures it at every resolution."""
+    with opened(settings, out) as run, Publisher(run):
+        check_data(run)
+        base.train_base(run)
+        base.evaluate_base(run)
+        return base_summary(run)

@@ -1,0 +1,31 @@
+"""The elastic teacher pool by itself: every phase of integrated progressive shrinking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.opening import opened
+from jdn_core.settings import Settings
+from tasks.data import check_data
+from tasks.pool import pool_summary, train_etp_phase
+from tasks.run import Run
+from tasks.tracking import Publisher
+
+
+@flow(name="train-pool", validate_parameters=False)
+def train_pool(settings: Settings, out: Path) -> dict[str, Any]:
+    """Trains a pool into ``out/pool``."""
+    with opened(settings, out) as run, Publisher(run) as publisher:
+        check_data(run)
+        train_phases(run, publisher)
+        return pool_summary(run)
+
+
+def train_phases(run: Run, publisher: Publisher) -> None:
+    """The phases that are not done yet, in order; none where the pool is there."""
+    for index in range(len(run.settings.pool.phases)):
+        train_etp_phase(run, index)
+        publisher.records()

@@ -1,0 +1,27 @@
+"""The whole upgrade: train a base and a pool, search student-teacher pairs, write the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.opening import opened
+from flows.search import climb
+from flows.train_pool import train_phases
+from jdn_core.settings import Settings
+from tasks.base import train_base
+from tasks.data import check_data
+from tasks.tracking import Publisher
+
+
+@flow(name="upgrade", validate_parameters=False)
+def upgrade(settings: Settings, out: Path) -> dict[str, Any]:
+    """From settings and data to a better, cheaper detector; goes on where the folder's work ends."""
+    with opened(settings, out) as run, Publisher(run) as publisher:
+        check_data(run)
+        train_base(run)
+        publisher.records()
+        train_phases(run, publisher)
+        return climb(run, publisher)
