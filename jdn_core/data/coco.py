@@ -31,6 +31,7 @@ __all__ = [
     "ground_truth",
     "load",
     "read_image",
+    "require_same_categories",
 ]
 
 Split = Literal["train", "val"]
@@ -192,6 +193,16 @@ def read_image(record: ImageRecord) -> np.ndarray:
     return pixels
 
 
+def require_same_categories(train: CocoDataset, val: CocoDataset) -> None:
+    """Labels are ranks, so two splits mean the same by them only if their categories are the same.
+
+    Raises:
+        DataError: they differ.
+    """
+    if train.categories != val.categories:
+        raise DataError.of([_other_categories(val.annotation_file.name, train, val)])
+
+
 def ground_truth(dataset: CocoDataset) -> COCO:
     """The index of pycocotools over the raw annotations of the dataset's images, crowd included.
 
@@ -275,8 +286,14 @@ def _check_folder(root: Path, *, drop_bad_boxes: bool, decode: bool | None) -> C
             documents.append(Document(root.name, problems=[Problem(root.name, split, str(error))]))
     train, val = documents
     if not (train.problems or val.problems) and train.categories != val.categories:
-        val.add("categories", f"must be those of {train.name}", [one.name for one in val.categories])
+        val.problems.append(_other_categories(val.name, train, val))
     return _result(documents)
+
+
+def _other_categories(file: str, train: Document | CocoDataset, val: Document | CocoDataset) -> Problem:
+    differing = sorted(set(train.categories) ^ set(val.categories), key=lambda category: category.id)
+    what = "must be the same in both splits"
+    return Problem(file, "categories", what, f"{len(differing)} differing, first {differing[0]}")
 
 
 def _check_file(file: Path, root: Path, *, drop_bad_boxes: bool, decode: bool | None) -> Document:

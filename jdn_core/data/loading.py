@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -63,8 +64,8 @@ class BatchLoader:
 
     Args:
         dataset: the images.
-        workers: processes that decode; 0 decodes here. They are spawned, because a fork inside a Prefect task
-            breaks.
+        workers: processes that decode; 0 decodes here. They are forked from a server process of their own,
+            because a fork inside a Prefect task breaks.
         cache_mb: memory for decoded and resized images, in MiB, shared out evenly among the workers; 0 keeps
             none.
 
@@ -78,21 +79,24 @@ class BatchLoader:
         self._plan = _PlanSampler()
         self._loader: DataLoader[Batch | UserError] | None = None
         if workers:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([__name__])  # torch is imported once and not by every worker
             self._loader = DataLoader(
                 self._reader,
                 batch_sampler=self._plan,
                 num_workers=workers,
                 collate_fn=_as_it_is,
-                multiprocessing_context="spawn",
+                multiprocessing_context=context,
                 persistent_workers=True,
             )
 
     @property
     def dataset(self) -> CocoDataset:
+        """The images that plans speak of."""
         return self._reader.dataset
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
-        """One batch for every inner sequence of the plan, in its order.
+        """One batch for every inner sequence of the plan, in its order; one plan at a time.
 
         Raises:
             DataError: an image cannot be decoded.
@@ -111,7 +115,7 @@ class BatchLoader:
             yield batch
 
     def close(self) -> None:
-        """Ends the workers and forgets the cache; the loader cannot be used after it."""
+        """Ends the workers and forgets the cache."""
         self._loader = None
         self._reader.cache.clear()
 

@@ -45,6 +45,11 @@ class CocoNumbers:
     ARl: float
     per_class: Mapping[str, float]
 
+    @property
+    def twelve(self) -> dict[str, float]:
+        """The dataset's numbers by name, without the classes."""
+        return {name: getattr(self, name) for name in _STATS}
+
 
 def coco_numbers(
     ground_truth: COCO, detections: Sequence[Mapping[str, Any]], *, image_ids: Sequence[int] | None = None

@@ -1,0 +1,237 @@
+"""The rules of a COCO annotation file, one by one and all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jdn_core.data.document import clip, examine, fault
+
+Content = dict[str, Any]
+Change = Callable[[Content], object]
+
+SIZE = (40, 30)
+
+
+def problems(content: object, **options: bool) -> list[str]:
+    return [str(problem) for problem in examine(content, "train.json", **options).problems]
+
+
+def test_a_sound_file_has_no_problem_and_labels_stay_category_ids(content: Content) -> None:
+    document = examine(content, "train.json")
+    assert document.problems == []
+    assert [category.id for category in document.categories] == [3, 14, 90]
+    assert document.boxes == {7: [((1, 2, 11, 10), 90), ((5.5, 5, 25.5, 25), 3)]}
+
+
+@pytest.mark.parametrize("value", [None, [], 3, "images"])
+def test_the_top_level_must_be_an_object(value: object) -> None:
+    assert "the top level must be an object" in problems(value)[0]
+
+
+@pytest.mark.parametrize("section", ["images", "annotations", "categories"])
+def test_a_missing_section_is_one_problem_and_not_one_for_every_annotation(
+    content: Content, section: str
+) -> None:
+    del content[section]
+    assert problems(content) == [f"train.json: {section}: must be a list, got nothing"]
+
+
+WRONG: dict[str, tuple[Change, str]] = {
+    "duplicate image": (
+        lambda c: c["images"].append(dict(c["images"][0])),
+        "images[1].id: must be unique, but images[0] has it too, got 7",
+    ),
+    "duplicate annotation": (
+        lambda c: c["annotations"][1].update(id=1),
+        "annotations[1].id: must be unique, but annotations[0] has it too, got 1",
+    ),
+    "duplicate category": (
+        lambda c: c["categories"][2].update(id=3),
+        "categories[2].id: must be unique, but categories[1] has it too, got 3",
+    ),
+    "text as id": (lambda c: c["images"][0].update(id="7"), "images[0].id: must be a whole number, got '7'"),
+    "truth as id": (
+        lambda c: c["images"][0].update(id=True),
+        "images[0].id: must be a whole number, got True",
+    ),
+    "huge id": (
+        lambda c: c["annotations"][0].update(id=2**64),
+        "annotations[0].id: must be a whole number, got 18446744073709551616",
+    ),
+    "no id": (
+        lambda c: c["annotations"][0].pop("id"),
+        "annotations[0].id: must be a whole number, got nothing",
+    ),
+    "row of another kind": (lambda c: c["images"].append(3), "images[1]: must be an object, got 3"),
+    "no file name": (
+        lambda c: c["images"][0].update(file_name=None),
+        "images[0].file_name: must be a text, got nothing",
+    ),
+    "no width": (
+        lambda c: c["images"][0].pop("width"),
+        "images[0].width: must be a whole number > 0, got nothing",
+    ),
+    "no height": (
+        lambda c: c["images"][0].update(height=0),
+        "images[0].height: must be a whole number > 0, got 0",
+    ),
+    "nameless category": (
+        lambda c: c["categories"][0].update(name=""),
+        "categories[0].name: must be a text, got ''",
+    ),
+    "unknown image": (
+        lambda c: c["annotations"][1].update(image_id=8),
+        "annotations[1].image_id: must be the id of one of the images, got 8; "
+        "add the image, or remove annotation 2",
+    ),
+    "image of the wrong type": (
+        lambda c: c["annotations"][1].update(image_id=[7]),
+        "annotations[1].image_id: must be a whole number, got [7]",
+    ),
+    "unknown category": (
+        lambda c: c["annotations"][0].update(category_id=4),
+        "annotations[0].category_id: must be the id of one of the categories, got 4; "
+        "add the category, or remove annotation 1",
+    ),
+    "crowd flag": (
+        lambda c: c["annotations"][0].update(iscrowd=2),
+        "annotations[0].iscrowd: must be 0 or 1, got 2",
+    ),
+    "area": (
+        lambda c: c["annotations"][0].update(area="80"),
+        "annotations[0].area: must be a finite number, got '80'",
+    ),
+    "negative width": (
+        lambda c: c["annotations"][0].update(bbox=[1, 2, -3, 4]),
+        "annotations[0].bbox: width must be > 0, got -3; drop the box or pass --drop-bad-boxes",
+    ),
+    "no box": (
+        lambda c: c["annotations"][0].pop("bbox"),
+        "annotations[0].bbox: must be four finite numbers [x, y, width, height], got nothing; "
+        "drop the box or pass --drop-bad-boxes",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
+def test_a_broken_rule_is_told_with_its_place_and_value(
+    content: Content, change: Change, message: str
+) -> None:
+    change(content)
+    assert f"train.json: {message}" in problems(content)
+
+
+def test_all_problems_are_found_in_one_pass(content: Content) -> None:
+    for change, _ in (WRONG["no width"], WRONG["nameless category"], WRONG["crowd flag"], WRONG["area"]):
+        change(content)
+    places = [problem.where for problem in examine(content, "train.json").problems]
+    assert places == [
+        "categories[0].name",
+        "images[0].width",
+        "annotations[0].iscrowd",
+        "annotations[0].area",
+    ]
+
+
+def test_a_long_value_is_cut_to_a_line(content: Content) -> None:
+    content["annotations"][0]["bbox"] = list(range(1000))
+    assert len(problems(content)[0]) < 250
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ([1, 2, 3], "four finite numbers"),
+        ([1, 2, 3, "4"], "four finite numbers"),
+        ([1, 2, 3, True], "four finite numbers"),
+        ([1, 2, float("inf"), 4], "four finite numbers"),
+        ({"x": 1}, "four finite numbers"),
+        ([1, 2, 0, 4], "width must be > 0"),
+        ([1, 2, 3, -0.5], "height must be > 0"),
+        ([40, 2, 30, 4], "1x1 pixel of its 40x30 image"),
+        ([39.5, 2, 30, 4], "1x1 pixel"),
+        ([-9, -9, 3, 3], "1x1 pixel"),
+        ([5, 5, 0.9, 20], "1x1 pixel"),
+    ],
+)
+def test_an_unusable_box_is_a_problem_or_dropped_and_counted(
+    content: Content, box: object, reason: str
+) -> None:
+    content["annotations"][0]["bbox"] = box
+    assert [reason in problem for problem in problems(content)] == [True]
+    document = examine(content, "train.json", drop_bad_boxes=True)
+    assert (document.problems, document.dropped, len(document.boxes[7])) == ([], 1, 1)
+
+
+def test_a_box_that_reaches_outside_is_clipped_and_counted(content: Content) -> None:
+    content["annotations"][0]["bbox"] = [-5, 20, 100, 100]
+    document = examine(content, "train.json")
+    assert document.boxes[7][0][0] == (0, 20, 40, 30)
+    assert (document.problems, document.clipped) == ([], 1)
+    assert document.raw[0]["bbox"] == [-5, 20, 100, 100]
+
+
+def test_a_crowd_is_no_target_but_stays_for_the_evaluation(content: Content) -> None:
+    content["annotations"][0]["iscrowd"] = 1
+    document = examine(content, "train.json")
+    assert [category for _, category in document.boxes[7]] == [3]
+    assert [row["iscrowd"] for row in document.raw] == [1, 0]
+
+
+def test_missing_area_and_crowd_flag_are_filled_in_for_the_evaluation(content: Content) -> None:
+    for row in content["annotations"]:
+        del row["area"], row["iscrowd"]
+    rows = examine(content, "train.json").raw
+    assert [(row["id"], row["area"], row["iscrowd"]) for row in rows] == [(1, 80, 0), (2, 400, 0)]
+
+
+def test_a_box_without_four_numbers_never_reaches_the_evaluation(content: Content) -> None:
+    content["annotations"][0]["bbox"] = [1, 2, 3]
+    assert [row["category_id"] for row in examine(content, "train.json", drop_bad_boxes=True).raw] == [3]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+ROWS = st.lists(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "id",
+                "file_name",
+                "width",
+                "height",
+                "image_id",
+                "category_id",
+                "bbox",
+                "iscrowd",
+                "area",
+                "name",
+            ]
+        ),
+        JSON,
+    ),
+    max_size=3,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["images", "annotations", "categories"]), ROWS | JSON))
+def test_no_json_value_breaks_the_check(value: Content) -> None:
+    document = examine(value, "train.json")
+    assert document.problems or {"images", "annotations", "categories"} <= value.keys()
+    assert all(problem.where for problem in document.problems)
+
+
+@given(st.lists(st.floats(-100, 100), min_size=4, max_size=4))
+def test_a_usable_box_is_inside_and_at_least_a_pixel(box: list[float]) -> None:
+    if fault(box, SIZE) is None:
+        x1, y1, x2, y2 = clip(box, SIZE)
+        assert 0 <= x1 <= x2 - 1 <= 39
+        assert 0 <= y1 <= y2 - 1 <= 29
