@@ -104,8 +104,9 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputMissing(f"{path}: no such file")
     with path.open("rb") as file:
-        start = file.read(4)
-    if start.startswith(_PICKLES):
+        start = file.read(9)
+    # A safetensors file begins with eight bytes of length, which may be any bytes, and then its JSON.
+    if start.startswith(_PICKLES) and start[8:] != b"{":
         raise CheckpointError(
             f"{path}: this is a pickle, which may hold code and is never read; save as safetensors"
         )

@@ -119,7 +119,7 @@ def score(measurement: Measurement, *, reference_macs: int, rule: ScoreRule, bas
             return float(measurement.ap * (c**rule.beta * r ** (1 - rule.beta)) ** -rule.alpha)
         case "res_power":
             return float(measurement.ap * (c * r**rule.beta) ** -rule.alpha)
-        case "additive":
+        case _:
             return measurement.ap - rule.alpha * base.ap * (rule.beta * c + (1 - rule.beta) * r - 1)
 
 

@@ -59,7 +59,7 @@ def kind(action: Action) -> Kind:
             return "prune_layer"
         case AddLayer():
             return "add_layer"
-        case Rearrange():
+        case _:
             return "rearrange"
 
 
@@ -72,8 +72,8 @@ def key(action: Action) -> str:
             return "prune_layer"
         case AddLayer(stage):
             return f"add_layer:{stage + 1}"
-        case Rearrange(stage, end):
-            return f"rearrange:{stage + 1}:{end}"
+        case _:
+            return f"rearrange:{action.stage + 1}:{action.end}"
 
 
 def parse(text: str) -> Action:
@@ -112,8 +112,8 @@ def reason_against(spec: BackboneSpec, action: Action) -> str | None:
             return None if removable(spec) else "every block is the last of its stage or carries a projection"
         case AddLayer(stage):
             return _no_stage(stage)
-        case Rearrange(stage, end):
-            return _no_stage(stage) or _no_move(spec, stage, end)
+        case _:
+            return _no_stage(action.stage) or _no_move(spec, action.stage, action.end)
 
 
 def removable(spec: BackboneSpec) -> tuple[tuple[int, int], ...]:
@@ -134,6 +134,10 @@ def removable(spec: BackboneSpec) -> tuple[tuple[int, int], ...]:
 def apply(spec: BackboneSpec, action: AddLayer | Rearrange) -> BackboneSpec:
     """The architecture after an action whose outcome needs no weights.
 
+    A moved block that takes over a stride gets a projection if it has none. A block that loses its stride
+    keeps its projection only if that opens its stream: the one that an earlier move gave it goes with the
+    stride, as in the second block of stage 4 of the paper's R101 student (FACTS, section 1).
+
     Raises:
         ValueError: the action is not legal, with the reason.
     """
@@ -146,12 +150,14 @@ def apply(spec: BackboneSpec, action: AddLayer | Rearrange) -> BackboneSpec:
             stages[stage] = (*stages[stage], replace(stages[stage][-1], stride=1, projection=False))
         case Rearrange(end="first"):
             moved, following, *rest = stages[stage]
-            stages[stage - 1] = (*stages[stage - 1], replace(moved, stride=1))
+            before = stages[stage - 1]
+            stages[stage - 1] = (*before, _plain(moved, after=before[-1]))
             stages[stage] = (_halving(following), *rest)
-        case Rearrange(end="last"):
+        case _:
             former, *rest = stages[stage + 1]
-            stages[stage + 1] = (_halving(stages[stage][-1]), replace(former, stride=1), *rest)
-            stages[stage] = stages[stage][:-1]
+            *kept, moved = stages[stage]
+            stages[stage + 1] = (_halving(moved), _plain(former, after=moved), *rest)
+            stages[stage] = tuple(kept)
     return replace(spec, stages=tuple(stages))
 
 
@@ -160,6 +166,10 @@ _ENDS: tuple[End, End] = ("first", "last")
 
 def _halving(block: BlockSpec) -> BlockSpec:
     return replace(block, stride=2, projection=True)
+
+
+def _plain(block: BlockSpec, *, after: BlockSpec) -> BlockSpec:
+    return replace(block, stride=1, projection=block.born != after.born)
 
 
 def _blocks(spec: BackboneSpec) -> Iterator[BlockSpec]:

@@ -5,7 +5,9 @@ They are built on ``random()`` alone, the one method whose sequence is promised.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
+from itertools import accumulate
 from random import Random
 from typing import TypeVar
 
@@ -19,9 +21,5 @@ def pick(rng: Random, options: Sequence[T]) -> T:
 
 def pick_by_rank(rng: Random, options: Sequence[T]) -> T:
     """One of ``options``, the first being the best: the chance of each is proportional to 1 / rank (ours)."""
-    mark = rng.random() * sum(1 / rank for rank in range(1, len(options) + 1))
-    for rank, option in enumerate(options, start=1):
-        mark -= 1 / rank
-        if mark < 0:
-            return option
-    return options[-1]
+    sums = list(accumulate(1 / rank for rank in range(1, len(options) + 1)))
+    return options[min(bisect(sums, rng.random() * sums[-1]), len(options) - 1)]
