@@ -7,7 +7,6 @@ Counted are the multiply-accumulates of convolutions and linear layers at the ex
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 
 from jdn_core.space.architecture import BlockSpec, DetectorSpec, Resolution
 
@@ -125,4 +124,4 @@ def _halved(size: Size) -> Size:
 
 
 def _total(*costs: Cost) -> Cost:
-    return reduce(Cost.__add__, costs, Cost())
+    return sum(costs, start=Cost())

@@ -52,11 +52,11 @@ def widths(detector: Detector) -> dict[Site, Width]:
 
 def block_norms(detector: Detector) -> list[float]:
     """Mean |parameter| of every block in the order of the data: the L1 norm, made comparable (ours)."""
-    norms = []
-    for block in blocks(detector):
-        values = torch.cat([parameter.detach().flatten() for parameter in block.parameters()])
-        norms.append(values.abs().mean(dtype=torch.float64).item())
-    return norms
+    return [
+        sum(parameter.detach().abs().sum(dtype=torch.float64).item() for parameter in block.parameters())
+        / sum(parameter.numel() for parameter in block.parameters())
+        for block in blocks(detector)
+    ]
 
 
 def _group_width(first: Tensor, second: Tensor, groups: int) -> Width:

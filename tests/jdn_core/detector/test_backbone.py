@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from jdn_core.detector.backbone import Backbone
+from jdn_core.space.families import Family, family
+from tests.jdn_core.tiny import tiny_spec
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("r18", lambda: ResNet(BasicBlock, [2, 2, 2, 2])),
+        ("r50", lambda: ResNet(Bottleneck, [3, 4, 6, 3])),
+        ("x101", lambda: ResNet(Bottleneck, [3, 4, 23, 3], groups=32, width_per_group=4)),
+    ],
+)
+def test_computes_what_torchvisions_resnet_computes(name: Family, reference: type[ResNet]) -> None:
+    resnet = reference().eval()
+    backbone = Backbone(family(name)).eval()
+    state = {_our_name(key): value for key, value in resnet.state_dict().items() if not key.startswith("fc.")}
+    backbone.load_state_dict(state)
+    x = torch.rand(1, 3, 65, 70)
+    trunk = nn.Sequential(*list(resnet.children())[:-2])
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(x)["3"], trunk(x))
+
+
+def _our_name(name: str) -> str:
+    name = re.sub(r"^(conv1|bn1)", lambda match: f"stem.{match[1][:-1]}", name)
+    name = re.sub(r"^layer(\d)", lambda match: f"stages.{int(match[1]) - 1}", name)
+    return name.replace("downsample.0", "shortcut.conv").replace("downsample.1", "shortcut.bn")
+
+
+def test_every_level_is_half_of_the_one_before_rounded_up() -> None:
+    backbone = Backbone(tiny_spec().backbone)
+    levels = backbone(torch.rand(1, 3, 37, 101))
+    assert [tuple(level.shape[1:]) for level in levels.values()] == [
+        (8, 10, 26),
+        (16, 5, 13),
+        (32, 3, 7),
+        (64, 2, 4),
+    ]
+
+
+def test_every_bn_is_trained() -> None:
+    backbone = Backbone(tiny_spec("r50").backbone)
+    norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.training and norm.weight.requires_grad and (norm.weight == 1).all() for norm in norms)
