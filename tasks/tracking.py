@@ -1,9 +1,9 @@
 """MLflow hears of a search beside it, from its files alone; the only module that speaks to it.
 
 A search never waits for MLflow. ``Publisher`` is a thread that compares the search's folder with what the
-server has and sends what is missing; so it catches up by itself after an outage, a crash, or a night. Sending is
-idempotent (RELIABILITY, rule 5): a run is looked for before it is made, its tags come with it, files and numbers
-can be sent twice, and ``jdn.status`` is set last. Runs that a lost reply left behind are closed.
+server has and sends what is missing; so it catches up by itself after an outage, a crash, or a night.
+Sending is idempotent (RELIABILITY, rule 5): a run is looked for before it is made, its tags come with it,
+files and numbers can be sent twice, and ``jdn.status`` is set last. Runs that a lost reply left are closed.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ def ui_command(uri: str) -> str | None:
     return None if urlsplit(uri).scheme in ("http", "https") else f"mlflow ui --backend-store-uri {uri}"
 
 
+def shown(uri: str) -> str:
+    """The URI without a password, for logs, files and terminals."""
+    parts = urlsplit(uri)
+    return uri if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 class Links(NamedTuple):
     """Addresses of a search in MLflow's pages."""
 
@@ -103,6 +109,13 @@ def links(run: Run) -> Links | None:
         return Links(**durable.read_json(run.folder / LINKS_FILE))
     except (FileNotFoundError, StorageError, TypeError):
         return None
+
+
+def where(run: Run) -> dict[str, str | None]:
+    """How to look at a search in MLflow: the URI, a command to start its pages if need be, and addresses."""
+    uri, seen = shown(tracking_uri(run)), links(run)
+    addresses = {"search": seen.search, "pairs": seen.pairs, "charts": seen.charts} if seen else {}
+    return {"uri": uri, "command": ui_command(uri), **addresses}
 
 
 class Publication(NamedTuple):
@@ -295,7 +308,7 @@ class Publisher:
         if self._thread.is_alive() or self._error:
             logger.warning(
                 "MLflow at %s does not have everything (%s); `jdn sync %s` sends the rest",
-                tracking_uri(self._run), self._error or "it is slow", self._run.folder,
+                shown(tracking_uri(self._run)), self._error or "it is slow", self._run.folder,
             )  # fmt: skip
         return Publication(len(self._known), self._missing, self._error)
 
@@ -371,7 +384,7 @@ class _Search:
         if datasets := search._datasets():
             server.measured_on(search.id, datasets)
         (run.folder / LINKS_FILE).parent.mkdir(exist_ok=True)
-        place = Links(uri if artifacts is None else LOCAL_UI, server.experiment, search.id)
+        place = Links(shown(uri) if artifacts is None else LOCAL_UI, server.experiment, search.id)
         durable.write_json(run.folder / LINKS_FILE, place._asdict())
         return search
 

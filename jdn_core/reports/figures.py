@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -35,7 +34,7 @@ __all__ = [
     "costs",
     "losses",
     "pareto_front",
-    "save_png",
+    "png",
     "score_history",
     "stage_computation",
     "svg",
@@ -197,10 +196,11 @@ def svg(figure: Figure, name: str) -> str:
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
 
 
-def save_png(figure: Figure, path: Path) -> Path:
-    """Writes the figure on white, 150 dots per inch."""
-    FigureCanvasAgg(figure).print_png(path, facecolor="white", dpi=150)
-    return path
+def png(figure: Figure) -> bytes:
+    """The figure on white, 150 dots per inch."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(buffer, format="png", facecolor="white", dpi=150)
+    return buffer.getvalue()
 
 
 def _figure(x: str, y: str, *, height: float = 3.8) -> tuple[Figure, Axes]:

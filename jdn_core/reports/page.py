@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jdn_core import durable
 from jdn_core.reports import curves, figures, texts
 from jdn_core.reports.figures import Figure
 from jdn_core.reports.html import Html, element, join
 from jdn_core.reports.tables import Candidate, ranked
 from jdn_core.space.architecture import DetectorSpec, Resolution
 
+PAGE = "index.html"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
@@ -58,6 +60,15 @@ class Section:
     id: str
     title: str
     body: Html
+
+
+def write(data: ReportData, folder: Path) -> Path:
+    """Writes ``index.html`` and every figure as a PNG; the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in draw(data).items():
+        durable.write_bytes(folder / f"{name}.png", figures.png(figure))
+    durable.write_text(folder / PAGE, render(data))
+    return folder / PAGE
 
 
 def render(data: ReportData) -> str:
