@@ -291,9 +291,8 @@ def _check_folder(root: Path, *, drop_bad_boxes: bool, decode: bool | None) -> C
 
 
 def _other_categories(file: str, train: Document | CocoDataset, val: Document | CocoDataset) -> Problem:
-    differing = sorted(set(train.categories) ^ set(val.categories), key=lambda category: category.id)
-    what = "must be the same in both splits"
-    return Problem(file, "categories", what, f"{len(differing)} differing, first {differing[0]}")
+    differing = sorted((one.id, one.name) for one in {*train.categories} ^ {*val.categories})
+    return Problem(file, "categories", "must be the same in both splits", f"differing {differing[:4]}")
 
 
 def _check_file(file: Path, root: Path, *, drop_bad_boxes: bool, decode: bool | None) -> Document:
