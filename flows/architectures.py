@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from jdn_core.errors import DataError, Problem, UsageError
 from jdn_core.space import actions, notation
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec
-from jdn_core.space.families import DEPTHS, Family, family
+from jdn_core.space.families import DEPTHS, family
 from jdn_core.space.teachers import SubnetSpace
 
 if TYPE_CHECKING:
@@ -31,12 +32,11 @@ def read(text: str, classes: int | None = None) -> DetectorSpec:
         UsageError: it is none of them.
         DataError: the file does not hold an architecture.
     """
-    path = Path(text)
-    file = path / "detector.json" if path.is_dir() else path
-    if file.is_file():
-        spec = _read_file(file)
+    file = os.path.join(text, "detector.json") if os.path.isdir(text) else text
+    if os.path.isfile(file):  # a notation is too long for a path, which pathlib does not forgive
+        spec = _read_file(Path(file))
     elif text in DEPTHS:
-        spec = _detector(family(cast(Family, text)))
+        spec = _detector(family(text))
     else:
         try:
             spec = _detector(notation.parse_backbone(text))

@@ -56,15 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and ends the process with its exit code (RELIABILITY lists them)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     as_json = "--json" in arguments
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     try:
         code = app(list(arguments), prog_name="jdn", standalone_mode=False)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 0
-    except typer.Abort:
-        code = console.report_error(KeyboardInterrupt(), as_json=as_json)
-    except (Exception, KeyboardInterrupt, console.Stopped) as error:
+    except (Exception, console.Stopped) as error:
         code = console.report_error(_ours(error), as_json=as_json)
     sys.exit(code or 0)
 
@@ -81,7 +77,7 @@ def _ours(error: BaseException) -> BaseException:
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise console.Stopped
+    raise console.Stopped(number)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,11 @@ Report = Callable[[str, int, int, str], None]
 
 
 class Stopped(BaseException):
-    """SIGTERM arrived; a BaseException, so that no handler of ordinary errors holds it up."""
+    """SIGTERM or Ctrl-C arrived; a BaseException, so that no handler of ordinary errors holds it up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @dataclass(frozen=True)
@@ -47,19 +51,22 @@ class Answer:
 def answering(command: Callable[P, Answer]) -> Callable[P, None]:
     """Prints a command's answer, as one JSON object where its ``json`` parameter is set.
 
-    While the command works, standard output is standard error, for libraries and child processes too; so nothing but the
-    answer can reach a script that reads it.
+    While the command works, standard output is standard error, for libraries and child processes too; so
+    nothing but the answer can reach a script that reads it.
     """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         with _stdout_to_stderr():
             answer = command(*args, **kwargs)
-        if kwargs.get("json"):
-            sys.stdout.write(json.dumps(answer.data, allow_nan=False) + "\n")
-        else:
-            answer.show(console())
-        sys.stdout.flush()
+        try:
+            if kwargs.get("json"):
+                sys.stdout.write(json.dumps(answer.data, allow_nan=False) + "\n")
+            else:
+                answer.show(console())
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if answer.exit_code:
             raise SystemExit(answer.exit_code)
 
@@ -113,7 +120,7 @@ def count(number: float | None, unit: str = "") -> str:
         return "-"
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= factor:
-            return f"{number / factor:.4g} {prefix}{unit}"
+            return f"{number / factor:#.4g} {prefix}{unit}"
     return f"{number:.4g} {unit}".rstrip()
 
 
@@ -127,7 +134,7 @@ def duration(seconds: float | None) -> str:
 
 @contextlib.contextmanager
 def progress_printer() -> Iterator[Report]:
-    """Takes (stage, done, total, note) and shows it: bars with ETA on a terminal, else a line every few seconds."""
+    """Shows (stage, done, total, note): bars with ETA on a terminal, else a line every few seconds."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         yield _PlainProgress()
@@ -147,16 +154,18 @@ def progress_printer() -> Iterator[Report]:
 
 @dataclass
 class _PlainProgress:
-    """Lines for logs and pipes: the first event of a stage, its last, and one every ``every`` seconds between."""
+    """Lines for logs and pipes: the first of a stage, its last, and one every ``every`` seconds between."""
 
     every: float = 5.0
     clock: Callable[[], float] = time.monotonic
     started: dict[str, tuple[float, int]] = field(default_factory=dict)
+    newest: dict[str, int] = field(default_factory=dict)
     spoke: float = float("-inf")
 
     def __call__(self, stage: str, done: int, total: int, note: str) -> None:
         now = self.clock()
-        fresh = stage not in self.started or done < self.started[stage][1]
+        fresh = done <= self.newest.get(stage, done)
+        self.newest[stage] = done
         if fresh:
             self.started[stage] = (now, done)
         if not fresh and done < total and now - self.spoke < self.every:
@@ -185,8 +194,8 @@ class _Bars:
 def report_error(error: BaseException, *, as_json: bool) -> int:
     """Says what went wrong, without traceback, and gives the exit code.
 
-    Every problem is a line ``ERROR 65 train.json: ...`` on standard error; with ``as_json`` standard output gets
-    ``{"error": {"code", "message", "problems"}}``.
+    Every problem is a line ``ERROR 65 train.json: ...`` on standard error; with ``as_json`` standard output
+    gets ``{"error": {"code", "message", "problems"}}``.
     """
     code, lines = _verdict(error)
     if os.environ.get("JDN_DEBUG") == "1":
@@ -204,9 +213,7 @@ def _verdict(error: BaseException) -> tuple[int, list[str]]:
     if isinstance(error, UserError):
         return error.exit_code, str(error).splitlines() or [type(error).__name__]
     if isinstance(error, Stopped):
-        return 128 + signal.SIGTERM, ["stopped by SIGTERM"]
-    if isinstance(error, KeyboardInterrupt):
-        return 128 + signal.SIGINT, ["stopped by Ctrl-C"]
+        return 128 + error.number, [f"stopped by {signal.Signals(error.number).name}"]
     if isinstance(error, OSError):
         return 74, [str(error)]
     what = str(error).splitlines()

@@ -1,4 +1,4 @@
-"""From what was typed to a flow that runs in a folder: choose settings, open the folder, tell how it ended."""
+"""From what was typed to a flow in a folder: choose settings, open the folder, tell how it ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows import settings_file
 from flows.console import Stopped, progress_printer, say
@@ -27,11 +27,10 @@ from jdn_core.errors import (
     UserError,
 )
 from jdn_core.progress import listening
-
-if TYPE_CHECKING:
-    from jdn_core.settings import Settings
+from jdn_core.settings import Settings, parse
 
 SETTINGS_FILE = "settings.yaml"
+FINGERPRINT_FILE = "fingerprint.json"
 LOG_FILE = "jdn.log"
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -73,7 +72,7 @@ def choose(
     if drop_bad_boxes:
         overrides.append(Override("--drop-bad-boxes", "data.drop_bad_boxes", True))
     settings = settings_file.load(source, overrides)
-    _check_machine(settings, source)
+    _check_machine(settings, source, overrides)
     if settings.data.root is None:
         raise UsageError("no dataset: give --data DIR, or data.root in the settings")
     root = settings.data.root.expanduser().resolve()
@@ -111,7 +110,7 @@ def run(
         take_stage(source, stage, out)
     durable.write_bytes(out / SETTINGS_FILE, settings_file.dump(settings).encode())
     try:
-        with _told(out), _logged(out), progress_printer() as listener, listening(listener):
+        with _logged(out), _told(out), progress_printer() as listener, listening(listener):
             return _flow(flow)(settings, out)
     except (DataError, InputMissing, SettingsError):
         if not begun:  # nothing was trained: mended, the same command works again
@@ -150,10 +149,14 @@ def refuse_changes(old: Settings, new: Settings) -> None:
     if old.digest == new.digest:
         return
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
-    changed = [key for key in before | after if before.get(key) != after.get(key)]
-    what = "must stay {!r}, as when the search began"
     raise FingerprintError.of(
-        [Problem(SETTINGS_FILE, key, what.format(before.get(key)), repr(after.get(key))) for key in changed]
+        [
+            Problem(
+                SETTINGS_FILE, key, f"must stay {before.get(key)!r}, as when the search began", repr(value)
+            )
+            for key, value in after.items()
+            if before.get(key) != value and _matters(old, key, value)
+        ]
     )
 
 
@@ -173,16 +176,30 @@ def take_stage(source: Path, stage: str, out: Path) -> None:
         raise StorageError(f"{out / stage}: {error.strerror or error}") from error
 
 
-def _check_machine(settings: Settings, source: str) -> None:
+def _matters(old: Settings, key: str, value: Any) -> bool:
+    """Whether this change alone makes another search."""
+    data = old.model_dump(mode="json")
+    settings_file.put(data, Override(SETTINGS_FILE, key, value))
+    try:
+        return parse(data).digest != old.digest
+    except SettingsError:
+        return True
+
+
+def _check_machine(settings: Settings, source: str, overrides: Sequence[Override]) -> None:
+    """Refuses what the settings may ask for, but not here."""
+    problems = []
     if settings.search.workers > 1:
         what = "evaluations run one after the other in this version; must be 1"
-        raise SettingsError.of([Problem(source, "search.workers", what, str(settings.search.workers))])
+        problems.append(Problem(source, "search.workers", what, str(settings.search.workers)))
     if settings.device == "cuda":
         import torch
 
         if not torch.cuda.is_available():
             remedy = "take cpu or auto; `jdn doctor` says what torch sees"
-            raise SettingsError.of([Problem(source, "device", "torch sees no GPU here", "'cuda'", remedy)])
+            problems.append(Problem(source, "device", "torch sees no GPU here", "'cuda'", remedy))
+    if problems:
+        raise SettingsError.of([settings_file.sourced(problem, overrides) for problem in problems])
 
 
 def _flow(name: str) -> Any:
@@ -201,7 +218,7 @@ def _told(out: Path) -> Iterator[None]:
     """Says how to go on after a stop, and where the log of an unexpected end is."""
     try:
         yield
-    except (KeyboardInterrupt, Stopped):
+    except Stopped:
         say(f"stopped; `jdn resume {out}` goes on")
         raise
     except UserError:
@@ -229,9 +246,11 @@ def _logged(out: Path) -> Iterator[None]:
 
 
 def _clear(out: Path) -> None:
-    """Removes the settings of a run that never began, so that its folder is not taken for a search."""
+    """Forgets a run that finished no stage, so that its folder is not taken for a search over other data."""
     if not any((out / stage).exists() for stage in ("base", "pool", "pairs")):
-        (out / SETTINGS_FILE).unlink(missing_ok=True)
+        for name in (SETTINGS_FILE, FINGERPRINT_FILE):
+            (out / name).unlink(missing_ok=True)
+        shutil.rmtree(out / "work", ignore_errors=True)
         with contextlib.suppress(OSError):
             out.rmdir()
 

@@ -67,11 +67,11 @@ def load(source: str, overrides: Sequence[Override] = ()) -> Settings:
     name, text = _find(source)
     data = read_yaml(text, name)
     for override in overrides:
-        _put(data, override)
+        put(data, override)
     try:
         return parse(data, source=name)
     except SettingsError as error:
-        raise SettingsError.of([_sourced(problem, overrides) for problem in error.problems]) from None
+        raise SettingsError.of([sourced(problem, overrides) for problem in error.problems]) from None
 
 
 def read_yaml(text: bytes | str, name: str) -> dict[str, Any]:
@@ -124,21 +124,12 @@ def dump(settings: Settings) -> str:
     return head + yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, width=100)
 
 
-def _find(source: str) -> tuple[str, bytes]:
-    path = Path(source)
-    if path.is_file():
-        return path.name, path.read_bytes()
-    known = presets()
-    if source in known:
-        return source, (resources.files("deployments") / "presets" / f"{source}.yaml").read_bytes()
-    what = "is a folder, not a settings file" if path.is_dir() else "no such file, and no preset of that name"
-    near = difflib.get_close_matches(path.name.removesuffix(".yaml"), known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise InputMissing(f"{source}: {what}; {hint}presets: {', '.join(known)}")
+def put(data: dict[str, Any], override: Override) -> None:
+    """Sets one key in place; a section that is not there is made, so that a misspelt one meets the parser.
 
-
-def _put(data: dict[str, Any], override: Override) -> None:
-    """Sets one key in place; a section that is not there is made, so that a misspelt one meets the parser."""
+    Raises:
+        SettingsError: the key leads through a plain value, or to a place that a list does not have.
+    """
     *parents, last = override.key.split(".")
     node: Any = data
     for depth, name in enumerate(parents):
@@ -154,18 +145,34 @@ def _put(data: dict[str, Any], override: Override) -> None:
     node[_position(node, last, override) if isinstance(node, list) else last] = override.value
 
 
+def sourced(problem: Problem, overrides: Sequence[Override]) -> Problem:
+    """The problem under the name of the option that set its value, if one did."""
+    for override in reversed(overrides):
+        inside = f"{problem.where}.".startswith(f"{override.key}.")
+        above = problem.what == "unknown key" and f"{override.key}.".startswith(f"{problem.where}.")
+        if inside or above:
+            return replace(problem, file=override.source)
+    return problem
+
+
+def _find(source: str) -> tuple[str, bytes]:
+    path = Path(source)
+    if path.is_file():
+        return path.name, path.read_bytes()
+    known = presets()
+    if source in known:
+        return source, (resources.files("deployments") / "presets" / f"{source}.yaml").read_bytes()
+    what = "is a folder, not a settings file" if path.is_dir() else "no such file, and no preset of that name"
+    near = difflib.get_close_matches(path.name.removesuffix(".yaml"), known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise InputMissing(f"{source}: {what}; {hint}presets: {', '.join(known)}")
+
+
 def _position(items: list[Any], name: str, override: Override) -> int:
     if not name.isdecimal() or int(name) >= len(items):
         what = f"list index must be in 0..{len(items) - 1}"
         raise SettingsError.of([Problem(override.source, override.key, what, name)])
     return int(name)
-
-
-def _sourced(problem: Problem, overrides: Sequence[Override]) -> Problem:
-    for override in reversed(overrides):
-        if f"{problem.where}.".startswith(f"{override.key}."):
-            return replace(problem, file=override.source)
-    return problem
 
 
 def _syntax_problem(error: yaml.YAMLError, name: str) -> Problem:

@@ -1,4 +1,4 @@
-"""`jdn status`, `jdn candidates` and `jdn rescore`: a search seen from its folder, while it runs and after."""
+"""`jdn status`, `jdn candidates`, `jdn rescore`: a search seen from its folder, while it runs and after."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ def status(folder: options.Search, json: options.Json = False) -> Answer:
 
     def show(screen: Console) -> None:
         best = data["best"]
+        counts = ", ".join(f"{data[state]} {state}" for state in ("done", "failed", "running"))
         lines = {
             "state": f"{data['state']}, stage: {data['stage']}",
             "owner": data["owner"] or "-",
-            "pairs": f"{data['done']} done, {data['failed']} failed, {data['running']} running, of {data['iterations'] + 1}",
+            "pairs": f"{counts}, of {data['iterations'] + 1}",
             "best": _sentence(best) if best else "-",
             "left": duration(data["eta_s"]),
             "trained": duration(data["cost_s"]),
