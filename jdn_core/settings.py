@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
 from jdn_core.errors import Problem, SettingsError
 from jdn_core.space.architecture import Resolution, content_key
@@ -22,6 +22,15 @@ Rate = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, gt=0, lt=1, allow_inf_nan=False)]
 Probability = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+
+
+def _rising(widths: tuple[float, ...]) -> tuple[float, ...]:
+    if list(widths) != sorted(set(widths)):
+        raise ValueError(f"widths must rise, got {list(widths)}")
+    return widths
+
+
+Factors = Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_rising)]
 Range = tuple[Count, Count]
 Ranges = tuple[Range, Range, Range, Range]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -114,18 +123,14 @@ class PhaseSettings(TrainingSettings, frozen=True, extra="forbid"):
     depths: Ranges | None = Field(
         None, description="Least and most blocks per stage; none: the super-network's."
     )
-    widths: tuple[Rate, ...] | None = Field(
-        None, description="Width factors; none: the super-network's largest."
-    )
+    widths: Factors | None = Field(None, description="Width factors; none: the super-network's largest.")
 
 
 class SpaceSettings(BaseModel, frozen=True, extra="forbid"):
     """The subnet space: bottlenecks with elastic depth, width and neck (paper, section 3.1.3)."""
 
     depths: Ranges = Field(((2, 3), (2, 4), (2, 23), (2, 3)), description="Least and most blocks per stage.")
-    widths: tuple[Rate, ...] = Field(
-        (1.0, 1.25, 1.5), min_length=1, description="Width factors of every slot."
-    )
+    widths: Factors = Field((1.0, 1.25, 1.5), description="Width factors of every slot.")
     width: Rate = Field(1.0, description="Factor on ResNet's channels at width factor 1; below 1 for CPUs.")
     neck: Count = Field(256, description="Channels of the FPN at width factor 1.")
     head: Count = Field(1024, description="Width of the box head; the same in every subnet.")
@@ -135,8 +140,6 @@ class SpaceSettings(BaseModel, frozen=True, extra="forbid"):
         for least, most in self.depths:
             if least > most:
                 raise ValueError(f"depths must be [least, most], got [{least}, {most}]")
-        if list(self.widths) != sorted(set(self.widths)):
-            raise ValueError(f"widths must rise, got {list(self.widths)}")
         return self
 
 
@@ -204,7 +207,7 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     workers: Count = Field(1, description="Evaluations at a time.")
     lookback: Count | None = Field(
         None,
-        description="A proposal knows the results up to this many pairs ago; none: 1 for one worker, else 2 x workers.",
+        description="How many pairs ago the newest known result is; none: 1 for one worker, else 2 x workers.",
     )
     frozen_student_iterations: Whole = Field(5, description="First iterations that only mutate the teacher.")
     student_probability: Probability = Field(
@@ -227,7 +230,7 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class EvaluationSettings(TrainingSettings, frozen=True, extra="forbid"):
-    """Fast evaluation of a pair: a short distilled training, then AP at every resolution (supplement, A.1)."""
+    """Fast evaluation of a pair: short distilled training, then AP at every resolution (supplement, A.1)."""
 
     epochs: Count = Field(3, description="Passes over the training images for one pair.")
     batch: Count = Field(4, description="Images an iteration.")
@@ -312,7 +315,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def digest(self) -> str:
-        """Key of what a search's results depend on; the rest may change when it is resumed (RELIABILITY, rule 9)."""
+        """Key of what results depend on; the rest may change on resume (RELIABILITY, rule 9)."""
         data = self.model_dump(mode="json", exclude={"device", "threads", "tracking"})
         for free in ("root", "workers", "cache_mb"):
             del data["data"][free]

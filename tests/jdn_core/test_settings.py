@@ -1,0 +1,186 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from jdn_core.errors import SettingsError
+from jdn_core.settings import Settings, parse
+from jdn_core.space.architecture import Resolution
+
+DEPTHS = [[2, 3], [2, 4], [2, 23], [2, 3]]
+
+
+def phases(*phases: dict[str, Any]) -> dict[str, Any]:
+    return {"pool": {"phases": list(phases)}}
+
+
+def test_the_papers_numbers_are_the_defaults() -> None:
+    settings = parse({})
+    assert settings == Settings()
+    assert (settings.score.form, settings.score.alpha, settings.score.beta) == ("product", 0.4, 0.8)
+    assert (settings.search.top_k, settings.search.frozen_student_iterations) == (5, 5)
+    evaluation = settings.evaluation
+    assert (evaluation.epochs, evaluation.batch, evaluation.lr, evaluation.schedule) == (3, 4, 0.01, "cosine")
+    assert settings.distillation.sparsity == 1e-5
+    assert [phase.name for phase in settings.pool.phases] == ["supernet", "shrink-1", "shrink-2"]
+
+
+def test_settings_survive_json() -> None:
+    settings = parse({"name": "x", "data": {"root": "/photos", "resolutions": ["64x48"]}, "seed": 7})
+    assert parse(settings.model_dump(mode="json")) == settings
+    assert settings.data.root == Path("/photos")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().seed = 1
+
+
+def test_frames_come_smallest_first() -> None:
+    settings = parse({"data": {"resolutions": ["160X120", "120x160", "64x48", "96x96"]}})
+    assert settings.data.resolutions[0] == "160x120"
+    assert settings.data.frames == (
+        Resolution(64, 48),
+        Resolution(96, 96),
+        Resolution(120, 160),
+        Resolution(160, 120),
+    )
+
+
+@pytest.mark.parametrize(
+    ("workers", "lookback", "effective"), [(1, None, 1), (3, None, 6), (1, 4, 4), (3, 3, 3)]
+)
+def test_the_lookback_follows_the_workers_unless_it_is_set(
+    workers: int, lookback: int | None, effective: int
+) -> None:
+    settings = parse({"search": {"workers": workers, "lookback": lookback}})
+    assert settings.search.effective_lookback == effective
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"sead": 1}, "sead: unknown key; did you mean seed?"),
+        ({"search": {"topk": 5}}, "search.topk: unknown key; did you mean top_k?"),
+        ({"pool": {"space": {"wdiths": [1.0]}}}, "pool.space.wdiths: unknown key; did you mean widths?"),
+        (phases({"name": "a", "epoch": 3}), "pool.phases.0.epoch: unknown key; did you mean epochs?"),
+        (phases({"epochs": 3}), "pool.phases.0.name: missing key; add it"),
+        ({3: 4}, "3: keys should be strings, got 3"),
+        ({"score": 5}, "score: input should be a valid dictionary or instance of ScoreSettings, got 5"),
+        ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
+        ({"seed": 1.5}, "seed: input should be a valid integer, got 1.5"),
+        ({"seed": True}, "seed: input should be a valid integer, got True"),
+        ({"seed": "3"}, "seed: input should be a valid integer, got '3'"),
+        ({"search": {"top_k": 0}}, "search.top_k: input should be greater than or equal to 1, got 0"),
+        (
+            {"search": {"workers": 4, "lookback": 2}},
+            "search: lookback must be >= workers (4), got 2",
+        ),
+        ({"base": {"epochs": 0}}, "base.epochs: input should be greater than or equal to 1, got 0"),
+        ({"base": {"lr": float("nan")}}, "base.lr: input should be a finite number, got nan"),
+        ({"base": {"lr": 0}}, "base.lr: input should be greater than 0, got 0"),
+        ({"base": {"lr": "fast"}}, "base.lr: input should be a valid number, got 'fast'"),
+        ({"evaluation": {"lr": -1.0}}, "evaluation.lr: input should be greater than 0, got -1.0"),
+        (
+            {"search": {"prune_shares": [0.1, 1.2]}},
+            "search.prune_shares.1: input should be less than 1, got 1.2",
+        ),
+        ({"data": {"flip": 2}}, "data.flip: input should be less than or equal to 1, got 2"),
+        (
+            {"data": {"resolutions": ["800"]}},
+            "data.resolutions: resolution must look like 1333x800, got '800'",
+        ),
+        (
+            {"data": {"resolutions": ["8x6", "8X6"]}},
+            "data.resolutions: resolutions must differ, got 8x6, 8X6",
+        ),
+        ({"name": "../x"}, "name: string should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', got '../x'"),
+        (
+            {"tracking": {"uri": "http://me:secret@host:5000"}},
+            "tracking.uri: the URI holds a password; "
+            "use MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        ),
+        (
+            {"pool": {"space": {"widths": [1.5, 1.0]}}},
+            "pool.space.widths: widths must rise, got [1.5, 1.0]",
+        ),
+        (
+            {"pool": {"space": {"depths": [[3, 2], *DEPTHS[1:]]}}},
+            "pool.space: depths must be [least, most], got [3, 2]",
+        ),
+        (
+            phases({"name": "a", "widths": [1.5, 1.0]}),
+            "pool.phases.0.widths: widths must rise, got [1.5, 1.0]",
+        ),
+        (
+            phases({"name": "a", "widths": [1.0, 2.0]}),
+            "pool: phase a: widths [2.0] are not among [1.0, 1.25, 1.5]",
+        ),
+        (
+            phases({"name": "a"}, {"name": "b", "depths": [*DEPTHS[:3], [1, 3]]}),
+            "pool: phase b: depths of stage 4 must lie in [2, 3], got [1, 3]",
+        ),
+        (phases({"name": "a"}, {"name": "a"}), "pool: phases must have names of their own, got ['a', 'a']"),
+    ],
+)
+def test_a_broken_rule_is_said_with_its_place_and_value(data: dict[Any, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(data, source="run.yaml")
+    assert str(caught.value) == f"run.yaml: {message}"
+    assert len(caught.value.problems) == 1
+
+
+def test_all_broken_rules_are_said_at_once() -> None:
+    data = {"sead": 1, "search": {"top_k": 0, "iterations": -1, "wrkers": 1}, "score": {"form": "sum"}}
+    with pytest.raises(SettingsError) as caught:
+        parse(data)
+    places = {problem.where for problem in caught.value.problems}
+    assert places == {"sead", "search.top_k", "search.iterations", "search.wrkers", "score.form"}
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 5])
+def test_what_is_no_mapping_is_no_settings(data: Any) -> None:
+    with pytest.raises(SettingsError, match="settings: input should be a valid dictionary"):
+        parse(data)
+
+
+@pytest.mark.parametrize("uri", [None, "sqlite:///mlflow.db", "http://host:5000", "https://me@host/path:1@2"])
+def test_an_address_without_a_password_is_taken(uri: str | None) -> None:
+    assert parse({"tracking": {"uri": uri}}).tracking.uri == uri
+
+
+@pytest.mark.parametrize(
+    "free",
+    [
+        {"device": "cuda"},
+        {"threads": 4},
+        {"tracking": {"uri": "http://host:5000"}},
+        {"data": {"root": "/elsewhere", "workers": 3, "cache_mb": 1}},
+        {"search": {"iterations": 5000}},
+        {"search": {"workers": 3, "lookback": 3}},
+        {"evaluation": {"latency_warmup": 1, "latency_repeats": 2}},
+    ],
+)
+def test_what_may_change_when_a_search_goes_on_is_no_part_of_the_digest(free: dict[str, Any]) -> None:
+    fixed = {"search": {"lookback": 3}}
+    search = {**fixed["search"], **free.get("search", {})}
+    assert parse({**free, "search": search}).digest == parse(fixed).digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"name": "other"},
+        {"score": {"alpha": 0.1}},
+        {"search": {"lookback": 2}},
+        {"search": {"top_k": 4}},
+        {"data": {"resolutions": ["64x48"]}},
+        {"evaluation": {"epochs": 4}},
+        {"pool": {"space": {"head": 512}}},
+        {"detector": {"width": 0.5}},
+    ],
+)
+def test_what_changes_the_results_changes_the_digest(change: dict[str, Any]) -> None:
+    assert parse(change).digest != Settings().digest
