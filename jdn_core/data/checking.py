@@ -1,0 +1,181 @@
+"""Whether a dataset keeps the rules: its annotation files, its image files, and both splits together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from jdn_core.data import pictures, strict_json
+from jdn_core.data.document import Category, Document, Entry, examine
+from jdn_core.errors import DataError, InputMissing, Problem
+
+Split = Literal["train", "val"]
+
+# (annotation file, image folder) of a split: ours, and COCO's own.
+_LAYOUTS = (("annotations/{}.json", "{}"), ("annotations/instances_{}2017.json", "{}2017"))
+
+# Decoding takes a second for so many photos, and ten for COCO's validation split.
+_FEW_IMAGES = 2000
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What ``check`` found: every problem, and how much there is of everything in all files together.
+
+    ``boxes`` counts all annotations, the crowd and unusable ones too; ``notes`` are facts worth knowing that
+    break no rule, such as boxes that are clipped.
+    """
+
+    ok: bool
+    problems: tuple[Problem, ...]
+    images: int
+    boxes: int
+    categories: int
+    notes: tuple[str, ...] = ()
+
+
+def find_split(root: Path, split: Split) -> tuple[Path, Path]:
+    """(annotation file, image folder) of a split, in our layout or in COCO's own.
+
+    Raises:
+        InputMissing: the folder or a split's file is not there, naming what was looked for.
+    """
+    for file_layout, folder_layout in _LAYOUTS:
+        file, folder = root / file_layout.format(split), root / folder_layout.format(split)
+        if file.is_file():
+            if not folder.is_dir():
+                raise InputMissing(f"{folder}: no such folder, but {file.name} describes its images")
+            return file, folder
+    wanted = " nor ".join(layout.format(split) for layout, _ in _LAYOUTS)
+    raise InputMissing(f"{root}: no {split} split there: neither {wanted}")
+
+
+def check(
+    path: Path, *, images: Path | None = None, drop_bad_boxes: bool = False, decode: bool | None = None
+) -> CheckResult:
+    """Every problem of a dataset folder (both splits) or of one annotation file.
+
+    Args:
+        path: the folder or the file.
+        images: image folder of a single annotation file; by default the sibling that is named like it, or
+            ``images``.
+        drop_bad_boxes: count unusable boxes as a note, not as problems.
+        decode: read every image to its end, which also finds broken data inside; by default in splits of up
+            to 2000 images.
+
+    Raises:
+        InputMissing: neither a folder nor a file is there.
+    """
+    if path.is_dir():
+        return _check_folder(path, drop_bad_boxes=drop_bad_boxes, decode=decode)
+    root = images if images is not None else _image_folder(path)
+    return _result([_check_file(path, root, drop_bad_boxes=drop_bad_boxes, decode=decode)])
+
+
+def read_document(annotation_file: Path, *, drop_bad_boxes: bool) -> tuple[Document, bytes]:
+    """An annotation file with its problems, and its bytes.
+
+    Raises:
+        InputMissing: there is no such file.
+        DataError: it is not JSON.
+    """
+    content = strict_json.read_bytes(annotation_file)
+    data = strict_json.parse(content, annotation_file.name)
+    return examine(data, annotation_file.name, drop_bad_boxes=drop_bad_boxes), content
+
+
+def find_files(document: Document, root: Path, *, decode: bool) -> dict[int, Path]:
+    """Image id -> file, of the images whose file is inside the folder; adds what is wrong with the files."""
+    found: list[tuple[Entry, Path]] = []
+    for entry in document.entries:
+        try:
+            found.append((entry, pictures.locate(root, entry.file_name)))
+        except ValueError as error:
+            document.add(f"{entry.where}.file_name", str(error), entry.file_name)
+    sizes = pictures.measure([path for _, path in found], decode=decode)
+    for (entry, _), size in zip(found, sizes, strict=True):
+        if isinstance(size, DataError):
+            problem = size.problems[0]
+            document.add(f"{entry.where}.file_name", problem.what, entry.file_name, problem.remedy)
+        elif size != (entry.width, entry.height):
+            what = f"size must be that of the upright image, {size[0]}x{size[1]}"
+            document.add(entry.where, what, f"{entry.width}x{entry.height}", "correct width and height")
+    return {entry.id: path for entry, path in found}
+
+
+def require_targets(document: Document) -> None:
+    """Without other problems, a dataset must have an image and a box to learn from."""
+    if document.problems:
+        return
+    if not document.entries:
+        document.add("images", "must name one image at least", [])
+    elif not any(entry.id in document.boxes for entry in document.entries):
+        document.add(
+            "annotations", "must hold one usable box at least", f"{document.annotations} annotations"
+        )
+
+
+def other_categories(file: str, train: Sequence[Category], val: Sequence[Category]) -> Problem:
+    """The problem of two splits whose categories differ, naming the first few that do."""
+    differing = sorted((one.id, one.name) for one in {*train} ^ {*val})
+    return Problem(file, "categories", "must be the same in both splits", f"differing {differing[:4]}")
+
+
+def _check_folder(root: Path, *, drop_bad_boxes: bool, decode: bool | None) -> CheckResult:
+    documents: list[Document] = []
+    for split in get_args(Split):
+        try:
+            file, folder = find_split(root, split)
+            documents.append(_check_file(file, folder, drop_bad_boxes=drop_bad_boxes, decode=decode))
+        except InputMissing as error:
+            documents.append(Document(root.name, problems=[Problem(root.name, split, str(error))]))
+    train, val = documents
+    if not (train.problems or val.problems) and train.categories != val.categories:
+        val.problems.append(other_categories(val.name, train.categories, val.categories))
+    return _result(documents)
+
+
+def _check_file(file: Path, root: Path, *, drop_bad_boxes: bool, decode: bool | None) -> Document:
+    try:
+        document, _ = read_document(file, drop_bad_boxes=drop_bad_boxes)
+    except DataError as error:
+        return Document(file.name, problems=list(error.problems))
+    if decode is None:
+        decode = len(document.entries) <= _FEW_IMAGES
+    find_files(document, root, decode=decode)
+    require_targets(document)
+    if document.clipped:
+        document.notes.append(f"boxes that reach outside their image and are clipped: {document.clipped}")
+    if document.dropped:
+        document.notes.append(f"unusable boxes that are left out: {document.dropped}")
+    if not decode:
+        document.notes.append("only the first and the last bytes of the images were read")
+    return document
+
+
+def _result(documents: Sequence[Document]) -> CheckResult:
+    problems = tuple(problem for document in documents for problem in document.problems)
+    return CheckResult(
+        ok=not problems,
+        problems=problems,
+        images=sum(len(document.entries) for document in documents),
+        boxes=sum(document.annotations for document in documents),
+        categories=len({category.id for document in documents for category in document.categories}),
+        notes=tuple(f"{document.name}: {note}" for document in documents for note in document.notes),
+    )
+
+
+def _image_folder(annotation_file: Path) -> Path:
+    """The folder that most likely holds the images of a lone annotation file."""
+    base = annotation_file.parent
+    name = annotation_file.stem.removeprefix("instances_")
+    candidates = (
+        base.parent / name,
+        base / name,
+        base.parent / "images" / name,
+        base.parent / "images",
+        base / "images",
+    )
+    return next((folder for folder in candidates if folder.is_dir()), base)
