@@ -207,7 +207,7 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     workers: Count = Field(1, description="Evaluations at a time.")
     lookback: Count | None = Field(
         None,
-        description="How many pairs ago the newest known result is; none: 1 for one worker, else 2 x workers.",
+        description="How many pairs ago the newest known result is; none: 1, or 2 x workers if several.",
     )
     frozen_student_iterations: Whole = Field(5, description="First iterations that only mutate the teacher.")
     student_probability: Probability = Field(
