@@ -36,8 +36,7 @@ SEARCH_FILE = "search.json"
 BASE = "base"
 LINKS_FILE = Path("work", "mlflow.json")
 SETTINGS_FILE, FINGERPRINT_FILE = "settings.yaml", "fingerprint.json"
-_STATUS, _PARENT, _SEARCH_ID = "jdn.status", "mlflow.parentRunId", "jdn.search_id"
-_ENDED = ("done", "failed")
+_STATUS, _PARENT = "jdn.status", "mlflow.parentRunId"
 _BATCH = 900  # MLflow takes 1000 metrics, and 100 params, at a time
 _PATIENCE = (1, 2, 4, 8, 10)
 # MLflow's own defaults would hold a call for four minutes where nobody answers.
@@ -174,13 +173,12 @@ class Server:
             if not token:
                 return
 
-    def search_run(self, run: Run, identity: str) -> str:
-        """The id of a search's own run, found or made."""
-        tags = {"jdn.kind": "search", _SEARCH_ID: identity}
-        found = self._the_one(tags)
+    def search_run(self, run: Run, tags: Mapping[str, str], *, keep: str | None) -> str:
+        """The id of a search's own run, found by its tags or made; ``keep`` is what it was before."""
+        found = self.the_one(tags, keep=keep)
         if found is None:
             more = {"jdn.search": run.settings.name, "jdn.settings": run.settings.digest, _STATUS: "running"}
-            found = self.client.create_run(self.experiment, tags=tags | more, run_name=run.settings.name)
+            found = self.client.create_run(self.experiment, tags={**tags, **more}, run_name=run.settings.name)
         run_id: str = found.info.run_id
         known = found.data.params
         self._params(run_id, {k: v for k, v in flat_settings(run.settings).items() if k not in known})
@@ -196,8 +194,8 @@ class Server:
             dataset: name and digest of what the numbers were measured on.
         """
         tag, value = entry.identity
-        found = self._the_one({tag: value, _PARENT: parent})
-        if found is not None and found.data.tags.get(_STATUS) in _ENDED:
+        found = self.the_one({tag: value, _PARENT: parent})
+        if found is not None and _is_whole(found):
             return str(found.info.run_id)
         started, finished = round(entry.started * 1000), round(entry.finished * 1000)
         if found is None:
@@ -225,10 +223,13 @@ class Server:
             inputs.append(DatasetInput(entity, [InputTag("mlflow.data.context", context)]))
         self.client.log_inputs(run_id, inputs)
 
-    def _the_one(self, tags: Mapping[str, str]) -> MlflowRun | None:
-        """The run with these tags, a finished one before an older one; all others are closed as aborted."""
+    def the_one(self, tags: Mapping[str, str], *, keep: str | None = None) -> MlflowRun | None:
+        """The run with these tags: that of the id ``keep``, a finished one, or the oldest.
+
+        The client repeats a request whose reply was lost, so there can be others; they are closed as aborted.
+        """
         found = [run for run in self.runs(**tags) if run.data.tags.get(_STATUS) != "aborted"]
-        found.sort(key=lambda run: run.data.tags.get(_STATUS) not in _ENDED)
+        found.sort(key=lambda run: (run.info.run_id != keep, not _is_whole(run)))
         for ghost in found[1:]:
             self.client.set_tag(ghost.info.run_id, _STATUS, "aborted")
             self.client.set_terminated(ghost.info.run_id, "KILLED")
@@ -379,8 +380,9 @@ class _Search:
     def open(cls, run: Run) -> _Search:
         uri = tracking_uri(run)
         artifacts = None if ui_command(uri) is None else run.folder.resolve() / "mlartifacts"
-        server = Server.connect(uri, name=run.settings.name, artifacts=artifacts)
-        search = cls(run, run.records, server, server.search_run(run, _identity(run.folder)))
+        server, before = Server.connect(uri, name=run.settings.name, artifacts=artifacts), links(run)
+        id_ = server.search_run(run, _tags(run.folder), keep=before.search_run if before else None)
+        search = cls(run, run.records, server, id_)
         if datasets := search._datasets():
             server.measured_on(search.id, datasets)
         (run.folder / LINKS_FILE).parent.mkdir(exist_ok=True)
@@ -389,10 +391,15 @@ class _Search:
         return search
 
     def known(self) -> set[str]:
-        """Identities that are whole in MLflow."""
-        runs = (run.data.tags for run in self.server.runs(**{_PARENT: self.id}))
-        ended = [tags for tags in runs if tags.get(_STATUS) in _ENDED]
-        return {tags.get("jdn.pair_key", tags.get("jdn.stage", "")) for tags in ended}
+        """Identities that are whole in MLflow; what is there twice is closed."""
+        seen: dict[tuple[str, str], list[MlflowRun]] = {}
+        for run in self.server.runs(**{_PARENT: self.id}):
+            tag = "jdn.pair_key" if "jdn.pair_key" in run.data.tags else "jdn.stage"
+            if run.data.tags.get(_STATUS) != "aborted" and tag in run.data.tags:
+                seen.setdefault((tag, run.data.tags[tag]), []).append(run)
+        for tag, value in (identity for identity, runs in seen.items() if len(runs) > 1):
+            self.server.the_one({tag: value, _PARENT: self.id})
+        return {value for (_, value), runs in seen.items() if any(map(_is_whole, runs))}
 
     def entries(self, known: Collection[str]) -> Iterator[Entry]:
         """What the folder holds and MLflow does not, in the order in which it came."""
@@ -425,7 +432,9 @@ class _Search:
                 uploaded[path] = changed
 
     def end(self, state: str) -> None:
-        """Ends the search's run; a resumed search opens it again."""
+        """Ends the search's run, and all that lost replies left; a resumed search opens it again."""
+        self.known()
+        self.server.the_one(_tags(self.run.folder), keep=self.id)
         self.server.client.set_tag(self.id, _STATUS, state)
         self.server.client.set_terminated(self.id, "FINISHED" if state == "finished" else "KILLED")
 
@@ -440,9 +449,13 @@ class _Search:
         return {context: (f"{name}/{split}", found[split][:36]) for context, split in splits.items()}
 
 
-def _identity(folder: Path) -> str:
-    """What tells this search from others of its name, made once; it stays when the folder moves."""
+def _tags(folder: Path) -> dict[str, str]:
+    """What finds a search's own run, and tells it from others of its name; it stays when the folder moves."""
     file = folder / SEARCH_FILE
     if not file.is_file():
         durable.write_json(file, {"id": str(uuid.uuid4())})
-    return str(durable.read_json(file)["id"])
+    return {"jdn.kind": "search", "jdn.search_id": str(durable.read_json(file)["id"])}
+
+
+def _is_whole(run: MlflowRun) -> bool:
+    return run.data.tags.get(_STATUS) in ("done", "failed") and run.info.status != "RUNNING"

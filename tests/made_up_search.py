@@ -1,4 +1,4 @@
-"""A search as it could have gone, made of real values without training: records for tables, pages and trackers."""
+"""A search as it could have gone, made of real values without training, for tables, pages and trackers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs"
 
 def base_spec() -> DetectorSpec:
     region = RegionSpec(train_proposals=(200, 100), proposals=(100, 50))
-    return DetectorSpec(family("r18", width=0.5), CLASSES, neck=32, head=64, region=region, resolution=FRAMES[-1])
+    return DetectorSpec(
+        family("r18", width=0.5), CLASSES, neck=32, head=64, region=region, resolution=FRAMES[-1]
+    )
 
 
 def make_records(count: int, *, search: str = "shapes", failing: Collection[int] = ()) -> list[PairRecord]:
@@ -36,7 +38,9 @@ def make_records(count: int, *, search: str = "shapes", failing: Collection[int]
         parent = max(draw.sample(done, k=min(3, len(done))), key=_ap)
         pair = _child(parent.pair, index, draw)
         if index in failing:
-            failed.append(PairRecord(pair, "failed", reason="nan: epoch 2 step 17 lr 0.01 last finite loss 3.2"))
+            failed.append(
+                PairRecord(pair, "failed", reason="nan: epoch 2 step 17 lr 0.01 last finite loss 3.2")
+            )
         else:
             done.append(_done(pair, ap=min(0.7, max(0.05, _ap(parent) + draw.gauss(0.002, 0.01)))))
     return sorted(done + failed, key=lambda record: record.pair.index)
@@ -47,11 +51,16 @@ def keep(record: PairRecord, folder: Path, *, weights: bytes = b"weights") -> Pa
     place = folder / "pairs" / record.pair.key
     place.mkdir(parents=True)
     if record.state == "done":
-        files = {"detector.json": json.dumps(record.pair.student.to_json()).encode(), "weights.safetensors": weights}
+        files = {
+            "detector.json": json.dumps(record.pair.student.to_json()).encode(),
+            "weights.safetensors": weights,
+        }
         files["detections.png"] = b"\x89PNG"
         for name, content in files.items():
             (place / name).write_bytes(content)
-        record = replace(record, files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
+        record = replace(
+            record, files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        )
     (place / "pair.json").write_text(json.dumps(record.to_json()))
     return record
 
@@ -67,7 +76,13 @@ def _done(pair: Pair, *, ap: float) -> PairRecord:
         for place, frame in enumerate(FRAMES)
     )
     latency = {str(m.resolution): 2.0 + m.macs / 1e8 for m in measurements}
-    timing = Timing(latency, train_seconds=9.0 + pair.index % 5, finished=1.79e9 + 10 * pair.index, device="cpu", threads=2)
+    timing = Timing(
+        latency,
+        train_seconds=9.0 + pair.index % 5,
+        finished=1.79e9 + 10 * pair.index,
+        device="cpu",
+        threads=2,
+    )
     losses = {"loss_classifier": (0.9, 0.6, 0.5), "loss_box_reg": (0.5, 0.4, 0.3), "feature": (0.2, 0.1, 0.1)}
     params = complexity(pair.student, FRAMES[-1]).params
     weights = hashlib.sha256(pair.key.encode()).hexdigest()

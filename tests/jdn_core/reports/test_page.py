@@ -1,0 +1,169 @@
+"""The page: parsed as a browser would, for what it says and what it must not ask for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from jdn_core.reports import curves, figures, page
+from jdn_core.reports.html import Html, element, join
+from jdn_core.reports.page import ReportData
+from jdn_core.reports.tables import base_row, best_row, candidates
+from jdn_core.search.score import Base, Scorer, ScoreRule
+from tests.made_up_search import make_records
+
+EVIL = "shapes <script>alert('1')</script> & \"more\""
+VOID = {"meta", "img"}
+
+
+class Parsed(HTMLParser):
+    """Elements, ids, text, addresses that a browser would load, and unclosed elements."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.loaded: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "xlink:href", "srcset") or (name == "href" and tag != "a"):
+                self.loaded.append(value or "")
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def made(count: int, **changes: object) -> ReportData:
+    records = make_records(count, failing={3} if count > 3 else ())
+    first = records[0].evaluation
+    assert first is not None
+    scorer = Scorer(ScoreRule(), Base.of(first))
+    rows = candidates(records, scorer, folder=Path("out"))
+    best = best_row(rows)
+    data = ReportData(
+        name=EVIL,
+        state="finished",
+        rows=rows,
+        base=base_row(records, scorer, folder=Path("out")),
+        best=best,
+        base_spec=records[0].pair.student,
+        best_spec=records[best.index].pair.student,
+        trainings=(curves.loss_curves("base", first.losses),),
+        spent=curves.costs(records),
+        settings="name: <b>\n",
+        facts={"<i>": "</dd>"},
+        links={"MLflow": "http://127.0.0.1:5000/#/a?b='c'"},
+    )
+    return replace(data, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [1, 2, 20, 300])
+def test_the_page_is_well_formed_with_every_section(count: int) -> None:
+    parsed = Parsed(page.render(made(count)))
+    assert parsed.open == []
+    assert len(parsed.ids) == len(set(parsed.ids))
+    wanted = {
+        "score",
+        "pareto",
+        "actions",
+        "computation",
+        "lineage",
+        "pairs",
+        "trainings",
+        "settings",
+        "provenance",
+    }
+    assert wanted <= set(parsed.ids)
+    assert parsed.tags.count("svg") == 6
+
+
+def test_nothing_is_loaded_from_elsewhere() -> None:
+    text = page.render(made(8))
+    assert all(address.startswith(("data:", "#")) for address in Parsed(text).loaded)
+    assert "default-src 'none'" in unescape(text)
+    assert "@import" not in text
+
+
+def test_names_settings_and_facts_are_escaped() -> None:
+    parsed = Parsed(page.render(made(4)))
+    assert parsed.tags.count("script") == 1
+    assert "b" not in parsed.tags
+    assert "i" not in parsed.tags
+    assert EVIL in parsed.text
+    assert "name: <b>" in parsed.text
+
+
+def test_the_summary_sets_best_against_base() -> None:
+    data = made(20)
+    text = Parsed(page.render(data)).text
+    saved = 1 - (data.best.macs or 0) / (data.base.macs or 1)
+    assert f"The best student, pair {data.best.index}, has" in text
+    assert f"{abs(saved):.0%}" in text
+    assert "base 44.0" in text
+
+
+def test_a_search_that_found_nothing_better_says_so() -> None:
+    assert "No student beats the base so far." in Parsed(page.render(made(1))).text
+
+
+def test_every_pair_is_a_row_with_the_winner_marked() -> None:
+    text = page.render(made(20))
+    assert text.count("<tr") == 20 + 1 + 1 + len(curves.action_gains(curves.steps(made(20).rows)))
+    assert text.count('<tr class="winner"') == 1
+    assert text.count('<tr class="failed"') == 1
+
+
+def test_example_pictures_are_inside_the_page(tmp_path: Path) -> None:
+    picture = tmp_path / "7.png"
+    Image.new("RGB", (4, 4), "red").save(picture)
+    text = page.render(made(2, examples=(picture,)))
+    assert 'alt="truth, base and student on 7"' in text
+    assert "data:image/png;base64,iVBOR" in text
+
+
+def test_write_leaves_the_page_and_a_png_of_every_figure(tmp_path: Path) -> None:
+    file = page.write(made(5), tmp_path / "report")
+    names = {path.name for path in file.parent.iterdir()}
+    drawn = {"score_history", "pareto_front", "actions", "stage_computation", "costs", "losses_0"}
+    assert names == {"index.html", *(f"{name}.png" for name in drawn)}
+    for name in drawn:
+        with Image.open(file.parent / f"{name}.png") as picture:
+            assert picture.width == 1140
+
+
+def test_thousands_of_points_do_not_bloat_the_page() -> None:
+    rows = made(300).rows
+    few, many = (
+        len(figures.svg(figures.pareto_front(curves.pareto_front(part, base=rows[0], best=rows[0])), "p"))
+        for part in (rows[:100], rows)
+    )
+    assert many < few
+
+
+def test_markup_is_escaped_once_and_only_where_it_is_text() -> None:
+    assert element("p", "a < b", None, element("b", "&")) == "<p>a &lt; b<b>&amp;</b></p>"
+    assert element("img", src='"x"', hidden=True, alt=None) == '<img src="&quot;x&quot;" hidden>'
+    assert join("<", Html("<br>")) == "&lt;<br>"
