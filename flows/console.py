@@ -172,8 +172,10 @@ class _PlainProgress:
             return
         self.spoke = now
         begun, before = self.started[stage]
-        left = duration((now - begun) / (done - before) * (total - done)) if done > before else "-"
-        say(f"{stage}: {done}/{total}, {left} left{f', {note}' if note else ''}")
+        parts = [f"{stage}: {done}/{total}", note]
+        if before < done < total:
+            parts.insert(1, f"{duration((now - begun) / (done - before) * (total - done))} left")
+        say(", ".join(filter(None, parts)))
 
 
 class _Bars:

@@ -21,6 +21,7 @@ from jdn_core.errors import (
     FingerprintError,
     InputMissing,
     Problem,
+    ServiceUnavailable,
     SettingsError,
     StorageError,
     UsageError,
@@ -32,11 +33,14 @@ from jdn_core.settings import Settings, parse
 SETTINGS_FILE = "settings.yaml"
 FINGERPRINT_FILE = "fingerprint.json"
 LOG_FILE = "jdn.log"
+NO_PREFECT = ("Failed to reach API at", "ephemeral Prefect API server")  # it raises RuntimeError for both
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "jdn_core,tasks,flows",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # 13 s, but minutes on a busy machine
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # its server keeps the log; terminals show progress
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # an unreachable server is noticed after 4 s, not 246
@@ -223,7 +227,10 @@ def _told(out: Path) -> Iterator[None]:
         raise
     except UserError:
         raise
-    except Exception:
+    except Exception as error:
+        if any(words in str(error) for words in NO_PREFECT):
+            what = "start it or unset PREFECT_API_URL; `jdn doctor` says what answers"
+            raise ServiceUnavailable(f"Prefect's server does not answer: {error}; {what}") from error
         logging.getLogger("flows").exception("the run ended unexpectedly")
         say(f"the log is {out / LOG_FILE}; `jdn resume {out}` goes on")
         raise

@@ -14,7 +14,7 @@ from flows.console import Answer, answering, count, table
 if TYPE_CHECKING:
     from rich.console import Console
 
-DEMO_IMAGES, DEMO_SIZE = 120, 128
+DEMO_IMAGES, DEMO_SIZE = 250, 160
 Base = Annotated[Path, typer.Option("--base", metavar="DIR", help="A trained base: what train-base made.")]
 Pool = Annotated[Path, typer.Option("--pool", metavar="DIR", help="A trained pool: what train-pool made.")]
 
@@ -180,11 +180,12 @@ def _show(screen: Console, data: dict[str, Any]) -> None:
     base, best, out = data["base"], data["best"], data["out"]
     screen.print(f"{data['search']}: base and best student after {data['pairs']} pairs")
     screen.print(table(["", "base", "best student", "change"], comparison(base, best)))
+    mlflow = data.get("mlflow") or {}
     lines = {
         "report": f"{out}/report/index.html",
         "all pairs": f"jdn candidates {out}",
         "try it": f"jdn predict {out} PICTURE --out pictures",
-        "MLflow": f"mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db",
+        "MLflow": mlflow.get("command") or mlflow.get("uri") or "-",
         "Prefect": "prefect server start",
     }
     for name, line in lines.items():

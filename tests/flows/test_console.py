@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.commands.upgrade import comparison
-from flows.console import _PlainProgress, count, duration, progress_printer
+from flows.commands.upgrade import _upgraded, comparison
+from flows.console import _PlainProgress, console, count, duration, progress_printer
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ def test_plain_progress_says_the_first_the_last_and_one_line_every_few_seconds(
         tell("base", done, 10, "loss 1")
         now[0] += 2
     assert capsys.readouterr().err.splitlines() == [
-        "base: 1/10, - left, loss 1",
+        "base: 1/10, loss 1",
         "base: 4/10, 0:12 left, loss 1",
         "base: 7/10, 0:06 left, loss 1",
-        "base: 10/10, 0:00 left, loss 1",
+        "base: 10/10, loss 1",
     ]
 
 
@@ -63,7 +63,7 @@ def test_progress_without_a_terminal_is_plain_and_on_standard_error(
 ) -> None:
     with progress_printer() as tell:
         tell("base", 1, 2, "")
-    assert tuple(capsys.readouterr()) == ("", "base: 1/2, - left\n")
+    assert tuple(capsys.readouterr()) == ("", "base: 1/2\n")
 
 
 def test_progress_on_a_terminal_shows_one_bar_at_a_time(
@@ -94,3 +94,15 @@ def test_the_comparison_names_every_number_and_its_change() -> None:
     assert rows["latency"] == ("8.0 ms", "-", "-")
     assert rows["H"] == ("0.5000", "-", "-")
     assert rows["pair"] == ("0", "3", "prune_layer")
+
+
+def test_the_end_of_an_upgrade_says_where_to_look_next(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"index": 0, "action": "base", "ap": 0.5, "macs": 2, "params": 1, "latency_ms": 8.0, "score": 0.5}
+    row["resolution"] = "9x9"
+    mlflow = {"uri": "sqlite:///x", "command": "mlflow ui --backend-store-uri sqlite:///x"}
+    data = {"search": "s", "out": "/runs/s", "pairs": 1, "base": row, "best": row, "mlflow": mlflow}
+    _upgraded(data).show(console())
+    out = capsys.readouterr().out
+    assert "/runs/s/report/index.html" in out
+    assert "jdn candidates /runs/s" in out
+    assert "mlflow ui --backend-store-uri sqlite:///x" in out

@@ -15,7 +15,15 @@ import pytest
 from flows import runs
 from flows.console import Stopped
 from flows.settings_file import Override, dump, load
-from jdn_core.errors import DataError, FingerprintError, InputMissing, SettingsError, StorageError, UsageError
+from jdn_core.errors import (
+    DataError,
+    FingerprintError,
+    InputMissing,
+    ServiceUnavailable,
+    SettingsError,
+    StorageError,
+    UsageError,
+)
 from jdn_core.progress import report
 from jdn_core.settings import Settings
 
@@ -185,3 +193,15 @@ def test_files_are_copied_where_they_cannot_be_linked(
     (tmp_path / "base" / "detector.json").write_text("{}")
     runs.take_stage(tmp_path / "base", "base", tmp_path / "out")
     assert (tmp_path / "out" / "base" / "detector.json").read_text() == "{}"
+
+
+def test_a_prefect_that_does_not_answer_ends_69(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flow(given: Settings, out: Path) -> dict[str, Any]:
+        raise RuntimeError("Failed to reach API at http://127.0.0.1:9/api/")
+
+    flow_is(monkeypatch, flow)
+    with pytest.raises(ServiceUnavailable, match=r"^Prefect's server does not answer: ") as caught:
+        runs.run("upgrade", settings, tmp_path / "out")
+    assert caught.value.exit_code == 69
