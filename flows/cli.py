@@ -54,6 +54,9 @@ def jdn(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and ends the process with its exit code (RELIABILITY lists them)."""
+    # Threads that wait by spinning take the core that the others, servers among them, are waiting for: beside
+    # three busy processes on two cores a training step took 4.2 s instead of 0.35 s.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     as_json = "--json" in arguments
     for number in (signal.SIGTERM, signal.SIGINT):

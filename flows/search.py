@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from tasks.reports import summarise, write_report
 
 from flows.opening import opened
 from jdn_core import assemble
@@ -17,6 +16,7 @@ from tasks.base import evaluate_base
 from tasks.data import check_data
 from tasks.pairs import fast_evaluate, mutate_pair, refuse_more_failures, reset_bn, score_pair, update_top_k
 from tasks.pool import check_pool
+from tasks.reports import draw_figures, summarise, write_report
 from tasks.run import Run
 from tasks.tracking import Publisher
 
@@ -42,6 +42,7 @@ def climb(run: Run, publisher: Publisher) -> dict[str, Any]:
         climber.tell(record)
         score_pair(run, record)
         update_top_k(run)
+        draw_figures(run)
         publisher.records()
         report("search", pair.index, iterations, pair.action)
         refuse_more_failures(run)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from tasks.reports import base_summary
 
 from flows.opening import opened
 from jdn_core.settings import Settings
 from tasks import base
 from tasks.data import check_data
+from tasks.reports import base_summary
 from tasks.tracking import Publisher
 
 

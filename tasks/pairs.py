@@ -13,9 +13,9 @@ from jdn_core import assemble, durable, stages
 from jdn_core.detector.build import Detector
 from jdn_core.detector.folder import load_detector, save_detector
 from jdn_core.errors import Diverged, SearchFailed
-from jdn_core.evaluation.previews import preview
 from jdn_core.morphism.evolve import evolve
 from jdn_core.pool.folder import load_pool
+from jdn_core.reports.examples import write_detections
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.score import Base, Grade, Scorer
 from jdn_core.search.top_k import top_k
@@ -118,9 +118,7 @@ def commit_evaluation(run: Run, pair: Pair, detector: Detector, training: stages
     )
     evaluation = stages.evaluation(detector, bench, weights=written.sha256, training=training, rules=rules)
     if photos := settings.tracking.preview_images:
-        preview({"student": (detector, bench.frames[-1])}, bench.val, photos=photos).save(
-            staged / DETECTIONS_FILE
-        )
+        write_detections(detector, bench.val.dataset, photos, staged / DETECTIONS_FILE)
     return _commit(run, PairRecord(pair, "done", evaluation), staged)
 
 

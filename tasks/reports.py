@@ -48,6 +48,12 @@ def summarise(run: Run) -> dict[str, Any]:
     return {**head, "base": base.to_json(), "best": best.to_json(), "mlflow": tracking.where(run)}
 
 
+def base_summary(run: Run) -> dict[str, Any]:
+    """What ``train-base --json`` prints."""
+    _, base = _rows(run)
+    return {"search": run.settings.name, "out": str(run.folder), "base": base.to_json()}
+
+
 def report_data(run: Run, *, state: str, pictures: bool) -> page.ReportData:
     """Everything that the page shows, out of the run's folder."""
     records, (rows, base) = run.records.all(), _rows(run)

@@ -20,8 +20,8 @@ class Run:
 
     Attributes:
         settings: of the whole run.
-        folder: holds ``settings.yaml``, ``base``, ``pool``, ``pairs``, ``report``; and ``work``, which a finished
-            run does not need.
+        folder: holds ``settings.yaml``, ``base``, ``pool``, ``pairs``, ``report``; and ``work``, which a
+            finished run does not need.
     """
 
     settings: Settings
@@ -45,7 +45,7 @@ class Run:
         return self.pool if index + 1 == len(phases) else self.folder / "work" / "phases" / phases[index].name
 
     def teacher(self, subnet: SubnetSpec) -> Path:
-        """Folder of a subnet after BN reset; one per subnet, because a run has one pool and one calibration set."""
+        """Folder of a subnet after BN reset; one each, because a run has one pool and one calibration set."""
         return self.folder / "work" / "teachers" / content_key(subnet.to_json())[:16]
 
     def bench(self, key: str) -> Path:
