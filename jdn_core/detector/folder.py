@@ -18,7 +18,7 @@ from torch import Tensor
 
 from jdn_core.detector.build import Detector, blank
 from jdn_core.durable import Written, read_verified, write_bytes, write_json
-from jdn_core.errors import CheckpointError, InputMissing, Problem
+from jdn_core.errors import CheckpointError, InputMissing, Problem, StorageError
 from jdn_core.space.architecture import DetectorSpec
 
 SPEC_FILE = "detector.json"
@@ -27,9 +27,16 @@ _PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save's zip, and a bare pickle
 
 
 def save_detector(detector: Detector, folder: Path) -> Written:
-    """Writes both files durably, replacing what is there; gives size and SHA-256 of the weights."""
+    """Writes both files durably, replacing what is there; gives size and SHA-256 of the weights.
+
+    Raises:
+        StorageError: the disk is full, or no folder can be made there.
+    """
     state = {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: {error.strerror}") from error
     written = write_bytes(folder / WEIGHTS_FILE, save(state))
     weights = {"sha256": written.sha256, "bytes": written.bytes}
     write_json(folder / SPEC_FILE, {**detector.spec.to_json(), "weights": weights})

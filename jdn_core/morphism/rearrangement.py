@@ -15,8 +15,9 @@ def move_block(detector: Detector, spec: BackboneSpec) -> Detector:
 
     A block that takes over a stride and had no projection gets one that starts as plain subsampling (FACTS,
     section 1); it goes again with the stride. A lateral convolution of the FPN follows the stream that it
-    reads: when a block of the next stream ends a stage, its lateral starts as that of the level which read this
-    stream before, or, where no level did, as zero, so that the level begins with what comes from above (ours).
+    reads: when a block of the next stream ends a stage, its lateral starts as that of the level which read
+    this stream before, or, where none did, as zero, so that the level begins with what comes from above
+    (ours).
     """
     child = heir(detector, spec)
     for target, source in zip(blocks(child), blocks(detector), strict=True):

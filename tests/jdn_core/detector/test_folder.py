@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_detector, load_spec, save_detector
 from jdn_core.durable import sha256_of
-from jdn_core.errors import CheckpointError, InputMissing
+from jdn_core.errors import CheckpointError, InputMissing, StorageError
 from tests.jdn_core.tiny import SIZES, grown, images, tiny_spec
 
 
@@ -49,6 +49,12 @@ def test_saving_again_replaces(folder: Path) -> None:
     save_detector(grown(tiny_spec("r18")), folder)
     assert load_detector(folder).spec == tiny_spec("r18")
     assert sorted(path.name for path in folder.iterdir()) == [SPEC_FILE, WEIGHTS_FILE]
+
+
+def test_a_place_that_cannot_be_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="file/detector: Not a directory"):
+        save_detector(grown(tiny_spec()), tmp_path / "file" / "detector")
 
 
 @pytest.mark.parametrize("name", [SPEC_FILE, WEIGHTS_FILE])
