@@ -208,11 +208,17 @@ def comparison(base: dict[str, Any], best: dict[str, Any]) -> list[tuple[str, st
 
 
 def _stage(data: dict[str, Any]) -> Answer:
-    plain = {key: value for key, value in data.items() if not isinstance(value, dict | list)}
-    return Answer(
-        data,
-        lambda screen: screen.print(table(["result", ""], [(k, str(v)) for k, v in plain.items()], left=2)),
-    )
+    """A stage's result as lines; of the base, what compares detectors."""
+    base = data.get("base") or {}
+    rows = [(key, str(value)) for key, value in data.items() if not isinstance(value, dict | list)]
+    if base:
+        rows += [
+            ("AP", _fraction(base["ap"])),
+            ("MACs", count(base["macs"])),
+            ("parameters", count(base["params"])),
+        ]
+        rows.append(("resolution", str(base["resolution"])))
+    return Answer(data, lambda screen: screen.print(table(["result", ""], rows, left=2)))
 
 
 def _fraction(value: float | None) -> str:

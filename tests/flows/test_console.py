@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.commands.upgrade import _upgraded, comparison
+from flows.commands.upgrade import _stage, _upgraded, comparison
 from flows.console import _PlainProgress, console, count, duration, progress_printer
 
 
@@ -106,3 +106,10 @@ def test_the_end_of_an_upgrade_says_where_to_look_next(capsys: pytest.CaptureFix
     assert "/runs/s/report/index.html" in out
     assert "jdn candidates /runs/s" in out
     assert "mlflow ui --backend-store-uri sqlite:///x" in out
+
+
+def test_a_stage_shows_its_place_and_what_the_base_reaches(capsys: pytest.CaptureFixture[str]) -> None:
+    base = {"ap": 0.5, "macs": 2_000_000, "params": 1000, "resolution": "9x9", "key": "abc"}
+    _stage({"out": "/runs/s", "base": base}).show(console())
+    words = capsys.readouterr().out.split()
+    assert [word for word in words if word[0] in "/0129"] == ["/runs/s", "0.5000", "2.000", "1.000", "9x9"]

@@ -1,0 +1,172 @@
+"""The whole upgrade for real: Prefect's server, MLflow's database, trainings, kills; only the size is small."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from flows import settings_file
+from jdn_core import durable
+from jdn_core.errors import FingerprintError, OwnedByAnother
+from jdn_core.search.records import Records
+from tests.tiny_run import shapes, tiny_settings
+
+pytestmark = [pytest.mark.services, pytest.mark.usefixtures("prefect_server")]
+ITERATIONS = 6
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A settings file over drawn shapes."""
+    folder = tmp_path_factory.mktemp("tiny")
+    root = shapes(folder / "shapes")
+    file = folder / "tiny.yaml"
+    file.write_text(settings_file.dump(tiny_settings(root, iterations=ITERATIONS)))
+    return file
+
+
+@pytest.fixture(scope="module")
+def upgraded(settings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A run that nothing disturbed, and what it printed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done = jdn("upgrade", str(settings), "--out", str(out), "--json")
+    assert done.returncode == 0, done.stderr
+    return out, json.loads(done.stdout)
+
+
+def jdn(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+
+
+def environment() -> dict[str, str]:
+    """This test's own Prefect server serves the child too."""
+    from prefect.settings import PREFECT_API_URL
+
+    return os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+
+
+def killed_at(line: str, *arguments: str) -> int:
+    """Runs a command until a line of its progress begins with ``line``, then kills it; its exit status."""
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as child:
+        assert child.stderr is not None
+        for said in child.stderr:
+            if said.startswith(line):
+                child.send_signal(signal.SIGKILL)
+                break
+    return child.returncode
+
+
+def test_base_and_best_are_told_and_every_pair_is_recorded(upgraded: tuple[Path, dict[str, Any]]) -> None:
+    out, told = upgraded
+    records = Records(out).all()
+    assert told["pairs"] == len(records) == ITERATIONS + 1
+    assert told["base"]["resolution"] == "64x64"
+    assert told["best"]["score"] >= told["base"]["score"]
+    assert {record.state for record in records} == {"done"}
+    assert Records(out).problems(files=True) == ()
+    assert (out / "report" / "index.html").stat().st_size > 10_000
+
+
+def test_mlflow_holds_every_pair_as_the_contract_says(upgraded: tuple[Path, dict[str, Any]]) -> None:
+    out, told = upgraded
+    client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`jdn.kind` = 'pair'")
+    assert Counter(run.data.tags["jdn.status"] for run in runs) == {"done": told["pairs"]}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    wanted = {"score", "ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ap_48x48", "ap_64x64", "gmacs"}
+    wanted |= {"gmacs_48x48", "gmacs_64x64", "params_m", "latency_ms", "train_seconds"}
+    for run in runs:
+        assert wanted <= set(run.data.metrics)
+        assert set(run.data.params) == {"student", "teacher", "action"}
+        files = {item.path for item in client.list_artifacts(run.info.run_id)}
+        assert files == {"detector.json", "weights.safetensors", "pair.json", "detections.png"}
+    assert client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'") == []
+
+
+def test_prefect_shows_the_steps_by_the_names_of_the_method(upgraded: tuple[Path, dict[str, Any]]) -> None:
+    from prefect.client.orchestration import get_client
+
+    _, told = upgraded
+    with get_client(sync_client=True) as client:
+        names = [run.name for run in client.read_task_runs(limit=200)]
+        artifacts = {artifact.key for artifact in client.read_artifacts()}
+    pairs = told["pairs"] - 1
+    assert sum(name.startswith("fast-evaluate pair") for name in names) >= pairs
+    for step in ("train ETP phase", "reset BN of", "mutate pair", "score pair", "update top-k", "train base"):
+        assert any(name.startswith(step) for name in names), step
+    assert {"jdn-top-k", "jdn-progress"} <= artifacts
+
+
+def test_a_run_killed_again_and_again_ends_as_if_nothing_had_been(
+    settings: Path, upgraded: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    first = killed_at("pool shrink-1: 1/", "upgrade", str(settings), "--out", str(out))
+    later = [killed_at(line, "resume", str(out)) for line in ("evaluate 48x48", "pair: 4/", "search: 1/")]
+    done = jdn("resume", str(out), "--json")
+    assert [first, *later, done.returncode] == [-signal.SIGKILL] * 4 + [0], done.stderr
+    whole = Records(upgraded[0])
+    assert Records(out).digest() == whole.digest()
+    weights = [
+        [r.evaluation.weights for r in records.all() if r.evaluation] for records in (Records(out), whole)
+    ]
+    assert weights[0] == weights[1]
+    assert [path.name for path in out.rglob("*") if ".tmp" in path.name] == []
+
+
+def test_a_resume_of_a_finished_run_does_nothing_twice(upgraded: tuple[Path, dict[str, Any]]) -> None:
+    out, told = upgraded
+    before = {path: path.stat().st_mtime_ns for path in (out / "pairs").rglob("*")}
+    again = jdn("resume", str(out), "--json")
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in (out / "pairs").rglob("*")} == before
+    assert json.loads(again.stdout)["best"] == told["best"]
+
+
+def test_a_resume_with_other_settings_is_refused_with_the_difference(
+    upgraded: tuple[Path, dict[str, Any]],
+) -> None:
+    refused = jdn("resume", str(upgraded[0]), "--set", "evaluation.lr=0.5")
+    assert refused.returncode == FingerprintError.exit_code
+    assert "evaluation.lr" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_second_owner_ends_at_once(upgraded: tuple[Path, dict[str, Any]]) -> None:
+    with durable.own(upgraded[0]):
+        second = jdn("resume", str(upgraded[0]))
+    assert second.returncode == OwnedByAnother.exit_code
+    assert f"is owned by pid {os.getpid()}" in second.stderr
+
+
+def test_a_pool_serves_another_search(
+    settings: Path, upgraded: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out = tmp_path / "second"
+    stages = ["--base", str(upgraded[0] / "base"), "--pool", str(upgraded[0] / "pool")]
+    done = jdn("search", str(settings), "--out", str(out), "--set", "search.iterations=2", *stages, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["pairs"] == 3
+    assert durable.sha256_of(out / "pool" / "weights.safetensors") == durable.sha256_of(
+        upgraded[0] / "pool" / "weights.safetensors"
+    )
