@@ -56,7 +56,7 @@ def test_boxes_are_the_extents_of_what_can_be_seen_and_little_is_hidden() -> Non
             mask = scene.owner == number
             assert scene.labels[number] == label
             assert (
-                mask.sum() == mask[y : y + height, x : x + width].sum() == area >= 0.6 * scene.whole[number]
+                mask.sum() == mask[y : y + height, x : x + width].sum() == area >= 0.7 * scene.whole[number]
             )
             assert all(
                 edge.any() for edge in (mask[y], mask[y + height - 1], mask[:, x], mask[:, x + width - 1])
