@@ -13,4 +13,8 @@ from tasks.run import Run
 def check_data(run: Run) -> dict[str, int]:
     """Counts of both splits; raises DataError with all problems of both."""
     train, val = assemble.check_data(run.settings)
-    return {"train_images": len(train.images), "val_images": len(val.images), "classes": len(train.categories)}
+    return {
+        "train_images": len(train.images),
+        "val_images": len(val.images),
+        "classes": len(train.categories),
+    }

@@ -9,7 +9,13 @@ from jdn_core.data.shapes import generate
 from jdn_core.settings import Settings, parse
 
 _TRAINING = {"epochs": 1, "batch": 4, "lr": 0.02, "schedule": "cosine"}
-_SPACE = {"depths": [[1, 2], [1, 2], [1, 2], [1, 2]], "widths": [1.0, 1.5], "width": 0.125, "neck": 16, "head": 16}
+_SPACE = {
+    "depths": [[1, 2], [1, 2], [1, 2], [1, 2]],
+    "widths": [1.0, 1.5],
+    "width": 0.125,
+    "neck": 16,
+    "head": 16,
+}
 
 
 def shapes(folder: Path) -> Path:
@@ -45,7 +51,12 @@ def tiny_settings(root: Path, *, iterations: int = 5, **sections: dict[str, Any]
                 {"name": "shrink-1", **_TRAINING, "depths": _SPACE["depths"], "widths": _SPACE["widths"]},
             ],
         },
-        "search": {"iterations": iterations, "top_k": 3, "frozen_student_iterations": 1, "prune_shares": [0.2]},
+        "search": {
+            "iterations": iterations,
+            "top_k": 3,
+            "frozen_student_iterations": 1,
+            "prune_shares": [0.2],
+        },
         "evaluation": {**_TRAINING, "latency_warmup": 1, "latency_repeats": 2},
         "tracking": {"preview_images": 1},
     }
