@@ -224,12 +224,34 @@ def test_the_pool_of_the_paper_has_its_size(tmp_path: Path, jdn: Run) -> None:
     assert drawn[0] == drawn[1]
 
 
-def test_data_check_names_every_problem_and_ends_65(jdn_data: Path, jdn: Run) -> None:
-    expected = json.loads((jdn_data / "tricky" / "expected.json").read_text())
-    assert expected
+def test_data_check_passes_a_sound_dataset(jdn_data: Path, jdn: Run) -> None:
     code, out, err = jdn("data", "check", jdn_data / "bccd", "--json")
-    assert (code, json.loads(out)["problems"], json.loads(out)["images"]) == (0, [], 292)
-    assert err == ""
+    assert (code, json.loads(out)["problems"], json.loads(out)["images"], err) == (0, [], 292, "")
+
+
+def test_data_check_names_every_problem_at_once_and_ends_65(jdn_data: Path, jdn: Run) -> None:
+    file, images = jdn_data / "tricky" / "annotations" / "bad_boxes.json", jdn_data / "tricky" / "images"
+    code, out, err = jdn("data", "check", file, "--images", images)
+    assert (code, out.splitlines()[-1].endswith("problems: 8"), len(err.splitlines())) == (65, True, 8)
+    assert err.splitlines()[2] == (
+        "ERROR 65 bad_boxes.json: annotations[3].bbox: width must be > 0, got -50.0; "
+        "drop the box or pass --drop-bad-boxes"
+    )
+    assert jdn("data", "check", file, "--images", images, "--drop-bad-boxes")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["unknown_image_id", "duplicate_image_id", "missing_file", "truncated_json", "empty", "corrupt"],
+)
+def test_data_check_refuses_what_is_broken_in_both_forms(name: str, jdn_data: Path, jdn: Run) -> None:
+    tricky = jdn_data / "tricky"
+    arguments = ("data", "check", tricky / "annotations" / f"{name}.json", "--images", tricky / "images")
+    code, out, _ = jdn(*arguments, "--json")
+    found = json.loads(out)
+    assert (code, found["ok"]) == (65, False)
+    assert all(problem["file"] and problem["what"] for problem in found["problems"])
+    assert "Traceback" not in jdn(*arguments)[2]
 
 
 def test_data_shapes_draws_a_dataset_that_passes_the_check(tmp_path: Path, jdn: Run) -> None:
