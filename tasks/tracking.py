@@ -37,6 +37,8 @@ BASE = "base"
 LINKS_FILE = Path("work", "mlflow.json")
 SETTINGS_FILE, FINGERPRINT_FILE = "settings.yaml", "fingerprint.json"
 _STATUS, _PARENT = "jdn.status", "mlflow.parentRunId"
+# Without it MLflow's pages open as those of a chat application.
+_TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
 _BATCH = 900  # MLflow takes 1000 metrics, and 100 params, at a time
 _PATIENCE = (1, 2, 4, 8, 10)
 # MLflow's own defaults would hold a call for four minutes where nobody answers.
@@ -151,7 +153,7 @@ class Server:
         place = artifacts.as_uri() if artifacts else None
         found = client.get_experiment_by_name(name)
         if found is None:
-            return cls(client, client.create_experiment(name, artifact_location=place))
+            return cls(client, client.create_experiment(name, place, _TRAINING_VIEW))
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return cls(client, found.experiment_id)
@@ -204,6 +206,8 @@ class Server:
         run_id: str = found.info.run_id
         self.client.log_artifacts(run_id, str(entry.folder))
         self._params(run_id, {k: v for k, v in entry.params.items() if k not in found.data.params})
+        if dataset is not None and entry.is_candidate:
+            self.measured_on(run_id, {"validation": dataset})
         model = self._model(entry, run_id) if entry.is_candidate else None
         self._numbers(entry, run_id, finished, model=model, dataset=dataset)
         self.client.set_tag(run_id, _STATUS, entry.state)
@@ -260,6 +264,8 @@ class Server:
 
     def _model(self, entry: Entry, run_id: str) -> str:
         """The row in the table of models, which MLflow calls external: its files are the run's."""
+        from mlflow.entities import LoggedModelOutput
+
         found = self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'")
         if found:
             return str(found[0].model_id)
@@ -269,6 +275,7 @@ class Server:
             self.experiment, name, run_id, tags, dict(entry.params), model_type="detector"
         )
         self.client.finalize_logged_model(model.model_id, "READY")
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return str(model.model_id)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jdn_core.data import coco, shapes
+from jdn_core.detector.build import build
 from jdn_core.errors import StorageError
-from jdn_core.reports.examples import Panel, draw, save, stack
+from jdn_core.reports.examples import Panel, draw, save, some_of, stack, truth, write_detections
+from tests.made_up_search import base_spec
 
 PHOTO = np.full((60, 80, 3), 200, np.uint8)
 BOX = np.array([[10, 10, 50, 40]], np.float32)
@@ -41,6 +45,29 @@ def test_pictures_stack_on_white() -> None:
     assert stack(rows).size == (20, 14)
     assert stack(rows).getpixel((15, 1)) == (255, 255, 255)
     assert stack([]).size == (1, 1)
+
+
+@pytest.fixture(scope="module")
+def val(tmp_path_factory: pytest.TempPathFactory) -> coco.CocoDataset:
+    root = tmp_path_factory.mktemp("shapes")
+    shapes.generate(root, images=20, size=96, seed=0)
+    return coco.load(*coco.find_split(root, "val"))
+
+
+def test_photos_are_spread_over_the_dataset(val: coco.CocoDataset) -> None:
+    assert [image.id for image in some_of(val, 2).images] == [val.images[0].id, val.images[2].id]
+    assert len(some_of(val, 99).images) == len(val.images)
+    assert some_of(val, 0).images == ()
+    assert truth(val.images[0]).boxes is val.images[0].boxes
+
+
+def test_a_pairs_detections_are_one_picture_with_a_row_per_photo(
+    val: coco.CocoDataset, tmp_path: Path
+) -> None:
+    classes = tuple((category.id, category.name) for category in val.categories)
+    write_detections(build(replace(base_spec(), classes=classes)), val, 2, tmp_path / "detections.png")
+    with Image.open(tmp_path / "detections.png") as picture:
+        assert picture.size == (2 * 320 + 6, 2 * (320 + 22) + 6)
 
 
 def test_a_picture_that_cannot_be_written_says_where(tmp_path: Path) -> None:

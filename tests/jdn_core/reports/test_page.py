@@ -77,7 +77,7 @@ def made(count: int, **changes: object) -> ReportData:
         facts={"<i>": "</dd>"},
         links={"MLflow": "http://127.0.0.1:5000/#/a?b='c'"},
     )
-    return replace(data, **changes)  # type: ignore[arg-type]
+    return replace(data, **changes)
 
 
 @pytest.mark.parametrize("count", [1, 2, 20, 300])
