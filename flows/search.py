@@ -47,4 +47,5 @@ def climb(run: Run, publisher: Publisher) -> dict[str, Any]:
         report("search", pair.index, iterations, pair.action)
         refuse_more_failures(run)
     write_report(run)
+    run.forget_work()
     return summarise(run)

@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from jdn_core.data.coco import CocoDataset, Split, find_split, load
+from jdn_core.data.coco import CocoDataset, Split, find_split, load, require_same_categories
 from jdn_core.data.loading import BatchLoader
 from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
 from jdn_core.pool.shrinking import Phase
@@ -88,8 +88,7 @@ def check_data(settings: Settings) -> tuple[CocoDataset, CocoDataset]:
     if problems:
         raise DataError.of(problems)
     train, val = dataset(settings.data, "train"), dataset(settings.data, "val")
-    if train.categories != val.categories:
-        raise DataError(f"train has the categories {train.categories}, val has {val.categories}")
+    require_same_categories(train, val)
     _check_batches(settings, len(train.images))
     return train, val
 

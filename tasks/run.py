@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,8 @@ class Run:
 
     Attributes:
         settings: of the whole run.
-        folder: holds ``settings.yaml``, ``base``, ``pool``, ``pairs``, ``report``; and ``work``, which a
-            finished run does not need.
+        folder: holds ``settings.yaml``, ``base``, ``pool``, ``pairs``, ``report``; and ``work``, what was
+            needed on the way.
     """
 
     settings: Settings
@@ -51,6 +52,11 @@ class Run:
     def bench(self, key: str) -> Path:
         """Folder of a pair that is being evaluated."""
         return self.folder / "work" / "pairs" / key
+
+    def forget_work(self) -> None:
+        """Drops what only the evaluations needed; a search that is prolonged makes again what it misses."""
+        for part in ("teachers", "pairs", "checkpoints"):
+            shutil.rmtree(self.folder / "work" / part, ignore_errors=True)
 
     def checkpoints(self, *stage: str) -> Checkpoints:
         """Where a stage's training goes on from."""

@@ -1,4 +1,4 @@
-"""The whole upgrade for real: Prefect's server, MLflow's database, trainings, kills; only the size is small."""
+"""The whole upgrade for real: Prefect's server, MLflow's database, trainings, kills; only small."""
 
 from __future__ import annotations
 
@@ -170,3 +170,24 @@ def test_a_pool_serves_another_search(
     assert durable.sha256_of(out / "pool" / "weights.safetensors") == durable.sha256_of(
         upgraded[0] / "pool" / "weights.safetensors"
     )
+
+
+@pytest.mark.slow
+def test_eighty_classes_crowds_and_a_gray_photo_run_through(
+    jdn_data: Path, settings: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "coco"
+    tiny = [
+        "--set",
+        "search.iterations=2",
+        "--set",
+        "data.max_train_images=40",
+        "--set",
+        "data.max_val_images=24",
+    ]
+    done = jdn(
+        "upgrade", str(settings), "--data", str(jdn_data / "coco_mini"), "--out", str(out), "--json", *tiny
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["pairs"] == 3
+    assert len(durable.read_json(out / "base" / "detector.json")["classes"]) == 80

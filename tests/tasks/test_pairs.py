@@ -1,0 +1,141 @@
+"""The steps of the search as plain calls: weights are inherited, failures are records, foreign stages are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jdn_core import assemble, durable
+from jdn_core.detector.folder import load_detector
+from jdn_core.errors import DataError, InputMissing, SearchFailed, SettingsError
+from jdn_core.search.hill_climbing import HillClimber
+from jdn_core.search.pairs import Pair, PairRecord
+from jdn_core.settings import Settings
+from tasks import base, pairs, pool
+from tasks.run import Run
+from tests.tiny_run import shapes, tiny_settings
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose base, pool and pair 0 are there."""
+    folder = tmp_path_factory.mktemp("trained")
+    run = Run(tiny_settings(shapes(folder / "shapes")), folder / "run")
+    run.folder.mkdir()
+    base.train_base.fn(run)
+    for index in range(2):
+        pool.train_etp_phase.fn(run, index)
+    base.evaluate_base.fn(run)
+    return run
+
+
+def like(run: Run, **sections: dict[str, Any]) -> Run:
+    """The same folder under settings that differ in a section."""
+    assert run.settings.data.root is not None
+    return Run(tiny_settings(run.settings.data.root, **sections), run.folder)
+
+
+def climber(run: Run) -> HillClimber:
+    return HillClimber(assemble.climb_rules(run.settings), run.records.all())
+
+
+def evaluate(run: Run, pair: Pair) -> PairRecord:
+    return pairs.fast_evaluate.fn(
+        run, pair, pairs.mutate_pair.fn(run, pair), pairs.reset_bn.fn(run, pair.teacher)
+    )
+
+
+def test_pair_0_is_the_base_untrained_and_is_measured_once(trained: Run) -> None:
+    (record,) = trained.records.all()
+    assert record.evaluation is not None
+    assert record.evaluation.weights == durable.sha256_of(trained.base / "weights.safetensors")
+    assert set(record.files) == {"detector.json", "weights.safetensors", "detections.png"}
+    assert base.evaluate_base.fn(trained) == record
+
+
+def test_a_teachers_mutation_inherits_the_students_weights(trained: Run) -> None:
+    pair = climber(trained).ask()
+    assert pair is not None
+    assert pair.action.startswith("teacher:")
+    student = load_detector(pairs.mutate_pair.fn(trained, pair)).state_dict()
+    parent = load_detector(trained.base).state_dict()
+    assert all(torch.equal(tensor, parent[name]) for name, tensor in student.items())
+
+
+def test_bn_reset_is_kept_for_later_pairs(trained: Run) -> None:
+    subnet = assemble.subnet_space(trained.settings.pool).smallest
+    folder = pairs.reset_bn.fn(trained, subnet)
+    stamp = (folder / "weights.safetensors").stat().st_mtime_ns
+    assert pairs.reset_bn.fn(trained, subnet) == folder
+    assert (folder / "weights.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_a_loss_that_explodes_is_a_failed_record_and_too_many_stop_the_search(
+    trained: Run, tmp_path: Path
+) -> None:
+    wild = like(
+        trained,
+        evaluation={"lr": 1e30, "clip_norm": 1e30},
+        search={"max_failures": 2, "frozen_student_iterations": 9},
+    )
+    run = Run(wild.settings, tmp_path)
+    for stage in ("base", "pool"):
+        (tmp_path / stage).symlink_to(trained.folder / stage)
+    base.evaluate_base.fn(run)
+    climbing = climber(run)
+    for _ in range(2):
+        pairs.refuse_more_failures(run)
+        pair = climbing.ask()
+        assert pair is not None
+        record = evaluate(run, pair)
+        climbing.tell(record)
+        assert record.state == "failed"
+        assert record.reason.startswith("nan: epoch 1 step ")
+        assert pairs.score_pair.fn(run, record) is None
+    with pytest.raises(SearchFailed, match=r"the last 2 pairs failed:\npair 1: nan: epoch 1 step"):
+        pairs.refuse_more_failures(run)
+    assert len(pairs.update_top_k.fn(run)) == 1
+
+
+def test_a_pool_of_another_space_is_refused(trained: Run) -> None:
+    space = {"depths": [[1, 1]] * 4, "widths": [1.0], "width": 0.125, "neck": 16, "head": 16}
+    phase = {"name": "supernet", "epochs": 1, "batch": 4}
+    other = like(trained, pool={"space": space, "phases": [phase]})
+    with pytest.raises(SettingsError, match=r"settings: pool\.space: the pool has SubnetSpace"):
+        pool.check_pool.fn(other)
+
+
+def test_a_base_of_other_classes_is_refused(trained: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for name in ("detector.json", "weights.safetensors"):
+        text = (trained.base / name).read_bytes()
+        (folder / name).write_bytes(
+            text.replace(b'"circle"', b'"kernel"') if name == "detector.json" else text
+        )
+    with pytest.raises(DataError, match=r"the base knows the classes .*kernel.*, the dataset has .*circle"):
+        base.evaluate_base.fn(Run(trained.settings, tmp_path))
+
+
+def test_a_batch_larger_than_the_data_names_every_such_setting(trained: Run) -> None:
+    large = like(trained, base={"batch": 64}, evaluation={"batch": 17})
+    with pytest.raises(SettingsError) as caught:
+        assemble.check_data(large.settings)
+    assert [problem.where for problem in caught.value.problems] == ["base.batch", "evaluation.batch"]
+
+
+def test_a_run_without_data_says_how_to_name_it() -> None:
+    with pytest.raises(InputMissing, match=r"name its folder with --data DIR or data\.root"):
+        assemble.dataset(Settings().data, "train")
+
+
+def test_a_device_that_is_not_there_is_a_problem_of_the_settings() -> None:
+    if torch.cuda.is_available():
+        assert assemble.device("auto").type == "cuda"
+    else:
+        assert assemble.device("auto").type == "cpu"
+        with pytest.raises(SettingsError, match=r"no CUDA device on this machine, got cuda"):
+            assemble.device("cuda")
