@@ -1,1 +1,1 @@
-"""Joint-DetNAS (CVPR 2021): architecture search, pruning and dynamic distillation of detectors, on plain values and tensors."""
+"""Joint-DetNAS (CVPR 2021) on plain values and tensors: architecture search, pruning and distillation."""

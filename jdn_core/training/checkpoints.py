@@ -1,4 +1,4 @@
-"""Where a training stands, on disk: weights and momentum of the last epochs, checked by hash before they are used."""
+"""Where a training stands, on disk: weights and momentum of the last epochs, checked by hash."""
 
 from __future__ import annotations
 

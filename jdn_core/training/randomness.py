@@ -1,4 +1,4 @@
-"""Counter-based randomness: every draw is a function of what it is for, never of what was drawn before (RELIABILITY, rule 2)."""
+"""Counter-based randomness: every draw is a function of what it is for, never of what was drawn before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an epoch shows: the order of the images, their mirroring, and one resolution per iteration (paper, section 3.1.2)."""
+"""What an epoch shows: order of the images, mirroring, one resolution per iteration (paper, section 3.1.2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jdn_core.training.randomness import Stream
 def training_plan(
     images: int, *, batch: int, resolutions: Sequence[Resolution], flip: float, stream: Stream
 ) -> Plan:
-    """Every image at most once in random order; the images left over by the last whole batch wait for another epoch.
+    """Every image at most once in random order; those left over by the last whole batch wait for an epoch.
 
     Args:
         images: number of images, at least one batch of them.

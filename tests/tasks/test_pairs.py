@@ -1,4 +1,4 @@
-"""The steps of the search as plain calls: weights are inherited, failures are records, foreign stages are refused."""
+"""The steps of the search as plain calls: inherited weights, failures as records, foreign stages refused."""
 
 from __future__ import annotations
 
