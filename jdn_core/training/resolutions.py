@@ -1,4 +1,4 @@
-"""What an epoch shows: order of the images, mirroring, one resolution per iteration (paper, section 3.1.2)."""
+"""What an epoch shows: image order, mirroring, and one resolution per iteration (paper, section 3.1.2)."""
 
 from __future__ import annotations
 
