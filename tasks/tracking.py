@@ -264,18 +264,19 @@ class Server:
 
     def _model(self, entry: Entry, run_id: str) -> str:
         """The row in the table of models, which MLflow calls external: its files are the run's."""
-        from mlflow.entities import LoggedModelOutput
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
         found = self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'")
         if found:
-            return str(found[0].model_id)
-        name = entry.name.partition(":")[0].replace(" ", "-")
-        tags = {**entry.tags, "mlflow.model.isExternal": "true"}
-        model = self.client.create_logged_model(
-            self.experiment, name, run_id, tags, dict(entry.params), model_type="detector"
-        )
-        self.client.finalize_logged_model(model.model_id, "READY")
-        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+            model = found[0]
+        else:
+            name = entry.name.partition(":")[0].replace(" ", "-")
+            tags = {**entry.tags, "mlflow.model.isExternal": "true"}
+            params = dict(entry.params)
+            model = self.client.create_logged_model(self.experiment, name, run_id, tags, params, "detector")
+        if model.status != LoggedModelStatus.READY:
+            self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+            self.client.finalize_logged_model(model.model_id, "READY")
         return str(model.model_id)
 
 

@@ -23,6 +23,7 @@ from jdn_core.training.resolutions import evaluation_plan
 
 # Okabe and Ito without black, which would vanish in dark photos.
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+_DARK = "#0072b2"
 _BANNER = 22
 _GAP = 6
 
@@ -150,8 +151,9 @@ def _boxed(photo: torch.Tensor, panel: Panel, scale: float, names: Sequence[str]
         if panel.scores is not None:
             texts = [f"{text} {score:.2f}" for text, score in zip(texts, panel.scores, strict=True)]
         # Labels in the box's colour would be unreadable on most photos.
+        inks = ["white" if colour == _DARK else "black" for colour in colours]
         photo = draw_bounding_boxes(
-            photo, boxes, texts, colours, width=2, label_colors="black", fill_labels=True
+            photo, boxes, texts, colours, width=2, label_colors=inks, fill_labels=True
         )
     pixels: NDArray[np.uint8] = photo.permute(1, 2, 0).numpy()
     return pixels

@@ -224,7 +224,7 @@ def _legend(figure: Figure, axes: Axes, *, outside: bool = False) -> Figure:
 
 
 def _whole(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _xy(points: Sequence[Point], factor: float) -> tuple[list[float], list[float]]:

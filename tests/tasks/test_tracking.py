@@ -211,6 +211,7 @@ def test_a_run_begun_before_a_crash_is_finished_not_repeated(run: Run) -> None:
     assert (again.info.run_id, again.info.status) == (found.info.run_id, "FINISHED")
     assert again.data.metrics == found.data.metrics
     assert len(client.get_metric_history(found.info.run_id, "loss_feature")) == 3
+    assert len(again.outputs.model_outputs) == 1
 
 
 def test_a_run_that_only_wants_its_end_gets_it(run: Run) -> None:
