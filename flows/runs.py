@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from jdn_core.errors import (
 from jdn_core.progress import listening
 from jdn_core.settings import Settings, parse
 
+_RUN_ID = re.compile("[0-9a-f]{32}")
 SETTINGS_FILE = "settings.yaml"
 FINGERPRINT_FILE = "fingerprint.json"
 LOG_FILE = "jdn.log"
@@ -111,7 +113,7 @@ def run(
     if begun:
         refuse_changes(read_back(out), settings)
     for stage, source in (stages or {}).items():
-        take_stage(source, stage, out)
+        take_stage(source, stage, out, uri=settings.tracking.uri)
     durable.write_bytes(out / SETTINGS_FILE, settings_file.dump(settings).encode())
     try:
         with _logged(out), _told(out), progress_printer() as listener, listening(listener):
@@ -164,20 +166,36 @@ def refuse_changes(old: Settings, new: Settings) -> None:
     )
 
 
-def take_stage(source: Path, stage: str, out: Path) -> None:
-    """Puts a trained base or pool, its own folder or the run it came from, into a new run's folder.
+def take_stage(source: Path, stage: str, out: Path, *, uri: str | None = None) -> None:
+    """Puts a trained base or pool, from its own folder, its run's folder or MLflow, into a new run's folder.
 
     Files are linked where the file system can, for a pool may be large and is never changed.
+
+    Args:
+        source: a folder, or the id of the stage's run in MLflow.
+        stage: ``base`` or ``pool``.
+        out: the new run's folder.
+        uri: where MLflow listens; none: what ``MLFLOW_TRACKING_URI`` says.
     """
+    tracked = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if _RUN_ID.fullmatch(str(source)) and not source.exists() and tracked:
+        from tasks.tracking import fetch
+
+        _refuse_second(stage, out)
+        return fetch(str(source), tracked, out / stage)
     folder = source / stage if (source / stage).is_dir() else source
     if not folder.is_dir():
         raise InputMissing(f"{source}: no such folder; `jdn train-{stage}` makes one")
+    _refuse_second(stage, out)
     try:
-        shutil.copytree(folder, out / stage, copy_function=_link, dirs_exist_ok=False)
-    except FileExistsError:
-        raise UsageError(f"{out} holds a {stage} already; choose another --out") from None
+        shutil.copytree(folder, out / stage, copy_function=_link)
     except OSError as error:
         raise StorageError(f"{out / stage}: {error.strerror or error}") from error
+
+
+def _refuse_second(stage: str, out: Path) -> None:
+    if (out / stage).exists():
+        raise UsageError(f"{out} holds a {stage} already; choose another --out")
 
 
 def _matters(old: Settings, key: str, value: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 import uuid
 from collections.abc import Collection, Iterator, Mapping
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import quote, urlsplit
 
 from jdn_core import assemble, durable
-from jdn_core.errors import StorageError
+from jdn_core.errors import InputMissing, StorageError
 from jdn_core.reports.tables import candidate
 from jdn_core.search.records import Records
 from jdn_core.search.score import Base, Scorer
@@ -278,6 +279,28 @@ class Server:
             self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
             self.client.finalize_logged_model(model.model_id, "READY")
         return str(model.model_id)
+
+
+def fetch(run_id: str, uri: str, folder: Path) -> None:
+    """Downloads all files of a run, such as a base or a pool, into a folder that appears whole or not at all.
+
+    Raises:
+        InputMissing: the server has no such run.
+    """
+    for variable, value in _SHORT.items():
+        os.environ.setdefault(variable, value)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    staged = durable.stage_folder(folder)
+    try:
+        client = MlflowClient(uri, uri)
+        client.get_run(run_id)
+        client.download_artifacts(run_id, "", str(staged))
+    except MlflowException as error:
+        shutil.rmtree(staged)
+        raise InputMissing(f"{run_id}: not to be had from MLflow at {shown(uri)}: {error.message}") from error
+    durable.commit_folder(staged, folder)
 
 
 class Publisher:

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DEMO_IMAGES, DEMO_SIZE = 250, 160
-Base = Annotated[Path, typer.Option("--base", metavar="DIR", help="A trained base: what train-base made.")]
-Pool = Annotated[Path, typer.Option("--pool", metavar="DIR", help="A trained pool: what train-pool made.")]
+Base = Annotated[
+    Path, typer.Option("--base", metavar="DIR", help="A trained base: its folder, or its run in MLflow.")
+]
+Pool = Annotated[
+    Path, typer.Option("--pool", metavar="DIR", help="A trained pool: its folder, or its run in MLflow.")
+]
 
 
 def add_to(app: typer.Typer) -> None:

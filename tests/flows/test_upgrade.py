@@ -15,8 +15,9 @@ import pytest
 from mlflow import MlflowClient
 
 from flows import settings_file
+from flows.runs import take_stage
 from jdn_core import durable
-from jdn_core.errors import FingerprintError, OwnedByAnother
+from jdn_core.errors import FingerprintError, InputMissing, OwnedByAnother
 from jdn_core.search.records import Records
 from tests.tiny_run import shapes, tiny_settings
 
@@ -191,3 +192,25 @@ def test_eighty_classes_crowds_and_a_gray_photo_run_through(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["pairs"] == 3
     assert len(durable.read_json(out / "base" / "detector.json")["classes"]) == 80
+
+
+def test_base_and_pool_can_come_from_their_runs_in_mlflow(
+    settings: Path, upgraded: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    uri = f"sqlite:///{upgraded[0] / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    base, pool = (
+        next(run.info.run_id for run in runs if run.data.tags.get("jdn.stage") == name)
+        for name in ("base", "shrink-1")
+    )
+    take_stage(Path(base), "base", tmp_path, uri=uri)
+    take_stage(Path(pool), "pool", tmp_path, uri=uri)
+    for stage in ("base", "pool"):
+        weights = [folder / stage / "weights.safetensors" for folder in (tmp_path, upgraded[0])]
+        assert durable.sha256_of(weights[0]) == durable.sha256_of(weights[1])
+    with pytest.raises(InputMissing, match=r"0{32}: not to be had from MLflow"):
+        take_stage(Path("0" * 32), "base", tmp_path / "other", uri=uri)
+    assert not (tmp_path / "other" / "base").exists()
