@@ -1,0 +1,171 @@
+"""Reads a dataset of PASCAL VOC: one XML file a picture in ``Annotations``, pictures in ``JPEGImages``.
+
+Boxes are taken as they are written, x = xmin, y = ymin, width = xmax - xmin, height = ymax - ymin, which is
+what today's annotation tools mean. The original challenge counts pixels from 1 with both ends inside, so its
+boxes come out a pixel to the right and below, and a pixel small.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import get_args
+
+from jdn_core.data import pictures
+from jdn_core.data.checking import Split
+from jdn_core.data.foreign import SUFFIXES, Findings, Label, Picture, Place, Splits, draw_val
+from jdn_core.errors import InputMissing
+from jdn_core.progress import report
+
+_ANNOTATIONS, _IMAGES, _LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def read(src: Path, findings: Findings, *, seed: int, difficult_as_crowd: bool) -> Splits:
+    """Every picture of the dataset, split by ``ImageSets/Main/{train,val}.txt`` or by the seed.
+
+    Args:
+        src: the folder that holds ``Annotations`` and ``JPEGImages``.
+        findings: gets what is wrong.
+        seed: draws a fifth for val where there are no lists.
+        difficult_as_crowd: make boxes marked ``difficult`` crowd: no target, and ignored in evaluation, as
+            VOC's own does; without it they are boxes like others.
+
+    Raises:
+        InputMissing: one of the two folders is not there.
+    """
+    for name in (_ANNOTATIONS, _IMAGES):
+        if not (src / name).is_dir():
+            raise InputMissing(f"{src}: no folder {name} there, where PASCAL VOC has its {name}")
+    lists = {split: src / _LISTS / f"{split}.txt" for split in get_args(Split)}
+    there = [split for split, path in lists.items() if path.is_file()]
+    if len(there) == 1:
+        findings.add((_LISTS, ""), "must hold train.txt and val.txt, or neither", f"{there[0]}.txt alone")
+    if len(there) == len(lists):
+        named = {split: _listed(path) for split, path in lists.items()}
+    else:
+        found_here = sorted(path.stem for path in (src / _ANNOTATIONS).glob("*.xml"))
+        named = {"train": [((_ANNOTATIONS, ""), name) for name in found_here]}
+    files = {split: list(_locate(src, names, findings)) for split, names in named.items()}
+    found: dict[Split, list[Picture]] = {split: [] for split in files}
+    for split, paths in files.items():
+        for done, path in enumerate(paths, start=1):
+            picture = _read_picture(src, path, findings, difficult_as_crowd=difficult_as_crowd)
+            found[split] += [picture] if picture else []
+            report(f"read {split}", done, len(paths))
+    return found if len(there) == len(lists) else draw_val(found["train"], seed=seed)
+
+
+def parse(content: bytes) -> ET.Element:
+    """The top element of an annotation file.
+
+    Raises:
+        ValueError: not XML, of another kind, or with a document type, the only place where entities that
+            expand without end, or that read other files, can be declared.
+    """
+    # Without NULs, UTF-16 and -32 read like the rest; expat takes no other encoding that moves ASCII.
+    if b"<!doctype" in content.replace(b"\0", b"").lower():
+        raise ValueError("must not declare a document type or entities")
+    try:
+        root = ET.fromstring(content)
+    except (ET.ParseError, ValueError, LookupError) as error:  # the last two are about its encoding
+        raise ValueError(f"not valid XML: {error}") from None
+    if root.tag != "annotation":
+        raise ValueError(f"the top element must be annotation, not {root.tag}")
+    return root
+
+
+def _listed(path: Path) -> list[tuple[Place, str]]:
+    """The names in a split's list, one a line, each with its place there."""
+    lines = path.read_text("utf-8-sig", errors="replace").splitlines()
+    places = ((f"{_LISTS}/{path.name}", f"line {number}") for number in range(1, len(lines) + 1))
+    return [(place, line.strip()) for place, line in zip(places, lines, strict=True) if line.strip()]
+
+
+def _locate(src: Path, names: Sequence[tuple[Place, str]], findings: Findings) -> Iterator[Path]:
+    """The annotation files of these names, as far as they are there."""
+    for place, name in names:
+        try:
+            yield pictures.locate(src / _ANNOTATIONS, f"{name}.xml")
+        except ValueError as error:
+            findings.add(place, str(error), f"{name}.xml", "add the annotation, or remove its name")
+
+
+def _read_picture(src: Path, file: Path, findings: Findings, *, difficult_as_crowd: bool) -> Picture | None:
+    shown = file.relative_to(src).as_posix()
+    try:
+        root = parse(file.read_bytes())
+    except ValueError as error:
+        findings.add((shown, ""), str(error))
+        return None
+    said = _text(root, "filename")
+    try:
+        name, path = _find_picture(src / _IMAGES, said)
+    except ValueError as error:
+        findings.add((shown, "filename"), str(error), repr(said))
+        return None
+    size = findings.measure(f"{_IMAGES}/{name}", path)
+    if size is None:
+        return None
+    width, height = (_number(_text(root, f"size/{side}")) for side in ("width", "height"))
+    # Some tools write 0x0 or nothing; a true size of another picture or orientation misplaces the boxes.
+    if width and height and (width, height) != size:
+        what = f"must be that of the upright picture, {size[0]}x{size[1]}"
+        findings.add((shown, "size"), what, f"{width:g}x{height:g}", "correct width and height")
+        return None
+    labels = []
+    for index, element in enumerate(root.findall("object")):
+        label = _label((shown, f"object[{index}]"), element, size, findings)
+        if label:
+            crowd = difficult_as_crowd and _number(_text(element, "difficult")) == 1
+            labels.append(replace(label, crowd=crowd))
+    return Picture(name, path, size, tuple(labels))
+
+
+def _find_picture(images: Path, said: str) -> tuple[str, Path]:
+    """(name, file) of a picture; some tools leave its ending out.
+
+    Raises:
+        ValueError: there is none, or the name leads out of the folder.
+    """
+    if PurePath(said).suffix.lower() not in SUFFIXES:
+        said = next((said + end for end in SUFFIXES if os.path.isfile(images / (said + end))), said)
+    return PurePath(said).as_posix(), pictures.locate(images, said)
+
+
+def _label(place: Place, element: ET.Element, size: tuple[int, int], findings: Findings) -> Label | None:
+    """An object's box; None where it breaks a rule or is left out."""
+    file, where = place
+    before = len(findings.problems)
+    category = _text(element, "name")
+    if not category:
+        findings.add((file, f"{where}.name"), "must be a text", repr(category))
+    edges = []
+    for side in _SIDES:
+        text = _text(element, f"bndbox/{side}")
+        edge = _number(text)
+        if edge is None:
+            findings.add((file, f"{where}.bndbox.{side}"), "must be a finite number", repr(text))
+        else:
+            edges.append(edge)
+    if len(findings.problems) > before:
+        return None
+    x1, y1, x2, y2 = edges
+    box = [x1, y1, x2 - x1, y2 - y1]
+    return Label(category, box) if findings.usable((file, f"{where}.bndbox"), box, size) else None
+
+
+def _text(element: ET.Element, path: str) -> str:
+    return (element.findtext(path) or "").strip()
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
