@@ -34,6 +34,14 @@ class Override:
 class _StrictLoader(yaml.SafeLoader):
     """YAML without repeated keys, and with ``1e-4`` for a number, which YAML 1.1 takes for text."""
 
+    key_tags = frozenset({"tag:yaml.org,2002:str"})
+
+
+class _NumberedLoader(_StrictLoader):
+    """The same with whole numbers for keys too, as datasets number their classes."""
+
+    key_tags = _StrictLoader.key_tags | {"tag:yaml.org,2002:int"}
+
 
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
@@ -43,7 +51,7 @@ _StrictLoader.add_implicit_resolver(
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
     first: dict[str, int] = {}
     for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+        if not isinstance(key, yaml.ScalarNode) or key.tag not in loader.key_tags:
             raise yaml.constructor.ConstructorError(
                 problem="keys must be plain text", problem_mark=key.start_mark
             )
@@ -74,14 +82,17 @@ def load(source: str, overrides: Sequence[Override] = ()) -> Settings:
         raise SettingsError.of([sourced(problem, overrides) for problem in error.problems]) from None
 
 
-def read_yaml(text: bytes | str, name: str) -> dict[str, Any]:
+def read_yaml(text: bytes | str, name: str, *, numbered: bool = False) -> dict[str, Any]:
     """One mapping out of YAML text; ``name`` is the file's, for messages.
+
+    With ``numbered``, mappings may have whole numbers for keys.
 
     Raises:
         SettingsError: not YAML, a repeated key, a tag, nothing in it, or no mapping at the top.
     """
     try:
-        data = yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader underneath
+        loader = _NumberedLoader if numbered else _StrictLoader
+        data = yaml.load(text, loader)  # noqa: S506 - a SafeLoader underneath
     except yaml.YAMLError as error:
         raise SettingsError.of([_syntax_problem(error, name)]) from None
     except RecursionError:

@@ -1,14 +1,20 @@
-"""`jdn data`: look a dataset over before it costs a night, or draw one."""
+"""`jdn data`: look a dataset over before it costs a night, bring one from another format, or draw one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.commands import options
-from flows.console import Answer, answering, report_error
+from flows.console import Answer, answering, progress_printer, report_error
+
+Destination = Annotated[Path, typer.Argument(metavar="DST", help="Folder to make.")]
+SplitSeed = Annotated[
+    int, typer.Option(min=0, metavar="K", help="Draws a fifth for validation if there is no val split.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,8 +24,20 @@ def add_to(app: typer.Typer) -> None:
     group.command("shapes", epilog="Example: jdn data shapes shapes --images 200 --size 128 --seed 0")(
         answering(shapes)
     )
+    convert = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+    convert.command("voc", epilog="Example: jdn data convert voc VOC2012 photos")(answering(convert_voc))
+    convert.command("yolo", epilog="Example: jdn data convert yolo coco8 photos")(answering(convert_yolo))
+    group.add_typer(
+        convert,
+        name="convert",
+        help="Make a COCO-format dataset of one of PASCAL VOC or YOLO.",
+        epilog="Example: jdn data convert voc VOC2012 photos",
+    )
     app.add_typer(
-        group, name="data", help="Check a dataset, or draw one.", epilog="Example: jdn data check photos"
+        group,
+        name="data",
+        help="Check a dataset, convert one, or draw one.",
+        epilog="Example: jdn data check photos",
     )
 
 
@@ -61,8 +79,66 @@ def check(
     return Answer(data, show, exit_code=0 if found.ok else DataError.exit_code)
 
 
+def convert_voc(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Folder with Annotations, JPEGImages and ImageSets.")
+    ],
+    destination: Destination,
+    seed: SplitSeed = 0,
+    difficult_as_crowd: Annotated[
+        bool,
+        typer.Option(
+            "--difficult-as-crowd", help="Neither learn nor score boxes marked difficult, as VOC does."
+        ),
+    ] = False,
+    drop_bad_boxes: options.DropBadBoxes = False,
+    json: options.Json = False,
+) -> Answer:
+    """Make a COCO-format dataset of a PASCAL VOC one; pictures are copied byte for byte."""
+    from jdn_core.data import conversion
+    from jdn_core.progress import listening
+
+    with progress_printer() as listener, listening(listener):
+        counts = conversion.convert_voc(
+            source,
+            destination,
+            seed=seed,
+            drop_bad_boxes=drop_bad_boxes,
+            difficult_as_crowd=difficult_as_crowd,
+        )
+    return _counted(destination, counts)
+
+
+def convert_yolo(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Folder with a data.yaml, or such a file by another name.")
+    ],
+    destination: Destination,
+    seed: SplitSeed = 0,
+    drop_bad_boxes: options.DropBadBoxes = False,
+    json: options.Json = False,
+) -> Answer:
+    """Make a COCO-format dataset of a YOLO one; pictures are copied byte for byte."""
+    from flows.yolo_file import read_yolo_file
+    from jdn_core.data import conversion
+    from jdn_core.progress import listening
+
+    said = read_yolo_file(source)
+    with progress_printer() as listener, listening(listener):
+        counts = conversion.convert_yolo(
+            said.root,
+            destination,
+            names=said.names,
+            train=said.train,
+            val=said.val,
+            seed=seed,
+            drop_bad_boxes=drop_bad_boxes,
+        )
+    return _counted(destination, counts)
+
+
 def shapes(
-    folder: Annotated[Path, typer.Argument(metavar="DST", help="Folder to make.")],
+    folder: Destination,
     images: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images, a fifth of them for validation.")
     ] = 200,
@@ -74,5 +150,9 @@ def shapes(
     from jdn_core.data.shapes import generate
 
     counts = generate(folder, images=images, size=size, seed=seed)
+    return _counted(folder, counts)
+
+
+def _counted(folder: Path, counts: Mapping[str, int]) -> Answer:
     text = ", ".join(f"{number} {name}" for name, number in counts.items())
     return Answer(dict(counts), lambda screen: screen.print(f"{folder}: {text}", markup=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from flows.console import Stopped
 
 COMMANDS = (
     "demo", "upgrade", "train-base", "train-pool", "search", "resume", "status", "candidates", "rescore",
-    "arch", "pool size", "pool sample", "data check", "data shapes", "evaluate", "predict", "doctor",
+    "arch", "pool size", "pool sample", "data check", "data convert voc", "data convert yolo", "data shapes",
+    "evaluate", "predict", "doctor",
 )  # fmt: skip
 # Not pydantic: typer takes it for its own options where it is installed.
 HEAVY = {"torch", "torchvision", "numpy", "prefect", "mlflow", "pycocotools", "matplotlib", "yaml", "rich"}
@@ -259,6 +261,39 @@ def test_data_shapes_draws_a_dataset_that_passes_the_check(tmp_path: Path, jdn: 
     assert (made["train"], made["val"]) == (8, 2)
     found = json.loads(jdn("data", "check", tmp_path / "d", "--json")[1])
     assert (found["ok"], found["images"], found["boxes"]) == (True, 10, made["boxes"])
+
+
+@pytest.mark.parametrize("kind", ["voc", "yolo"])
+def test_data_convert_makes_a_dataset_that_passes_the_check(kind: str, tmp_path: Path, jdn: Run) -> None:
+    jdn("data", "shapes", tmp_path / "shapes", "--images", 4, "--size", 48)
+    src = tmp_path / kind
+    shutil.copytree(tmp_path / "shapes" / "train", src / ("JPEGImages" if kind == "voc" else "images"))
+    for folder in ("Annotations", "labels"):
+        (src / folder).mkdir()
+    (src / "data.yaml").write_text("train: images\nnames: {0: cup}\n")
+    box = "<xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax>"
+    for name in ("000000", "000001", "000002"):
+        text = f"<filename>{name}.jpg</filename><object><name>cup</name><bndbox>{box}</bndbox></object>"
+        (src / "Annotations" / f"{name}.xml").write_text(f"<annotation>{text}</annotation>")
+        (src / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    code, out, err = jdn("data", "convert", kind, src, tmp_path / "coco", "--json")
+    counts = {"images": 3, "train": 2, "val": 1, "boxes": 3, "categories": 1, "dropped": 0}
+    assert (code, json.loads(out)) == (0, counts)
+    assert "copy train: 2/2" in err
+    assert json.loads(jdn("data", "check", tmp_path / "coco", "--json")[1])["ok"]
+    code, out, err = jdn("data", "convert", kind, src, tmp_path / "coco")
+    assert (code, out, "must be a new or empty folder" in err) == (64, "", True)
+
+
+def test_data_convert_names_every_problem_and_ends_65(tmp_path: Path, jdn: Run) -> None:
+    for folder in ("Annotations", "JPEGImages"):
+        (tmp_path / folder).mkdir()
+    for name in "ab":
+        (tmp_path / "Annotations" / f"{name}.xml").write_text("<!DOCTYPE a><annotation/>")
+    code, out, err = jdn("data", "convert", "voc", tmp_path, tmp_path / "coco")
+    lines = [f"Annotations/{name}.xml: must not declare a document type or entities" for name in "ab"]
+    assert (code, out) == (65, "")
+    assert [line for line in err.splitlines() if line.startswith("ERROR")] == [f"ERROR 65 {x}" for x in lines]
 
 
 def test_an_answer_with_bad_news_keeps_its_object_and_its_code(
