@@ -14,7 +14,7 @@ from jdn_core.reports.curves import action_text
 from jdn_core.reports.tables import Candidate, base_row, candidates, ranked
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Base, Scorer
-from tasks import tracking
+from tasks import links
 from tasks.run import Run
 
 TOP_K, PROGRESS = "jdn-top-k", "jdn-progress"
@@ -62,8 +62,8 @@ def _against(base: Candidate, best: Candidate) -> str:
 
 
 def _cells(run: Run, row: Candidate) -> list[str]:
-    links = tracking.links(run)
-    pair = f"[{row.index}]({links.pair(row.key)})" if links else str(row.index)
+    seen = links.of(run)
+    pair = f"[{row.index}]({seen.pair(row.key)})" if seen else str(row.index)
     numbers = [texts.score(row.score), texts.percent(row.ap), texts.macs(row.macs), texts.params(row.params)]
     return [
         pair,
@@ -75,8 +75,8 @@ def _cells(run: Run, row: Candidate) -> list[str]:
 
 
 def _see(run: Run, page: str) -> str:
-    links = tracking.links(run)
-    return f"[All pairs in MLflow]({getattr(links, page)})" if links else "MLflow has not heard of it yet."
+    seen = links.of(run)
+    return f"[All pairs in MLflow]({getattr(seen, page)})" if seen else "MLflow has not heard of it yet."
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Base, Scorer
 from jdn_core.space.architecture import Resolution
-from tasks import tracking
+from tasks import links, tracking
 from tasks.run import TRAINING_FILE, Run
 
 REPORT = "report"
@@ -45,7 +45,7 @@ def summarise(run: Run) -> dict[str, Any]:
     rows, base = _rows(run)
     best = best_row(rows)
     head = {"search": run.settings.name, "out": str(run.folder), "pairs": len(rows)}
-    return {**head, "base": base.to_json(), "best": best.to_json(), "mlflow": tracking.where(run)}
+    return {**head, "base": base.to_json(), "best": best.to_json(), "mlflow": links.where(run)}
 
 
 def base_summary(run: Run) -> dict[str, Any]:
@@ -131,10 +131,10 @@ def _facts(run: Run, records: tuple[PairRecord, ...]) -> dict[str, str]:
 
 
 def _links(run: Run) -> dict[str, str]:
-    links = tracking.links(run)
-    if links is None:
+    seen = links.of(run)
+    if seen is None:
         return {}
-    return {"The search in MLflow": links.search, "pairs by score": links.pairs, "charts": links.charts}
+    return {"The search in MLflow": seen.search, "pairs by score": seen.pairs, "charts": seen.charts}
 
 
 def _text(file: Path) -> str:

@@ -18,26 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
-from urllib.parse import quote, urlsplit
 
 from jdn_core import assemble, durable
-from jdn_core.errors import InputMissing, StorageError
+from jdn_core.errors import InputMissing
 from jdn_core.reports.tables import candidate
 from jdn_core.search.records import Records
 from jdn_core.search.score import Base, Scorer
+from tasks import links
 from tasks.entries import Entry, flat_settings, of_pair, of_stage
+from tasks.links import LINKS_FILE, LOCAL_UI, PARENT, Links, shown, tracking_uri, ui_command
 from tasks.run import Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-LOCAL_UI = "http://127.0.0.1:5000"
 SEARCH_FILE = "search.json"
 BASE = "base"
-LINKS_FILE = Path("work", "mlflow.json")
 SETTINGS_FILE, FINGERPRINT_FILE = "settings.yaml", "fingerprint.json"
-_STATUS, _PARENT = "jdn.status", "mlflow.parentRunId"
+_STATUS = "jdn.status"
 # Without it MLflow's pages open as those of a chat application.
 _TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
 _BATCH = 900  # MLflow takes 1000 metrics, and 100 params, at a time
@@ -50,74 +49,6 @@ _SHORT = {
 }
 
 logger = logging.getLogger(__name__)
-
-
-def tracking_uri(run: Run) -> str:
-    """Where MLflow listens: the settings', else the environment's, else SQLite in the search's folder."""
-    local = f"sqlite:///{run.folder.resolve() / 'mlflow.db'}"
-    return run.settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or local
-
-
-def ui_command(uri: str) -> str | None:
-    """How to look at a local database in a browser, at ``LOCAL_UI``; None where a server answers already."""
-    return None if urlsplit(uri).scheme in ("http", "https") else f"mlflow ui --backend-store-uri {uri}"
-
-
-def shown(uri: str) -> str:
-    """The URI without a password, for logs, files and terminals."""
-    parts = urlsplit(uri)
-    return uri if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-class Links(NamedTuple):
-    """Addresses of a search in MLflow's pages."""
-
-    address: str
-    experiment: str
-    search_run: str
-
-    @property
-    def search(self) -> str:
-        """The search's own run, with its settings, figures and report."""
-        return f"{self.address}/#/experiments/{self.experiment}/runs/{self.search_run}"
-
-    @property
-    def pairs(self) -> str:
-        """The pairs, best score first."""
-        return self._runs(f"tags.`jdn.kind` = 'pair' and tags.`{_PARENT}` = '{self.search_run}'")
-
-    @property
-    def charts(self) -> str:
-        """The same pairs as charts."""
-        return f"{self.pairs}&compareRunsMode=CHART"
-
-    @property
-    def models(self) -> str:
-        """The candidates as a table of models."""
-        return f"{self.address}/#/experiments/{self.experiment}/models"
-
-    def pair(self, key: str) -> str:
-        """One pair."""
-        return self._runs(f"tags.`jdn.pair_key` = '{key}'")
-
-    def _runs(self, wanted: str) -> str:
-        query = f"searchFilter={quote(wanted, safe='')}&orderByKey={quote('metrics.`score`', safe='')}"
-        return f"{self.address}/#/experiments/{self.experiment}/runs?{query}&orderByAsc=false"
-
-
-def links(run: Run) -> Links | None:
-    """Where a search is seen in MLflow; None until it was heard of there."""
-    try:
-        return Links(**durable.read_json(run.folder / LINKS_FILE))
-    except (FileNotFoundError, StorageError, TypeError):
-        return None
-
-
-def where(run: Run) -> dict[str, str | None]:
-    """How to look at a search in MLflow: the URI, a command to start its pages if need be, and addresses."""
-    uri, seen = shown(tracking_uri(run)), links(run)
-    addresses = {"search": seen.search, "pairs": seen.pairs, "charts": seen.charts} if seen else {}
-    return {"uri": uri, "command": ui_command(uri), **addresses}
 
 
 class Publication(NamedTuple):
@@ -197,12 +128,12 @@ class Server:
             dataset: name and digest of what the numbers were measured on.
         """
         tag, value = entry.identity
-        found = self.the_one({tag: value, _PARENT: parent})
+        found = self.the_one({tag: value, PARENT: parent})
         if found is not None and _is_whole(found):
             return str(found.info.run_id)
         started, finished = round(entry.started * 1000), round(entry.finished * 1000)
         if found is None:
-            tags = {**entry.tags, _PARENT: parent, _STATUS: "running"}
+            tags = {**entry.tags, PARENT: parent, _STATUS: "running"}
             found = self.client.create_run(self.experiment, started, tags, entry.name)
         run_id: str = found.info.run_id
         self.client.log_artifacts(run_id, str(entry.folder))
@@ -411,7 +342,7 @@ class _Search:
     def open(cls, run: Run) -> _Search:
         uri = tracking_uri(run)
         artifacts = None if ui_command(uri) is None else run.folder.resolve() / "mlartifacts"
-        server, before = Server.connect(uri, name=run.settings.name, artifacts=artifacts), links(run)
+        server, before = Server.connect(uri, name=run.settings.name, artifacts=artifacts), links.of(run)
         id_ = server.search_run(run, _tags(run.folder), keep=before.search_run if before else None)
         search = cls(run, run.records, server, id_)
         if datasets := search._datasets():
@@ -424,12 +355,12 @@ class _Search:
     def known(self) -> set[str]:
         """Identities that are whole in MLflow; what is there twice is closed."""
         seen: dict[tuple[str, str], list[MlflowRun]] = {}
-        for run in self.server.runs(**{_PARENT: self.id}):
+        for run in self.server.runs(**{PARENT: self.id}):
             tag = "jdn.pair_key" if "jdn.pair_key" in run.data.tags else "jdn.stage"
             if run.data.tags.get(_STATUS) != "aborted" and tag in run.data.tags:
                 seen.setdefault((tag, run.data.tags[tag]), []).append(run)
         for tag, value in (identity for identity, runs in seen.items() if len(runs) > 1):
-            self.server.the_one({tag: value, _PARENT: self.id})
+            self.server.the_one({tag: value, PARENT: self.id})
         return {value for (_, value), runs in seen.items() if any(map(_is_whole, runs))}
 
     def entries(self, known: Collection[str]) -> Iterator[Entry]:

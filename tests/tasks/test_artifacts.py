@@ -8,7 +8,7 @@ import pytest
 
 from jdn_core import durable
 from jdn_core.settings import parse
-from tasks import artifacts, tracking
+from tasks import artifacts, links
 from tasks.run import Run
 from tests.made_up_search import make_records
 
@@ -28,9 +28,9 @@ def test_the_table_sets_base_against_best_and_lists_the_top_k(run: Run) -> None:
 def test_every_row_links_to_its_run_once_mlflow_knows_the_search(run: Run) -> None:
     records = make_records(3)
     assert "](http" not in artifacts.top_k_table(run, records)
-    place = tracking.Links("http://tracker:5000", "7", "abc")
+    place = links.Links("http://tracker:5000", "7", "abc")
     (run.folder / "work").mkdir()
-    durable.write_json(run.folder / tracking.LINKS_FILE, place._asdict())
+    durable.write_json(run.folder / links.LINKS_FILE, place._asdict())
     table = artifacts.top_k_table(run, records)
     assert (
         table.count("](http://tracker:5000/#/experiments/7/runs?searchFilter=") == 4

@@ -18,9 +18,10 @@ from mlflow.entities import Run as MlflowRun
 from jdn_core import durable
 from jdn_core.search.pairs import PairRecord
 from jdn_core.settings import TrackingSettings, parse
-from tasks import tracking
+from tasks import links
+from tasks.links import tracking_uri
 from tasks.run import Run
-from tasks.tracking import Publisher, tracking_uri
+from tasks.tracking import Publisher
 from tests.made_up_search import FRAMES, keep, make_records
 
 
@@ -292,7 +293,7 @@ def test_a_server_that_is_not_there_costs_a_warning_not_the_search(
     assert time.monotonic() - begun < 20
     assert publication.error
     assert f"`jdn sync {run.folder}` sends the rest" in caplog.text
-    assert tracking.links(run) is None
+    assert links.of(run) is None
 
 
 def test_what_an_outage_kept_back_is_sent_when_the_server_is_there(
@@ -317,12 +318,12 @@ def test_one_refused_pair_does_not_keep_back_the_others(run: Run) -> None:
 
 def test_links_name_the_runs_sorted_by_score_and_how_to_open_them(run: Run) -> None:
     _publish(run)
-    links, seen = tracking.links(run), tracking.where(run)
+    found, seen = links.of(run), links.where(run)
     (search,) = _runs(run, "tags.`jdn.kind` = 'search'")
-    assert links is not None
-    assert links.search == f"http://127.0.0.1:5000/#/experiments/1/runs/{search.info.run_id}"
-    assert "orderByKey=metrics.%60score%60&orderByAsc=false" in links.pairs
-    assert links.charts == links.pairs + "&compareRunsMode=CHART"
+    assert found is not None
+    assert found.search == f"http://127.0.0.1:5000/#/experiments/1/runs/{search.info.run_id}"
+    assert "orderByKey=metrics.%60score%60&orderByAsc=false" in found.pairs
+    assert found.charts == found.pairs + "&compareRunsMode=CHART"
     assert seen["command"] == f"mlflow ui --backend-store-uri sqlite:///{run.folder}/mlflow.db"
 
 
@@ -339,8 +340,8 @@ def test_the_uri_is_the_settings_then_the_environments_then_the_folders(
 
 
 def test_no_password_is_shown() -> None:
-    assert tracking.shown("https://me:secret@tracker:5000/a") == "https://tracker:5000/a"
-    assert tracking.shown("sqlite:////tmp/a@b.db") == "sqlite:////tmp/a@b.db"
+    assert links.shown("https://me:secret@tracker:5000/a") == "https://tracker:5000/a"
+    assert links.shown("sqlite:////tmp/a@b.db") == "sqlite:////tmp/a@b.db"
 
 
 def test_the_published_record_is_the_record(run: Run, tmp_path: Path) -> None:

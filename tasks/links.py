@@ -1,0 +1,84 @@
+"""Where a search is seen in MLflow: its tracking URI, how to start its pages, and addresses inside them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from jdn_core import durable
+from jdn_core.errors import StorageError
+from tasks.run import Run
+
+LOCAL_UI = "http://127.0.0.1:5000"
+LINKS_FILE = Path("work", "mlflow.json")
+PARENT = "mlflow.parentRunId"
+
+
+def tracking_uri(run: Run) -> str:
+    """Where MLflow listens: the settings', else the environment's, else SQLite in the search's folder."""
+    local = f"sqlite:///{run.folder.resolve() / 'mlflow.db'}"
+    return run.settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or local
+
+
+def ui_command(uri: str) -> str | None:
+    """How to look at a local database in a browser, at ``LOCAL_UI``; None where a server answers already."""
+    return None if urlsplit(uri).scheme in ("http", "https") else f"mlflow ui --backend-store-uri {uri}"
+
+
+def shown(uri: str) -> str:
+    """The URI without a password, for logs, files and terminals."""
+    parts = urlsplit(uri)
+    return uri if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+class Links(NamedTuple):
+    """Addresses of a search in MLflow's pages."""
+
+    address: str
+    experiment: str
+    search_run: str
+
+    @property
+    def search(self) -> str:
+        """The search's own run, with its settings, figures and report."""
+        return f"{self.address}/#/experiments/{self.experiment}/runs/{self.search_run}"
+
+    @property
+    def pairs(self) -> str:
+        """The pairs, best score first."""
+        return self._runs(f"tags.`jdn.kind` = 'pair' and tags.`{PARENT}` = '{self.search_run}'")
+
+    @property
+    def charts(self) -> str:
+        """The same pairs as charts."""
+        return f"{self.pairs}&compareRunsMode=CHART"
+
+    @property
+    def models(self) -> str:
+        """The candidates as a table of models."""
+        return f"{self.address}/#/experiments/{self.experiment}/models"
+
+    def pair(self, key: str) -> str:
+        """One pair."""
+        return self._runs(f"tags.`jdn.pair_key` = '{key}'")
+
+    def _runs(self, wanted: str) -> str:
+        query = f"searchFilter={quote(wanted, safe='')}&orderByKey={quote('metrics.`score`', safe='')}"
+        return f"{self.address}/#/experiments/{self.experiment}/runs?{query}&orderByAsc=false"
+
+
+def of(run: Run) -> Links | None:
+    """Where a search is seen in MLflow; None until it was heard of there."""
+    try:
+        return Links(**durable.read_json(run.folder / LINKS_FILE))
+    except (FileNotFoundError, StorageError, TypeError):
+        return None
+
+
+def where(run: Run) -> dict[str, str | None]:
+    """How to look at a search in MLflow: the URI, a command to start its pages if need be, and addresses."""
+    uri, seen = shown(tracking_uri(run)), of(run)
+    addresses = {"search": seen.search, "pairs": seen.pairs, "charts": seen.charts} if seen else {}
+    return {"uri": uri, "command": ui_command(uri), **addresses}
