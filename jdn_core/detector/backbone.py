@@ -44,7 +44,7 @@ class Block(nn.Module):
         sides = kernels(spec)
         widths = (inputs, *spec.channels)
         for i, side in enumerate(sides):
-            stride = spec.stride if i == sides.index(3) else 1
+            stride = spec.stride if i == spec.strided else 1
             groups = spec.groups if side == 3 else 1
             layer = ConvBN(widths[i], widths[i + 1], kernel=side, stride=stride, groups=groups)
             self.add_module(f"conv{i + 1}", layer.conv)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -12,15 +15,34 @@ from jdn_core.detector.roi_align import PyramidRoIAlign
 from jdn_core.space.architecture import DetectorSpec
 
 RPN_NMS_IOU = 0.7
+CPU = torch.device("cpu")
+
+
+class ExactAnchorGenerator(AnchorGenerator):
+    """Anchors as MMDetection and Detectron2 have them: torchvision's, without rounding to whole pixels."""
+
+    def generate_anchors(
+        self,
+        scales: Sequence[int],
+        aspect_ratios: Sequence[float],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device = CPU,
+    ) -> Tensor:
+        """Anchors of one cell around (0, 0), [ratios x scales, 4] xyxy in pixels."""
+        sides = torch.as_tensor(scales, dtype=dtype, device=device)
+        roots = torch.as_tensor(aspect_ratios, dtype=dtype, device=device).sqrt()
+        widths, heights = torch.outer(1 / roots, sides).flatten(), torch.outer(roots, sides).flatten()
+        return torch.stack([-widths, -heights, widths, heights], dim=1) / 2
 
 
 def build_rpn(spec: DetectorSpec) -> RegionProposalNetwork:
     """One 3x3 convolution, objectness and deltas over five levels; thresholds of the Faster R-CNN paper."""
     region = spec.region
     sizes = tuple((size,) for size in region.anchor_sizes)
+    anchors = AnchorGenerator if region.rounded_anchors else ExactAnchorGenerator
     before, after = zip(region.train_proposals, region.proposals, strict=True)
     return RegionProposalNetwork(
-        AnchorGenerator(sizes, (region.aspect_ratios,) * len(sizes)),
+        anchors(sizes, (region.aspect_ratios,) * len(sizes)),
         RPNHead(spec.neck, len(region.aspect_ratios)),
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,
@@ -41,7 +63,7 @@ def build_roi_heads(spec: DetectorSpec) -> RoIHeads:
     region = spec.region
     classes = len(spec.classes) + 1
     return RoIHeads(
-        PyramidRoIAlign(region.pooled, canonical=7 * region.anchor_sizes[0]),
+        PyramidRoIAlign(region.pooled, canonical=7 * region.anchor_sizes[0], aligned=region.aligned),
         TwoMLPHead(spec.neck * region.pooled**2, spec.head),
         FastRCNNPredictor(spec.head, classes),
         fg_iou_thresh=0.5,

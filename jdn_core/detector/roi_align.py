@@ -25,12 +25,14 @@ class PyramidRoIAlign(nn.Module):
     """RoIAlign over P2..P5 into ``side`` x ``side`` bins.
 
     A RoI whose side is ``canonical`` pixels is taken from P4, half of it from P3 and so on (FPN paper, eq.
-    1).
+    1). With ``aligned`` a cell's value is that of its middle (Detectron2's RoIAlignV2), else of its corner;
+    either way a RoI narrower than one cell is widened to it.
     """
 
-    def __init__(self, side: int, *, canonical: int) -> None:
+    def __init__(self, side: int, *, canonical: int, aligned: bool = False) -> None:
         super().__init__()
         self.side = side
+        self.aligned = aligned
         self.level_of = initLevelMapper(FINEST, COARSEST, canonical_scale=canonical)
         self.kernel = MultiScaleRoIAlign(list(LEVELS), side, SAMPLES, canonical_scale=canonical)
         # Left alone it infers them from the first batch's sizes without padding: wrong for very small images.
@@ -41,6 +43,8 @@ class PyramidRoIAlign(nn.Module):
         self, features: dict[str, Tensor], boxes: list[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> Tensor:
         """Levels [B, C, H_l, W_l], boxes [P_i, 4] of each image -> [sum P_i, C, side, side]; P_i may be 0."""
+        if self.aligned:
+            boxes = self._shifted(boxes)
         rois = torch.cat(boxes)
         if rois.device.type != "cpu" or not len(rois):
             pooled: Tensor = self.kernel(features, boxes, list(sizes))
@@ -48,6 +52,12 @@ class PyramidRoIAlign(nn.Module):
         images = torch.repeat_interleave(torch.tensor([len(part) for part in boxes]))
         levels = [features[name] for name in LEVELS]
         return align(levels, rois, images=images, at=self.level_of(boxes), side=self.side)
+
+    def _shifted(self, boxes: list[Tensor]) -> list[Tensor]:
+        """Half a cell to the left and up, in the cells of the level that each RoI is pooled from."""
+        cells = torch.pow(2.0, self.level_of(boxes) + FINEST).to(boxes[0].dtype)
+        parts = cells.split([len(part) for part in boxes])
+        return [part - cell[:, None] / 2 for part, cell in zip(boxes, parts, strict=True)]
 
 
 def align(levels: Sequence[Tensor], rois: Tensor, *, images: Tensor, at: Tensor, side: int) -> Tensor:

@@ -83,11 +83,10 @@ def complexity(spec: DetectorSpec, resolution: Resolution) -> Complexity:
 def _block(block: BlockSpec, inputs: int, size: Size) -> tuple[Cost, Size]:
     kernels = _KERNELS[block.kind]
     after = _halved(size) if block.stride == 2 else size
-    strided = kernels.index(3)
     cost = _conv(inputs, block.out, 1, after) if block.projection else Cost()
     for i, (kernel, outputs) in enumerate(zip(kernels, block.channels, strict=True)):
         groups = block.groups if kernel == 3 else 1
-        cost += _conv(inputs, outputs, kernel, after if i >= strided else size, groups=groups)
+        cost += _conv(inputs, outputs, kernel, after if i >= block.strided else size, groups=groups)
         inputs = outputs
     return cost, after
 

@@ -15,6 +15,10 @@ from typing import Any, Literal, NamedTuple
 
 SCHEMA_VERSION = 1
 BlockKind = Literal["basic", "bottleneck"]
+StridedKernel = Literal["3x3", "1x1"]
+# Fields younger than the schema, with the values that older files mean. JSON leaves those values out, so the
+# content keys of everything that does without them stay what they were.
+_UNSAID: dict[str, object] = {"stride_in": "3x3", "rounded_anchors": True, "aligned": False}
 
 
 class Resolution(NamedTuple):
@@ -54,11 +58,13 @@ class BlockSpec:
         kind: ``basic`` (two 3x3 convolutions) or ``bottleneck`` (1x1, 3x3, 1x1).
         channels: output channels of each convolution, two or three of them; the last is the block's output
             width.
-        stride: 1 or 2, carried by the first 3x3 convolution and by the shortcut.
+        stride: 1 or 2, carried by the convolution that ``stride_in`` names and by the shortcut.
         projection: whether the shortcut is a 1x1 convolution with BN; needed where stride or width change.
         groups: of the 3x3 convolution in a bottleneck (ResNeXt); 1 elsewhere.
         born: the stage, 0 to 3, that the block was created in. Blocks born in one stage share an output
             width, also after a move to another stage (FACTS, section 1).
+        stride_in: the kernel whose first convolution carries the stride. ``1x1`` is the bottleneck of the
+            first ResNets (Caffe, Detectron2's MSRA weights); everything newer has ``3x3``.
     """
 
     kind: BlockKind
@@ -67,6 +73,7 @@ class BlockSpec:
     projection: bool = False
     groups: int = 1
     born: int = 0
+    stride_in: StridedKernel = "3x3"
 
     def __post_init__(self) -> None:
         convolutions = 2 if self.kind == "basic" else 3
@@ -78,6 +85,8 @@ class BlockSpec:
             raise ValueError(f"channels must be >= 1, got {self.channels}")
         if self.stride not in (1, 2):
             raise ValueError(f"stride must be 1 or 2, got {self.stride}")
+        if self.stride_in not in (("3x3", "1x1") if self.kind == "bottleneck" else ("3x3",)):
+            raise ValueError(f"a {self.kind} block cannot have its stride in {self.stride_in!r}")
         if self.groups != 1 and (
             self.kind == "basic" or self.inner % self.groups or self.channels[0] % self.groups
         ):
@@ -93,6 +102,11 @@ class BlockSpec:
     def inner(self) -> int:
         """Output channels of the 3x3 convolution that may be grouped (the last but one)."""
         return self.channels[-2]
+
+    @property
+    def strided(self) -> int:
+        """Position of the convolution that carries the stride."""
+        return 1 if self.kind == "bottleneck" and self.stride_in == "3x3" else 0
 
 
 @dataclass(frozen=True)
@@ -170,6 +184,10 @@ class RegionSpec:
         detections: boxes an image at the most.
         score_threshold: least score of a detection.
         nms_iou: IoU above which the lower of two detections of a class is dropped.
+        rounded_anchors: whether the anchors' corners are whole pixels around their centre, as torchvision has
+            them; MMDetection and Detectron2 do not round.
+        aligned: whether RoIAlign takes a cell's value for that of the cell's middle, as MMDetection and
+            Detectron2 do; torchvision takes it for that of the cell's corner.
     """
 
     anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
@@ -182,6 +200,8 @@ class RegionSpec:
     detections: int = 100
     score_threshold: float = 0.05
     nms_iou: float = 0.5
+    rounded_anchors: bool = True
+    aligned: bool = False
 
     def __post_init__(self) -> None:
         if len(self.anchor_sizes) != 5:
@@ -250,6 +270,10 @@ def content_key(value: object) -> str:
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    """A dataclass as JSON would read it back: tuples are lists."""
-    data: dict[str, Any] = json.loads(json.dumps(asdict(value)))
+    """A dataclass as JSON would read it back: tuples are lists, and what need not be said is left out."""
+    data: dict[str, Any] = json.loads(json.dumps(asdict(value, dict_factory=_said)))
     return data
+
+
+def _said(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if name not in _UNSAID or value != _UNSAID[name]}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from jdn_core.detector.backbone import Backbone
+from jdn_core.space.architecture import BackboneSpec
 from jdn_core.space.families import Family, family
 from tests.jdn_core.tiny import tiny_spec
 
@@ -23,6 +25,21 @@ from tests.jdn_core.tiny import tiny_spec
 def test_computes_what_torchvisions_resnet_computes(name: Family, reference: type[ResNet]) -> None:
     resnet = reference().eval()
     backbone = Backbone(family(name)).eval()
+    state = {_our_name(key): value for key, value in resnet.state_dict().items() if not key.startswith("fc.")}
+    backbone.load_state_dict(state)
+    x = torch.rand(1, 3, 65, 70)
+    trunk = nn.Sequential(*list(resnet.children())[:-2])
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(x)["3"], trunk(x))
+
+
+def test_computes_a_caffe_style_resnet_whose_stride_is_in_the_1x1() -> None:
+    resnet = ResNet(Bottleneck, [2, 2, 2, 2]).eval()
+    for stage in (resnet.layer2, resnet.layer3, resnet.layer4):
+        stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+    spec = BackboneSpec(64, tuple(blocks[:2] for blocks in family("r50").stages))
+    caffe = tuple(tuple(replace(block, stride_in="1x1") for block in blocks) for blocks in spec.stages)
+    backbone = Backbone(replace(spec, stages=caffe)).eval()
     state = {_our_name(key): value for key, value in resnet.state_dict().items() if not key.startswith("fc.")}
     backbone.load_state_dict(state)
     x = torch.rand(1, 3, 65, 70)

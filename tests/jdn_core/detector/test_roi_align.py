@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torchvision.ops import roi_align
 
 from jdn_core.detector.roi_align import PyramidRoIAlign
 
@@ -42,3 +43,14 @@ def test_images_without_rois_give_no_rows() -> None:
     none = torch.zeros(0, 4)
     assert pool(_pyramid(), [none, none], SIZES).shape == (0, 5, 7, 7)
     assert pool(_pyramid(), [none, _boxes(3)], SIZES).shape == (3, 5, 7, 7)
+
+
+def test_aligned_equals_torchvisions_aligned_kernel() -> None:
+    features, boxes = _pyramid(), _boxes(60)
+    boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 32)  # one cell of the coarsest level at least
+    pool = PyramidRoIAlign(7, canonical=112, aligned=True)
+    pooled = pool(features, [boxes, boxes[:0]], SIZES)
+    for level, feature in enumerate(features.values()):
+        here = pool.level_of([boxes]) == level
+        reference = roi_align(feature, [boxes[here], boxes[:0]], 7, 2.0 ** -(level + 2), 2, aligned=True)
+        torch.testing.assert_close(pooled[here], reference, atol=1e-4, rtol=1e-4)

@@ -75,6 +75,14 @@ def test_equals_counting_the_built_detector(name: Family, frame: Resolution) -> 
     assert complexity(spec, frame).params == parameters
 
 
+def test_a_stride_in_the_first_1x1_saves_what_it_computes_at_half_the_resolution() -> None:
+    spec = tiny_spec("r50", width=1 / 2)
+    stages = tuple(tuple(replace(b, stride_in="1x1") for b in blocks) for blocks in spec.backbone.stages)
+    caffe = replace(spec, backbone=replace(spec.backbone, stages=stages))
+    frame = Resolution(333, 217)
+    assert complexity(caffe, frame).macs == count_macs(caffe, frame) < complexity(spec, frame).macs
+
+
 def count_macs(spec: DetectorSpec, frame: Resolution) -> int:
     """What torch counts in the module itself, on the meta device."""
     region = spec.region

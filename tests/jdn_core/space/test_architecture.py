@@ -50,6 +50,14 @@ def test_pixels_are_the_area() -> None:
         ({"kind": "basic", "channels": (8, 8), "groups": 2}, "groups must divide the inner widths"),
         ({"kind": "bottleneck", "channels": (8, 6, 8), "groups": 4}, "groups must divide the inner widths"),
         ({"kind": "bottleneck", "channels": (6, 8, 8), "groups": 4}, "groups must divide the inner widths"),
+        (
+            {"kind": "basic", "channels": (8, 8), "stride_in": "1x1"},
+            "basic block cannot have its stride in '1x1'",
+        ),
+        (
+            {"kind": "bottleneck", "channels": (4, 4, 8), "stride_in": "5x5"},
+            "cannot have its stride in '5x5'",
+        ),
     ],
 )
 def test_an_impossible_block_is_refused(block: dict, message: str) -> None:
@@ -112,6 +120,17 @@ def test_a_detector_survives_json_with_the_same_key() -> None:
     again = DetectorSpec.from_json(spec.to_json())
     assert again == spec
     assert again.key == spec.key != replace(spec, neck=40).key
+
+
+def test_conventions_of_foreign_checkpoints_survive_json_and_are_unsaid_where_there_are_none() -> None:
+    block = BlockSpec("bottleneck", (8, 8, 16), projection=True, stride_in="1x1")
+    rest = tuple((replace(block, stride=2),) for _ in range(3))
+    foreign = DetectorSpec(
+        BackboneSpec(16, ((block,), *rest)), CLASSES, region=RegionSpec(rounded_anchors=False, aligned=True)
+    )
+    assert DetectorSpec.from_json(foreign.to_json()) == foreign
+    plain = canonical_json(DetectorSpec(R18, CLASSES).to_json())
+    assert not any(name in plain for name in ("stride_in", "rounded_anchors", "aligned"))
 
 
 @pytest.mark.parametrize("schema", [None, 0, 2, "1"])
