@@ -13,7 +13,7 @@ from jdn_core.morphism.evolve import evolve, prospects
 from jdn_core.space.actions import AddLayer, PruneChannels, PruneLayer, Rearrange, key, legal, parse
 from jdn_core.space.architecture import DetectorSpec, Resolution
 from jdn_core.space.families import Family
-from tests.jdn_core.evaluation.test_complexity import count_macs
+from tests.jdn_core.counting import count_macs, on_meta
 from tests.jdn_core.tiny import SIZES, grown, images, targets, tiny_spec
 
 SHARES = (0.05, 0.2)
@@ -42,7 +42,7 @@ def test_chains_of_actions_build_train_cost_and_survive_the_disk(
         assert detector.spec.backbone == expected.get(key(action), detector.spec.backbone)
     assert all(bool(value.isfinite().all()) for value in detector.state_dict().values())
     frame = Resolution(75, 50)
-    assert complexity(detector.spec, frame).macs == count_macs(detector.spec, frame)
+    assert complexity(detector.spec, frame).macs == count_macs(on_meta(detector.spec), frame)[1]
     for height, width in ((64, 96), (96, 128)):
         batch = torch.nn.functional.pad(images(), (0, width - 96, 0, height - 64))
         losses = detector.train().training_step(batch, SIZES, targets()).losses
