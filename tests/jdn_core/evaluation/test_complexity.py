@@ -46,6 +46,15 @@ def test_equals_counting_the_built_detector(name: Family, frame: Resolution) -> 
     assert (cost.backbone_params, cost.params) == count_params(detector)
 
 
+def test_a_stride_in_the_first_1x1_saves_what_it_computes_at_half_the_resolution() -> None:
+    spec = tiny_spec("r50", width=1 / 2)
+    stages = tuple(tuple(replace(b, stride_in="1x1") for b in blocks) for blocks in spec.backbone.stages)
+    caffe = replace(spec, backbone=replace(spec.backbone, stages=stages))
+    frame = Resolution(333, 217)
+    macs = complexity(caffe, frame).macs
+    assert macs == count_macs(on_meta(caffe), frame)[1] < complexity(spec, frame).macs
+
+
 def test_parts_add_up() -> None:
     cost = complexity(tiny_spec("r50"), Resolution(96, 64))
     parts = [cost.stem, *cost.stages, cost.neck, cost.rpn, cost.head]
