@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from flows.guard import embedded_servers, guarded
 from jdn_core import assemble, durable
 from jdn_core.errors import FingerprintError, Problem
 from jdn_core.settings import Settings
@@ -26,7 +27,7 @@ def opened(settings: Settings, out: Path) -> Iterator[Run]:
     """
     run = Run(settings, out)
     out.mkdir(parents=True, exist_ok=True)
-    with durable.own(out):
+    with durable.own(out), guarded(embedded_servers()):
         durable.clean_leftovers(out)
         _compare(run)
         yield run
