@@ -28,7 +28,7 @@ def guarded(pids: Sequence[int]) -> Iterator[None]:
 
 
 def embedded_servers() -> list[int]:
-    """Inside a flow: process ids of the servers that Prefect started for it; none where one was configured."""
+    """Inside a flow: ids of the processes of Prefect's embedded server; none where one was configured."""
     from prefect.server.api.server import SubprocessASGIServer
 
     servers = SubprocessASGIServer._instances.values()
