@@ -84,7 +84,12 @@ def choose(
     root = settings.data.root.expanduser().resolve()
     if not root.is_dir():
         raise InputMissing(f"{root}: no such dataset folder")
-    return settings.model_copy(update={"data": settings.data.model_copy(update={"root": root})})
+    found: dict[str, Any] = {"data": settings.data.model_copy(update={"root": root})}
+    if (file := settings.detector.pretrained) is not None:
+        if not (file := file.expanduser().resolve()).is_file():
+            raise InputMissing(f"{file}: no such file; detector.pretrained names a checkpoint")
+        found["detector"] = settings.detector.model_copy(update={"pretrained": file})
+    return settings.model_copy(update=found)
 
 
 def run(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import torch
 
 from jdn_core.data.coco import CocoDataset, Split, find_split, load, require_same_categories
 from jdn_core.data.loading import BatchLoader
+from jdn_core.detector.build import Detector, build
+from jdn_core.detector.checkpoint_file import Checkpoint, read_checkpoint
+from jdn_core.detector.class_head import ClassChoice
+from jdn_core.detector.naming import CAFFE_MEAN, CAFFE_STD, Conventions
+from jdn_core.detector.pretrained import adapt, has_heads, load_weights
 from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
 from jdn_core.pool.shrinking import Phase
 from jdn_core.search.hill_climbing import ClimbRules
 from jdn_core.search.score import ScoreRule
-from jdn_core.settings import DataSettings, PoolSettings, Settings
+from jdn_core.settings import CheckpointSettings, DataSettings, PoolSettings, Settings
 from jdn_core.space.architecture import DetectorSpec, RegionSpec
 from jdn_core.space.families import family
 from jdn_core.space.teachers import SubnetSpace
@@ -124,7 +130,7 @@ def base_spec(settings: Settings) -> DetectorSpec:
         rois_per_image=base.rois_per_image,
         pooled=base.pooled,
     )
-    return DetectorSpec(
+    spec = DetectorSpec(
         backbone=family(base.family, width=base.width),
         classes=classes(dataset(settings.data, "train")),
         neck=base.neck,
@@ -132,6 +138,39 @@ def base_spec(settings: Settings) -> DetectorSpec:
         region=region,
         resolution=settings.data.frames[-1],
     )
+    if base.pretrained is None:
+        return spec
+    return adapt(spec, conventions(base.checkpoint, read_checkpoint(base.pretrained)))
+
+
+def base_detector(spec: DetectorSpec, settings: Settings) -> Detector:
+    """The base before its training: fresh, or as far as ``detector.pretrained`` fills it.
+
+    Raises:
+        InputMissing: there is no such file.
+        CheckpointError: the file does not fit.
+        SettingsError: it is a backbone alone, but nothing is to be trained.
+    """
+    detector, base = build(spec), settings.detector
+    if base.pretrained is None:
+        return detector
+    checkpoint = read_checkpoint(base.pretrained)
+    if not (settings.base.epochs or has_heads(checkpoint)):
+        what = f"must be >= 1, because {checkpoint.file} is a backbone without the rest of a detector"
+        raise SettingsError.of([Problem("settings", "base.epochs", what, "0")])
+    choice = ClassChoice(base.checkpoint.head, base.checkpoint.classes)
+    load_weights(detector, checkpoint, conventions(base.checkpoint, checkpoint), choice)
+    return detector
+
+
+def conventions(settings: CheckpointSettings, checkpoint: Checkpoint) -> Conventions:
+    """What the checkpoint's library does by default, and what the settings know better."""
+    own = checkpoint.conventions
+    if settings.channels not in (None, own.channels):
+        caffe = settings.channels == "bgr"
+        own = replace(own, mean=CAFFE_MEAN if caffe else None, std=CAFFE_STD if caffe else None)
+    told = settings.model_dump(exclude={"head", "classes"}, exclude_none=True)
+    return replace(own, **told)
 
 
 def subnet_space(settings: PoolSettings) -> SubnetSpace:

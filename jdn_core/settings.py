@@ -72,6 +72,43 @@ class DataSettings(BaseModel, frozen=True, extra="forbid"):
         return tuple(sorted(map(Resolution.parse, self.resolutions), key=lambda frame: (frame.pixels, frame)))
 
 
+Triple = tuple[float, float, float]
+Deviations = tuple[Rate, Rate, Rate]
+BoxWeights = tuple[Rate, Rate, Rate, Rate]
+
+
+class CheckpointSettings(BaseModel, frozen=True, extra="forbid"):
+    """How `detector.pretrained` is read (ours); none means as the library that wrote it does by default."""
+
+    head: Literal["by_name", "keep", "new"] = Field(
+        "by_name",
+        description="Class head: the dataset's classes out of the file's, all of them in order, or fresh.",
+    )
+    classes: tuple[str, ...] | None = Field(
+        None, description="Names of the file's classes by label; none: as the file or COCO has them."
+    )
+    channels: Literal["rgb", "bgr"] | None = Field(
+        None, description="Order of the image's channels; `bgr` also means Caffe's mean and std."
+    )
+    mean: Triple | None = Field(None, description="Of pixels in 0..255, in the order of the channels.")
+    std: Deviations | None = Field(None, description="Of pixels in 0..255, in the order of the channels.")
+    stride_in: Literal["3x3", "1x1"] | None = Field(
+        None, description="Convolution of a bottleneck that has the stride; `1x1` is Caffe's style."
+    )
+    bn_eps: Weight | None = Field(None, description="What BN adds to variances.")
+    box_weights: BoxWeights | None = Field(
+        None, description="What the box head's dx, dy, dw, dh are divided by; 10, 10, 5, 5 as a rule."
+    )
+    aligned: bool | None = Field(None, description="Whether RoIAlign takes a cell's value for its middle's.")
+    rounded_anchors: bool | None = Field(None, description="Whether anchors are rounded to whole pixels.")
+
+    @model_validator(mode="after")
+    def _whole_normalisation(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std belong together: give both or neither")
+        return self
+
+
 class DetectorSettings(BaseModel, frozen=True, extra="forbid"):
     """The base detector: Faster R-CNN with FPN."""
 
@@ -98,6 +135,13 @@ class DetectorSettings(BaseModel, frozen=True, extra="forbid"):
         512, description="Proposals sampled for the box head's loss and for distillation."
     )
     pooled: Count = Field(7, description="Side of the RoI-aligned features.")
+    pretrained: Path | None = Field(
+        None,
+        description="Checkpoint of torchvision, MMDetection or Detectron2, or a backbone, to begin with.",
+    )
+    checkpoint: CheckpointSettings = Field(
+        default_factory=CheckpointSettings, description="How `pretrained` is read."
+    )
 
 
 class TrainingSettings(BaseModel, frozen=True, extra="forbid"):
@@ -114,6 +158,14 @@ class TrainingSettings(BaseModel, frozen=True, extra="forbid"):
     momentum: Probability = Field(0.9, description="Momentum of SGD.")
     weight_decay: Weight = Field(1e-4, description="L2 penalty; BN and biases are exempt.")
     clip_norm: Rate = Field(10.0, description="Norm that gradients are clipped to (ours).")
+
+
+class BaseSettings(TrainingSettings, frozen=True, extra="forbid"):
+    """The base's training; without any epoch a pretrained detector is taken as it is."""
+
+    epochs: Whole = Field(
+        24, description="Passes over the training images; 0 takes `detector.pretrained` as it is."
+    )
 
 
 class PhaseSettings(TrainingSettings, frozen=True, extra="forbid"):
@@ -305,7 +357,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     )
     data: DataSettings = Field(default_factory=DataSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)
-    base: TrainingSettings = Field(default_factory=TrainingSettings)
+    base: BaseSettings = Field(default_factory=BaseSettings)
     pool: PoolSettings = Field(default_factory=PoolSettings)
     search: SearchSettings = Field(default_factory=SearchSettings)
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
@@ -313,12 +365,27 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     score: ScoreSettings = Field(default_factory=ScoreSettings)
     tracking: TrackingSettings = Field(default_factory=TrackingSettings)
 
+    @model_validator(mode="after")
+    def _base_comes_from_somewhere(self) -> Self:
+        whole = self.detector.pretrained is not None and self.detector.checkpoint.head != "new"
+        if not (self.base.epochs or whole):
+            raise ValueError(
+                f"base.epochs must be >= 1 unless detector.pretrained names a detector "
+                f"whose class head stays, got {self.base.epochs}"
+            )
+        return self
+
     @property
     def digest(self) -> str:
         """Key of what results depend on; the rest may change on resume (RELIABILITY, rule 9)."""
         data = self.model_dump(mode="json", exclude={"device", "threads", "tracking"})
         for free in ("root", "workers", "cache_mb"):
             del data["data"][free]
+        detector = data["detector"]
+        if self.detector.pretrained is None:  # younger than the first searches, whose keys must stay
+            del detector["pretrained"], detector["checkpoint"]
+        else:
+            detector["pretrained"] = self.detector.pretrained.name
         data["search"]["lookback"] = self.search.effective_lookback
         for free in ("iterations", "workers"):
             del data["search"][free]

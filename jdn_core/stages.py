@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from jdn_core.data.coco import CocoDataset
 from jdn_core.data.loading import Batch, BatchLoader, Plan
-from jdn_core.detector.build import Detector, build
+from jdn_core.detector.build import Detector
 from jdn_core.distillation.distiller import Distiller
 from jdn_core.distillation.losses import bn_sparsity
 from jdn_core.evaluation.complexity import complexity
@@ -24,7 +25,7 @@ from jdn_core.pool.shrinking import Phase, draw_for, sort_channels
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.search.pairs import Evaluation, Measurement, Timing
 from jdn_core.settings import DistillationSettings, TrainingSettings
-from jdn_core.space.architecture import DetectorSpec, Resolution
+from jdn_core.space.architecture import Resolution
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.training.checkpoints import Checkpoints
 from jdn_core.training.loop import Course, History, LossesOf, train
@@ -98,17 +99,21 @@ class Bench:
 
 
 def train_base(
-    spec: DetectorSpec,
+    start: Callable[[], Detector],
     bench: Bench,
     *,
     regime: TrainingSettings,
     sparsity: float,
     checkpoints: Checkpoints | None = None,
 ) -> tuple[Detector, Training]:
-    """The base from scratch at dynamic resolution, with the sparsity that pruning will want (paper, A.3)."""
+    """The base at dynamic resolution, with the sparsity that pruning will want (paper, A.3).
+
+    ``start`` makes what is trained, from scratch or pretrained, with the run's draws for what is fresh. A
+    regime without epochs leaves it as it is.
+    """
     stream = bench.stream.child("base")
     stream.child("init").seed_torch()
-    detector = build(spec).to(bench.device)
+    detector = start().to(bench.device)
 
     def losses_of(batch: Batch, _: int) -> dict[str, Tensor]:
         output = detector.training_step(batch.images, batch.sizes, batch.targets)

@@ -1,4 +1,4 @@
-"""The base detector: trained from scratch, or taken from a folder, and recorded as pair 0."""
+"""The base detector: trained from scratch or a checkpoint, or taken from a folder, and recorded as pair 0."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def train_base(run: Run) -> Path:
     if not run.base.is_dir():
         settings = run.settings
         bench = assemble.bench(settings)
+        spec = assemble.base_spec(settings)
         detector, training = stages.train_base(
-            assemble.base_spec(settings),
+            lambda: assemble.base_detector(spec, settings),
             bench,
             regime=settings.base,
             sparsity=settings.distillation.sparsity,

@@ -18,7 +18,7 @@ RPN_NMS_IOU = 0.7
 CPU = torch.device("cpu")
 
 
-class ExactAnchorGenerator(AnchorGenerator):
+class ExactAnchorGenerator(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
     """Anchors as MMDetection and Detectron2 have them: torchvision's, without rounding to whole pixels."""
 
     def generate_anchors(

@@ -56,7 +56,7 @@ class PyramidRoIAlign(nn.Module):
     def _shifted(self, boxes: list[Tensor]) -> list[Tensor]:
         """Half a cell to the left and up, in the cells of the level that each RoI is pooled from."""
         cells = torch.pow(2.0, self.level_of(boxes) + FINEST).to(boxes[0].dtype)
-        parts = cells.split([len(part) for part in boxes])
+        parts = torch.split(cells, [len(part) for part in boxes])
         return [part - cell[:, None] / 2 for part, cell in zip(boxes, parts, strict=True)]
 
 

@@ -77,7 +77,15 @@ def test_the_lookback_follows_the_workers_unless_it_is_set(
             {"search": {"workers": 4, "lookback": 2}},
             "search: lookback must be >= workers (4), got 2",
         ),
-        ({"base": {"epochs": 0}}, "base.epochs: input should be greater than or equal to 1, got 0"),
+        ({"base": {"epochs": -1}}, "base.epochs: input should be greater than or equal to 0, got -1"),
+        (
+            {"evaluation": {"epochs": 0}},
+            "evaluation.epochs: input should be greater than or equal to 1, got 0",
+        ),
+        (
+            {"detector": {"checkpoint": {"mean": [1.0, 2.0, 3.0]}}},
+            "detector.checkpoint: mean and std belong together: give both or neither",
+        ),
         ({"base": {"lr": float("nan")}}, "base.lr: input should be a finite number, got nan"),
         ({"base": {"lr": 0}}, "base.lr: input should be greater than 0, got 0"),
         ({"base": {"lr": "fast"}}, "base.lr: input should be a valid number, got 'fast'"),
@@ -180,7 +188,24 @@ def test_what_may_change_when_a_search_goes_on_is_no_part_of_the_digest(free: di
         {"evaluation": {"epochs": 4}},
         {"pool": {"space": {"head": 512}}},
         {"detector": {"width": 0.5}},
+        {"detector": {"pretrained": "a.pth"}},
     ],
 )
 def test_what_changes_the_results_changes_the_digest(change: dict[str, Any]) -> None:
     assert parse(change).digest != Settings().digest
+
+
+@pytest.mark.parametrize("detector", [{}, {"pretrained": "a.pth", "checkpoint": {"head": "new"}}])
+def test_no_epochs_need_a_whole_detector_to_begin_with(detector: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"base\.epochs must be >= 1 unless .* class head stays, got 0"):
+        parse({"base": {"epochs": 0}, "detector": detector})
+    assert parse({"base": {"epochs": 0}, "detector": {"pretrained": "a.pth"}}).base.epochs == 0
+
+
+def test_a_checkpoint_may_lie_elsewhere_but_not_be_read_otherwise() -> None:
+    def digest(file: str, **checkpoint: Any) -> str:
+        return parse({"detector": {"pretrained": file, "checkpoint": checkpoint}}).digest
+
+    assert digest("x/a.pth") == digest("y/a.pth") != digest("x/b.pth")
+    assert digest("a.pth") != digest("a.pth", channels="bgr")
+    assert parse({"detector": {"checkpoint": {"channels": "bgr"}}}).digest == Settings().digest

@@ -1,0 +1,146 @@
+"""Checkpoints of other libraries as plain tensors by name: safetensors, or what ``torch.save`` wrote.
+
+Pickles are read by torch's restricted unpickler alone, which knows tensors and plain containers and calls
+nothing else; there is no other way in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from jdn_core.detector.naming import NAMINGS, TORCHVISION, Conventions, Naming, naming_of
+from jdn_core.errors import CheckpointError, InputMissing, Problem
+
+_TORCH_FILES = (b"PK\x03\x04", b"\x80")  # torch.save's zip, and its form before torch 1.6
+_INNER = ("state_dict", "model", "model_state_dict")
+_AGAIN = 'save the weights alone, as torch.save(model.state_dict(), "weights.pth") or as safetensors'
+# torchvision's published fasterrcnn_resnet50_fpn was trained when its frozen BN had no epsilon.
+_WITHOUT_EPS = "258fb6c6"
+_OLD_NAMES = (
+    (re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$"), r"\1.0.\2"),
+    (re.compile(r"^rpn\.head\.conv\.(weight|bias)$"), r"rpn.head.conv.0.0.\1"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A file's contents.
+
+    Attributes:
+        file: its name, for messages.
+        naming: the library that it comes from.
+        tensors: by that library's newest names; numbers with a fraction are float32.
+        classes: names of the classes by label without the background, where the file tells them.
+        conventions: those of the library, or what the file tells of its own.
+    """
+
+    file: str
+    naming: Naming
+    tensors: dict[str, Tensor]
+    classes: tuple[str, ...] | None
+    conventions: Conventions
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads a file and finds out whose names it uses.
+
+    Raises:
+        InputMissing: there is no such file.
+        CheckpointError: it is empty, damaged, holds code, or names no known detector.
+    """
+    data = _unpacked(path)
+    state: Any = next((data[key] for key in _INNER if isinstance(data.get(key), Mapping)), data)
+    problems = [
+        Problem(path.name, str(name), "must be a tensor", type(value).__name__, _AGAIN)
+        for name, value in state.items()
+        if not isinstance(value, Tensor)
+    ]
+    if problems:
+        raise CheckpointError.of(problems)
+    tensors = {_newest(str(name)): _plain(value) for name, value in state.items()}
+    if (naming := naming_of(tensors)) is None:
+        known = ", ".join(naming.title for naming in NAMINGS)
+        raise CheckpointError(f"{path}: names no detector of {known}; it begins with {list(tensors)[:3]}")
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(naming.ignored)}
+    told = _normalisation(tensors) | _epsilon(path, naming)
+    conventions = replace(naming.conventions, **told)
+    return Checkpoint(path.name, naming, kept, _classes(data.get("meta")), conventions)
+
+
+def _unpacked(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise InputMissing(f"{path}: no such file; detector.pretrained names a checkpoint")
+    with path.open("rb") as file:
+        start = file.read(9)
+    if not start:
+        raise CheckpointError(f"{path}: the file is empty")
+    if start[8:] == b"{":  # eight bytes of length, then JSON
+        try:
+            return load_file(path)
+        except (SafetensorError, ValueError, OSError) as error:
+            raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
+    if not start.startswith(_TORCH_FILES):
+        raise CheckpointError(f"{path}: neither a safetensors file nor one of torch.save")
+    return _unpickled(path)
+
+
+def _unpickled(path: Path) -> Mapping[str, Any]:
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - foreign files are so
+    except Exception as error:  # a damaged file can break the reader in any way
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            what = f"holds {found[1]}, which is code or may run code, so nothing of it was read"
+            raise CheckpointError(f"{path}: {what}; {_AGAIN}") from None
+        reason = str(error).splitlines()[0] if type(error) is RuntimeError else type(error).__name__
+        raise CheckpointError(f"{path}: damaged, or more than weights: {reason}; {_AGAIN}") from None
+    if not isinstance(data, Mapping):
+        raise CheckpointError(f"{path}: must hold tensors by name, got {type(data).__name__}; {_AGAIN}")
+    return data
+
+
+def _newest(name: str) -> str:
+    """A name without DataParallel's prefix, and as torchvision has it now."""
+    name = name.removeprefix("module.")
+    for pattern, replacement in _OLD_NAMES:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _classes(meta: Any) -> tuple[str, ...] | None:
+    """What MMDetection notes beside its weights."""
+    if not isinstance(meta, Mapping):
+        return None
+    inner = meta.get("dataset_meta")
+    notes = {**meta, **(inner if isinstance(inner, Mapping) else {})}
+    names = notes.get("CLASSES") or notes.get("classes")
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else None
+
+
+def _normalisation(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What Detectron2 once saved with its weights."""
+    found = {"mean": tensors.get("pixel_mean"), "std": tensors.get("pixel_std")}
+    if any(tensor is None or tensor.numel() != 3 for tensor in found.values()):
+        return {}
+    return {name: tuple(tensor.flatten().tolist()) for name, tensor in found.items() if tensor is not None}
+
+
+def _epsilon(path: Path, naming: Naming) -> dict[str, Any]:
+    if naming is not TORCHVISION:
+        return {}
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bn_eps": 0.0} if digest.startswith(_WITHOUT_EPS) else {}
