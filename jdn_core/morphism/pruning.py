@@ -18,11 +18,10 @@ from jdn_core.detector.backbone import Block
 from jdn_core.detector.build import Detector
 from jdn_core.morphism.importance import Site, Width, block_norms, widths
 from jdn_core.morphism.inheritance import blocks, copy, heir, laterals, streams
-from jdn_core.space.actions import PruneChannels, PruneLayer, key, reason_against, removable
+from jdn_core.space.actions import LEAST_GROUPS, PruneChannels, PruneLayer, key, reason_against, removable
 from jdn_core.space.architecture import BackboneSpec, BlockSpec
 
 LEAST_KEPT = 0.1  # of each width, at every single action, so that no layer dies (ours)
-LEAST_GROUPS = 2  # so that a ResNeXt's block stays one (ours)
 Place = tuple[int, int]  # (stage, position in it)
 
 

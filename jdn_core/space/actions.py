@@ -6,7 +6,6 @@ their outcome. Stages count from 0 in values and from 1 in texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,6 +13,7 @@ from jdn_core.space.architecture import BackboneSpec, BlockSpec
 
 Kind = Literal["prune_channels", "prune_layer", "add_layer", "rearrange"]
 End = Literal["first", "last"]
+LEAST_GROUPS = 2  # that a ResNeXt's block keeps, so that it stays one (ours)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def reason_against(spec: BackboneSpec, action: Action) -> str | None:
     """Why the action may not be taken, in words; none if it may."""
     match action:
         case PruneChannels():
-            return None if any(map(_can_shrink, _blocks(spec))) else "no layer has channels to spare"
+            return None if _has_spare_channels(spec) else "no layer has channels to spare"
         case PruneLayer():
             return None if removable(spec) else "every block is the last of its stage or carries a projection"
         case AddLayer(stage):
@@ -172,13 +172,16 @@ def _plain(block: BlockSpec, *, after: BlockSpec) -> BlockSpec:
     return replace(block, stride=1, projection=block.born != after.born)
 
 
-def _blocks(spec: BackboneSpec) -> Iterator[BlockSpec]:
-    return (block for _, _, block in spec.blocks())
-
-
-def _can_shrink(block: BlockSpec) -> bool:
-    """Whether an inner width has two units at least; a unit is a channel, or a group of a ResNeXt."""
-    return (block.groups if block.groups > 1 else max(block.channels[:-1])) > 1
+def _has_spare_channels(spec: BackboneSpec) -> bool:
+    """Whether any width that channel pruning may cut keeps a unit when its floor is kept."""
+    before, grouped = -1, {block.born for _, _, block in spec.blocks() if block.groups > 1}
+    for _, _, block in spec.blocks():
+        if block.groups > LEAST_GROUPS or (block.groups == 1 and max(block.channels[:-1]) > 1):
+            return True
+        if block.projection and block.born != before and block.born not in grouped and block.out > 1:
+            return True
+        before = block.born
+    return False
 
 
 def _no_stage(stage: int) -> str | None:

@@ -12,9 +12,10 @@ from jdn_core.space.architecture import DetectorSpec, Resolution
 
 def on_meta(spec: DetectorSpec) -> Detector:
     with torch.device("meta"):
-        return Detector(spec)
+        return Detector(spec).eval()
 
 
+@torch.no_grad()
 def count_macs(detector: Detector, frame: Resolution) -> tuple[int, int]:
     """Multiply-accumulates of convolutions and linear layers, in the backbone and in all of it."""
     region = detector.spec.region

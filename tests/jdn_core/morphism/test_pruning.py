@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate
 
 import pytest
@@ -17,6 +18,7 @@ from jdn_core.morphism.pruning import (
     cut_channels,
     cut_spec,
 )
+from jdn_core.space.actions import PruneChannels, reason_against
 from jdn_core.space.families import Family
 from tests.jdn_core.tiny import SIZES, assert_near, grown, images, tiny_spec
 
@@ -137,6 +139,19 @@ def test_resnext_loses_whole_groups_and_no_outer_width() -> None:
         assert new.channels[0] == new.channels[1] == new.groups * (old.inner // old.groups)
         assert 2 <= new.groups <= old.groups
     assert sum(b.groups for _, _, b in spec.blocks()) < sum(b.groups for _, _, b in before.blocks())
+
+
+@pytest.mark.parametrize("name", ["r18", "r50", "x101"])
+def test_pruning_goes_on_until_a_reason_speaks_against_it(name: Family) -> None:
+    spec = tiny_spec(name)
+    while reason_against(spec.backbone, PruneChannels(0.9)) is None:
+        cut = choose_channels(grown(spec), 0.9)
+        assert cut.removed > 0
+        spec = replace(spec, backbone=cut_spec(spec.backbone, cut))
+    with pytest.raises(ValueError, match=r"^prune_channels:0\.9: no layer has channels to spare$"):
+        choose_channels(grown(spec), 0.9)
+    left = {block.groups if name == "x101" else block.channels[0] for _, _, block in spec.backbone.blocks()}
+    assert left == {2 if name == "x101" else 1}
 
 
 def test_one_channel_goes_at_least() -> None:

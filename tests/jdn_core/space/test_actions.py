@@ -97,17 +97,24 @@ def test_an_illegal_action_has_its_reason_in_words(action: Action, reason: str |
     assert reason_against(lone(family("r18", width=0.25)), action) == reason
 
 
-def test_channels_cannot_be_pruned_from_layers_of_one_channel_or_group() -> None:
-    def inner(first: int, second: int, groups: int = 1) -> BackboneSpec:
-        spec = lone(family("r50", width=0.25))
-        thin = [
-            replace(block, channels=(first, second, block.out), groups=groups) for (block,) in spec.stages
-        ]
-        return replace(spec, stages=tuple((block,) for block in thin))
-
-    assert reason_against(inner(1, 1), PruneChannels(0.1)) == "no layer has channels to spare"
-    assert reason_against(inner(2, 1), PruneChannels(0.1)) is None
-    assert reason_against(inner(4, 4, groups=2), PruneChannels(0.1)) is None
+@pytest.mark.parametrize(
+    ("first", "second", "out", "groups", "possible"),
+    [
+        (1, 1, 1, 1, False),
+        (2, 1, 1, 1, True),
+        (1, 2, 1, 1, True),
+        (1, 1, 2, 1, True),  # the output width of a stage that a projection opens
+        (4, 4, 8, 2, False),  # two groups stay, and the output widths of a ResNeXt do
+        (6, 6, 8, 3, True),
+    ],
+)
+def test_channels_are_pruned_where_a_width_has_some_to_spare(
+    first: int, second: int, out: int, groups: int, possible: bool
+) -> None:
+    spec = lone(family("r50", width=0.25))
+    thin = [replace(block, channels=(first, second, out), groups=groups) for (block,) in spec.stages]
+    reason = reason_against(replace(spec, stages=tuple((block,) for block in thin)), PruneChannels(0.1))
+    assert reason == (None if possible else "no layer has channels to spare")
 
 
 def test_applying_an_illegal_action_raises_its_reason() -> None:
