@@ -53,6 +53,17 @@ def test_options_win_over_the_file_and_data_becomes_absolute(
     assert found.data.drop_bad_boxes
 
 
+def test_a_pretrained_file_becomes_absolute_and_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    found = runs.choose("bccd_cpu", data=tmp_path, sets=["detector.pretrained=a.pth"])
+    assert found.detector.pretrained == tmp_path / "a.pth"
+    with pytest.raises(InputMissing, match=r"b\.pth: no such file; detector\.pretrained names a checkpoint"):
+        runs.choose("bccd_cpu", data=tmp_path, sets=["detector.pretrained=b.pth"])
+
+
 def test_without_a_dataset_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^no dataset: give --data DIR, or data.root in the settings$"):
         runs.choose("bccd_cpu")
