@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jdn_core.errors import DataError, Problem, UsageError
 from jdn_core.space import actions, notation
@@ -47,8 +47,23 @@ def read(text: str, classes: int | None = None) -> DetectorSpec:
     return spec if classes is None else replace(spec, classes=_names(classes))
 
 
-def after(spec: DetectorSpec, source: str, *, text: str, seed: int) -> tuple[str, DetectorSpec]:
-    """(key of the action, the architecture that it leads to).
+@dataclass(frozen=True)
+class Outcome:
+    """What an action makes of an architecture.
+
+    Attributes:
+        action: its key.
+        spec: the detector that it leads to.
+        removed: what pruning takes away, and whose weights said so; empty for the other actions.
+    """
+
+    action: str
+    spec: DetectorSpec
+    removed: dict[str, Any]
+
+
+def after(spec: DetectorSpec, source: str, *, text: str, seed: int) -> Outcome:
+    """What the action named ``text`` leads to.
 
     Pruning ranks weights: those of the folder that ``source`` names, else weights drawn from ``seed``.
 
@@ -57,15 +72,38 @@ def after(spec: DetectorSpec, source: str, *, text: str, seed: int) -> tuple[str
     """
     try:
         action = actions.parse(text)
-        if isinstance(action, actions.AddLayer | actions.Rearrange):
-            return actions.key(action), replace(spec, backbone=actions.apply(spec.backbone, action))
         if reason := actions.reason_against(spec.backbone, action):
             raise ValueError(f"{actions.key(action)}: {reason}")
-        from jdn_core.morphism.evolve import evolve
-
-        return actions.key(action), evolve(_weighted(spec, Path(source), seed), action).spec
     except ValueError as error:
         raise UsageError(f"--act: {error}") from None
+    removed: dict[str, Any] = {}
+    if isinstance(action, actions.AddLayer | actions.Rearrange):
+        backbone = actions.apply(spec.backbone, action)
+    else:
+        backbone, removed = _pruned(spec, Path(source), action, seed)
+    return Outcome(actions.key(action), replace(spec, backbone=backbone), removed)
+
+
+def _pruned(
+    spec: DetectorSpec, folder: Path, action: actions.PruneChannels | actions.PruneLayer, seed: int
+) -> tuple[BackboneSpec, dict[str, Any]]:
+    from jdn_core.morphism.pruning import choose_block, choose_channels, cut_spec, without_block
+
+    if (folder / "weights.safetensors").is_file():
+        from jdn_core.detector.folder import load_detector
+
+        detector, weights = load_detector(folder), str(folder)
+    else:
+        detector, weights = _drawn(spec, seed), f"drawn from seed {seed}"
+    if isinstance(action, actions.PruneLayer):
+        stage, block = choose_block(detector)
+        removed: dict[str, Any] = {"stage": stage + 1, "block": block + 1}
+        backbone = without_block(spec.backbone, (stage, block))
+    else:
+        cut = choose_channels(detector, action.share)
+        removed = {"channels": cut.removed, "prunable": cut.prunable, "share": cut.share}
+        backbone = cut_spec(spec.backbone, cut)
+    return backbone, {**removed, "weights": weights}
 
 
 def pool_space(settings: Settings) -> SubnetSpace:
@@ -93,11 +131,8 @@ def _names(classes: int) -> tuple[tuple[int, str], ...]:
     return tuple((number, f"class {number}") for number in range(1, classes + 1))
 
 
-def _weighted(spec: DetectorSpec, folder: Path, seed: int) -> Detector:
-    if (folder / "weights.safetensors").is_file():
-        from jdn_core.detector.folder import load_detector
-
-        return load_detector(folder)
+def _drawn(spec: DetectorSpec, seed: int) -> Detector:
+    """A detector whose BN weights all differ, for architectures that nobody has weights of."""
     import torch
 
     from jdn_core.detector.build import build

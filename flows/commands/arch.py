@@ -66,13 +66,13 @@ def arch(
     data = _describe(spec, frames)
     if act is None:
         return Answer(data, lambda screen: _show(screen, data))
-    action, made = after(
-        spec, architecture, text=_action_text(act, share=share, stage=stage, end=end), seed=seed
-    )
-    new = _describe(made, frames) | {"action": action, "before": data}
+    outcome = after(spec, architecture, text=_action_text(act, share=share, stage=stage, end=end), seed=seed)
+    new = _describe(outcome.spec, frames) | {
+        "action": outcome.action, "removed": outcome.removed, "before": data
+    }  # fmt: skip
 
     def show(screen: Console) -> None:
-        screen.print(f"after {action}:", markup=False)
+        screen.print(f"after {outcome.action}{_loss(outcome.removed)}:", markup=False)
         _show(screen, new)
 
     return Answer(new, show)
@@ -129,6 +129,16 @@ def _action_text(act: str, *, share: float, stage: int, end: str) -> str:
     return act + arguments.get(act, "")
 
 
+def _loss(removed: dict[str, Any]) -> str:
+    """What pruning took, for the line above the table; empty where nothing went."""
+    if not removed:
+        return ""
+    what = f"block {removed.get('block')} of stage {removed.get('stage')} removed"
+    if "channels" in removed:
+        what = f"{removed['channels']:,} of {removed['prunable']:,} channels removed ({removed['share']:.2%})"
+    return f": {what}, by weights {removed['weights']}"
+
+
 def _describe(spec: DetectorSpec, frames: list[Resolution]) -> dict[str, Any]:
     """The JSON of an architecture; ``backbone_macs`` and ``parts`` are at the largest resolution."""
     from jdn_core.evaluation.complexity import complexity
@@ -148,49 +158,63 @@ def _describe(spec: DetectorSpec, frames: list[Resolution]) -> dict[str, Any]:
 
 
 def _parts(spec: DetectorSpec, cost: Complexity) -> list[dict[str, Any]]:
+    """A row per part; ``width`` is its output's, ``widths`` are all in a stage that has blocks of another."""
     stages = zip(spec.backbone.stages, cost.stages, strict=True)
-    rows = [("stem", 1, spec.backbone.stem, cost.stem)]
+    rows = [("stem", 1, [spec.backbone.stem], cost.stem)]
     rows += [
-        (f"stage {i}", len(blocks), blocks[-1].out, part) for i, (blocks, part) in enumerate(stages, start=1)
+        (f"stage {i}", len(blocks), list(dict.fromkeys(block.out for block in blocks)), part)
+        for i, (blocks, part) in enumerate(stages, start=1)
     ]
     rows += [
-        ("neck", 1, spec.neck, cost.neck),
-        ("rpn", 1, spec.neck, cost.rpn),
-        ("head", 1, spec.head, cost.head),
+        ("neck", 1, [spec.neck], cost.neck),
+        ("rpn", 1, [spec.neck], cost.rpn),
+        ("head", 1, [spec.head], cost.head),
     ]
     return [
-        {"part": name, "blocks": blocks, "width": width, "macs": part.macs, "params": part.params}
-        for name, blocks, width, part in rows
+        {
+            "part": name,
+            "blocks": blocks,
+            "width": widths[-1],
+            "widths": widths,
+            "macs": part.macs,
+            "params": part.params,
+        }
+        for name, blocks, widths, part in rows
     ]
 
 
 def _show(screen: Any, data: dict[str, Any]) -> None:
     largest, macs = list(data["macs"].items())[-1]
-    screen.print(data["notation"], markup=False, soft_wrap=False)
+    screen.print(
+        data["notation"].replace("], [", "],\n["), markup=False
+    )  # a stage a line; reads back as it is
     rows = [
         (
             part["part"],
             str(part["blocks"]),
-            str(part["width"]),
+            ", ".join(map(str, part["widths"])),
             count(part["macs"]),
             f"{part['macs'] / macs:.1%}",
             count(part["params"]),
         )
         for part in data["parts"]
     ]
-    rows.append(
-        (
-            "backbone",
-            "",
-            "",
-            count(data["backbone_macs"]),
-            f"{data['backbone_macs'] / macs:.1%}",
-            count(data["backbone_params"]),
-        )
-    )
-    rows.append(("whole", "", "", count(macs), "100.0%", count(data["params"])))
+    backbone = data["backbone_macs"]
+    rows += [
+        ("backbone", "", "", count(backbone), f"{backbone / macs:.1%}", count(data["backbone_params"])),
+        ("whole", "", "", count(macs), "100.0%", count(data["params"])),
+    ]
     screen.print(table(["part", "blocks", "width", f"MACs at {largest}", "share", "parameters"], rows))
-    if len(data["macs"]) > 1:
+    if before := data.get("before"):
+        screen.print(table(["", "after", "before", "change"], _changes(data, before)))
+    elif len(data["macs"]) > 1:
         screen.print(
             table(["resolution", "MACs"], [(frame, count(number)) for frame, number in data["macs"].items()])
         )
+
+
+def _changes(after: dict[str, Any], before: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A row per resolution, and one of the parameters."""
+    pairs = [(f"MACs at {frame}", number, before["macs"][frame]) for frame, number in after["macs"].items()]
+    pairs.append(("parameters", after["params"], before["params"]))
+    return [(name, count(new), count(old), f"{new / old - 1:+.1%}") for name, new, old in pairs]

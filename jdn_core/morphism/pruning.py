@@ -170,7 +170,7 @@ def _cut_layers(target: Block, source: Block, inputs: Tensor, chosen: list[Tenso
 @torch.no_grad()
 def _cut_conv(target: nn.Conv2d, source: nn.Conv2d, inputs: Tensor, outputs: Tensor) -> None:
     """Copies what is kept a few rows at a time, so that a whole layer is never held twice."""
-    for part, rows in zip(target.weight.split(ROWS), outputs.split(ROWS), strict=True):
+    for part, rows in zip(torch.split(target.weight, ROWS), torch.split(outputs, ROWS), strict=True):
         kept = source.weight[rows]
         part.copy_(kept if source.groups > 1 else kept[:, inputs])  # a group keeps its inputs
     if target.bias is not None and source.bias is not None:

@@ -202,6 +202,31 @@ def test_arch_prunes_by_weights_drawn_from_the_seed(jdn: Run) -> None:
     assert found["params"] < found["before"]["params"]
 
 
+def test_arch_says_what_pruning_took_and_what_it_saves(jdn: Run) -> None:
+    code, out, _ = jdn("arch", "r50", "--act", "prune_channels", "--share", "0.05")
+    assert code == 0
+    assert out.startswith(
+        "after prune_channels:0.05: 569 of 11,392 channels removed (4.99%), by weights drawn from seed 0:\n[("
+    )
+    assert "MACs at 512x512    61.35 G   63.47 G    -3.3%" in out
+    found = json.loads(jdn("arch", "r18", "--act", "prune_layer", "--json")[1])
+    stage, block = found["removed"]["stage"], found["removed"]["block"]
+    assert found["depths"][stage - 1] == 1
+    assert block in (1, 2)
+
+
+def test_arch_reads_the_notation_copied_from_its_page_and_shows_both_widths(jdn: Run) -> None:
+    moved = jdn("arch", "r50", "--act", "rearrange", "--stage", "3", "--end", "last")[1]
+    notation = moved[moved.index("[(") : moved.index(")]\n ") + 2]
+    assert notation.count("\n") >= 3
+    assert "1024, 2048" in jdn("arch", notation)[1]
+    again, found = (
+        json.loads(jdn("arch", *arguments, "--json")[1])
+        for arguments in ([notation], ["r50", "--act", "rearrange:3:last"])
+    )
+    assert again["macs"] == found["macs"]
+
+
 def test_arch_names_what_it_cannot_read(tmp_path: Path, jdn: Run) -> None:
     assert "ERROR 64 r51: no family (r18, r34, r50, r101, x101)" in jdn("arch", "r51")[2]
     (tmp_path / "a.json").write_text('{"stem": 64}')
