@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from jdn_core.detector.build import Detector
+from jdn_core.morphism.evolve import evolve
 from jdn_core.morphism.importance import block_norms, widths
 from jdn_core.morphism.inheritance import blocks, streams
 from jdn_core.morphism.pruning import (
@@ -18,11 +19,31 @@ from jdn_core.morphism.pruning import (
     cut_channels,
     cut_spec,
 )
-from jdn_core.space.actions import PruneChannels, reason_against
+from jdn_core.space.actions import Action, AddLayer, PruneChannels, Rearrange, reason_against
 from jdn_core.space.families import Family
 from tests.jdn_core.tiny import SIZES, assert_near, grown, images, tiny_spec
 
-FAMILIES: list[Family] = ["r18", "r50", "x101"]
+TWICE = (Rearrange(2, "last"), Rearrange(2, "last"))  # leaves two widths in stage 4
+STUDENTS = pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        ("r18", ()),
+        ("r34", (Rearrange(0, "last"), AddLayer(1))),
+        ("r34", (Rearrange(1, "first"), PruneChannels(0.1))),
+        ("r50", ()),
+        ("r50", (*TWICE, AddLayer(3))),
+        ("r50", (Rearrange(1, "first"), PruneChannels(0.1), Rearrange(2, "last"))),
+        ("x101", ()),
+        ("x101", (*TWICE, PruneChannels(0.2))),
+    ],
+)
+
+
+def student(name: Family, moves: tuple[Action, ...]) -> Detector:
+    detector = grown(tiny_spec(name))
+    for action in moves:
+        detector = evolve(detector, action)
+    return detector
 
 
 @torch.no_grad()
@@ -45,10 +66,10 @@ def _silence(bn: nn.BatchNorm2d, kept: torch.Tensor) -> None:
     bn.bias[~kept] = 0
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@STUDENTS
 @torch.no_grad()
-def test_a_pruned_detector_equals_the_masked_one(name: Family) -> None:
-    detector = grown(tiny_spec(name))
+def test_a_pruned_detector_equals_the_masked_one(name: Family, moves: tuple[Action, ...]) -> None:
+    detector = student(name, moves)
     cut = choose_channels(detector, 0.3)
     pruned = cut_channels(detector, cut)
     mask(detector, cut)
@@ -63,9 +84,12 @@ def test_a_pruned_detector_equals_the_masked_one(name: Family) -> None:
         assert_near(after, before)
 
 
+@STUDENTS
 @torch.no_grad()
-def test_channels_that_say_nothing_go_first_and_leave_the_output() -> None:
-    detector = grown(tiny_spec("r50"))
+def test_channels_that_say_nothing_go_first_and_leave_the_output(
+    name: Family, moves: tuple[Action, ...]
+) -> None:
+    detector = student(name, moves)
     silent = choose_channels(detector, 0.1)
     mask(detector, silent)
     cut = choose_channels(detector, 0.1)

@@ -1,4 +1,6 @@
+from collections import Counter
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ from jdn_core.space.actions import (
     weight_dependent,
 )
 from jdn_core.space.architecture import BackboneSpec
+from jdn_core.space.chance import pick
 from jdn_core.space.families import Family, family
 
 SHARES = (0.05, 0.1)
@@ -115,6 +118,28 @@ def test_channels_are_pruned_where_a_width_has_some_to_spare(
     thin = [replace(block, channels=(first, second, out), groups=groups) for (block,) in spec.stages]
     reason = reason_against(replace(spec, stages=tuple((block,) for block in thin)), PruneChannels(0.1))
     assert reason == (None if possible else "no layer has channels to spare")
+
+
+@given(FAMILIES, st.integers(0, 10**6))
+def test_whatever_is_not_offered_has_a_reason_in_words(name: Family, seed: int) -> None:
+    rng, spec = Random(seed), family(name, width=0.125)
+    every = [*map(PruneChannels, SHARES), PruneLayer(), *map(AddLayer, range(-1, 5))]
+    every += [Rearrange(stage, end) for stage in range(-1, 5) for end in ("first", "last")]
+    for _ in range(10):
+        offered = legal(spec, shares=SHARES)
+        for action in every:
+            reason = reason_against(spec, action)
+            assert reason is None if action in offered else len(reason.split()) > 4
+        moves = [action for action in offered if isinstance(action, AddLayer | Rearrange)]
+        spec = apply(spec, pick(rng, moves))
+
+
+@pytest.mark.parametrize("name", ["r18", "r50"])
+def test_a_draw_among_the_legal_reaches_all_of_them_alike(name: Family) -> None:
+    rng, options = Random(0), legal(family(name, width=0.25), shares=SHARES)
+    drawn = Counter(pick(rng, options) for _ in range(400 * len(options)))
+    assert set(drawn) == set(options)
+    assert all(320 < times < 480 for times in drawn.values())  # four standard deviations
 
 
 def test_applying_an_illegal_action_raises_its_reason() -> None:

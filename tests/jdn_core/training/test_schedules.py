@@ -7,7 +7,7 @@ from jdn_core.training.schedules import learning_rate
 
 
 def rates(total: int, **settings: object) -> list[float]:
-    regime = TrainingSettings(lr=0.1, **settings)  # type: ignore[arg-type]
+    regime = TrainingSettings(lr=0.1, **settings)
     return [learning_rate(regime, iteration=i, total=total) for i in range(total)]
 
 
