@@ -14,7 +14,7 @@ from flows.console import Answer, answering, count, table
 if TYPE_CHECKING:
     from rich.console import Console
 
-DEMO_IMAGES, DEMO_SIZE = 400, 96
+DEMO_IMAGES, DEMO_SIZE = 320, 96
 Base = Annotated[
     Path, typer.Option("--base", metavar="DIR", help="A trained base: its folder, or its run in MLflow.")
 ]
