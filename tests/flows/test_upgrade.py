@@ -21,7 +21,13 @@ from jdn_core.errors import FingerprintError, InputMissing, OwnedByAnother
 from jdn_core.search.records import Records
 from tests.tiny_run import shapes, tiny_settings
 
-pytestmark = [pytest.mark.services, pytest.mark.usefixtures("prefect_server")]
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.timeout(
+        900
+    ),  # seconds on an idle machine; each command imports torch, Prefect and MLflow anew
+]
 ITERATIONS = 6
 
 
