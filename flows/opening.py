@@ -11,8 +11,8 @@ from typing import Any
 from flows.guard import embedded_servers, guarded
 from jdn_core import assemble, durable
 from jdn_core.errors import FingerprintError, Problem
+from jdn_core.run import Run
 from jdn_core.settings import Settings
-from tasks.run import Run
 
 FINGERPRINT_FILE = "fingerprint.json"
 

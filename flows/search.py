@@ -10,6 +10,7 @@ from prefect import flow
 from flows.opening import opened
 from jdn_core import assemble
 from jdn_core.progress import report
+from jdn_core.run import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.settings import Settings
 from tasks.base import evaluate_base
@@ -17,7 +18,6 @@ from tasks.data import check_data
 from tasks.pairs import fast_evaluate, mutate_pair, refuse_more_failures, reset_bn, score_pair, update_top_k
 from tasks.pool import check_pool
 from tasks.reports import draw_figures, summarise, write_report
-from tasks.run import Run
 from tasks.tracking import Publisher
 
 

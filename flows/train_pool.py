@@ -8,10 +8,10 @@ from typing import Any
 from prefect import flow
 
 from flows.opening import opened
+from jdn_core.run import Run
 from jdn_core.settings import Settings
 from tasks.data import check_data
 from tasks.pool import pool_summary, train_etp_phase
-from tasks.run import Run
 from tasks.tracking import Publisher
 
 

@@ -12,10 +12,10 @@ from jdn_core import assemble
 from jdn_core.reports import texts
 from jdn_core.reports.curves import action_text
 from jdn_core.reports.tables import Candidate, base_row, candidates, ranked
+from jdn_core.run import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Base, Scorer
 from tasks import links
-from tasks.run import Run
 
 TOP_K, PROGRESS = "jdn-top-k", "jdn-progress"
 _HEADS = ("pair", "action", "H", "AP (%)", "computation", "parameters", "latency", "resolution")

@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from jdn_core import assemble
-from tasks.run import Run
+from jdn_core.run import Run
 
 
 @task(name="check data", cache_policy=NO_CACHE)

@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple
 
 from jdn_core import durable
 from jdn_core.reports.tables import Candidate
+from jdn_core.run import TRAINING_FILE
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE
 from jdn_core.settings import Settings
-from tasks.run import TRAINING_FILE
 
 # MLflow's limit is 6000; the longest notation that the paper could print has about 1500.
 LONGEST_PARAM = 5900

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from jdn_core import durable
 from jdn_core.errors import StorageError
-from tasks.run import Run
+from jdn_core.run import Run
 
 LOCAL_UI = "http://127.0.0.1:5000"
 LINKS_FILE = Path("work", "mlflow.json")

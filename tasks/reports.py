@@ -16,11 +16,11 @@ from jdn_core.data.coco import read_image
 from jdn_core.detector.folder import load_detector
 from jdn_core.reports import curves, examples, page
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
+from jdn_core.run import TRAINING_FILE, Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Base, Scorer
 from jdn_core.space.architecture import Resolution
 from tasks import links, tracking
-from tasks.run import TRAINING_FILE, Run
 
 REPORT = "report"
 

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from jdn_core import assemble, durable
 from jdn_core.errors import InputMissing
 from jdn_core.reports.tables import candidate
+from jdn_core.run import Run
 from jdn_core.search.records import Records
 from jdn_core.search.score import Base, Scorer
 from tasks import links
 from tasks.entries import Entry, flat_settings, of_pair, of_stage
 from tasks.links import LINKS_FILE, LOCAL_UI, PARENT, Links, shown, tracking_uri, ui_command
-from tasks.run import Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from jdn_core import durable
+from jdn_core.run import Run
 from jdn_core.settings import parse
 from tasks import artifacts, links
-from tasks.run import Run
 from tests.made_up_search import make_records
 
 

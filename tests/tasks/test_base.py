@@ -16,9 +16,9 @@ from jdn_core.detector.folder import load_detector
 from jdn_core.detector.naming import DETECTRON2, MMDETECTION
 from jdn_core.detector.pretrained import adapt
 from jdn_core.errors import CheckpointError, InputMissing, SettingsError
+from jdn_core.run import TRAINING_FILE, Run
 from jdn_core.settings import Settings
 from tasks import base
-from tasks.run import TRAINING_FILE, Run
 from tests.jdn_core.detector.foreign import save, state_of, trained
 from tests.tiny_run import shapes, tiny_settings
 

@@ -11,11 +11,11 @@ import torch
 from jdn_core import assemble, durable
 from jdn_core.detector.folder import load_detector
 from jdn_core.errors import DataError, InputMissing, SearchFailed, SettingsError
+from jdn_core.run import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.settings import Settings
 from tasks import base, pairs, pool
-from tasks.run import Run
 from tests.tiny_run import shapes, tiny_settings
 
 

@@ -16,11 +16,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from jdn_core import durable
+from jdn_core.run import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.settings import TrackingSettings, parse
 from tasks import links
 from tasks.links import tracking_uri
-from tasks.run import Run
 from tasks.tracking import Publisher
 from tests.made_up_search import FRAMES, keep, make_records
 

@@ -1,0 +1,203 @@
+"""The jobs of a run: each takes a run's folder one step on, from files to files, and may be cut off anywhere.
+
+A job that is done already is not done again. Its arguments are values and paths, so it runs in this process
+or in a worker of its own alike.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from jdn_core import assemble, durable, stages
+from jdn_core.detector.build import Detector
+from jdn_core.detector.folder import load_detector, save_detector
+from jdn_core.errors import DataError, Diverged
+from jdn_core.morphism.evolve import evolve
+from jdn_core.pool.extraction import extract
+from jdn_core.pool.folder import load_pool, save_pool
+from jdn_core.pool.supernet import SuperNet
+from jdn_core.reports.examples import write_detections
+from jdn_core.run import TRAINING_FILE, Run
+from jdn_core.search.hill_climbing import first_pair
+from jdn_core.search.pairs import Pair, PairRecord
+from jdn_core.space import actions
+from jdn_core.space.teachers import SubnetSpec
+
+DETECTIONS_FILE = "detections.png"
+
+
+def train_base(run: Run) -> Path:
+    """Trains the base, unless it is there already; the folder appears whole or not at all."""
+    if not run.base.is_dir():
+        settings = run.settings
+        bench = assemble.bench(settings)
+        spec = assemble.base_spec(settings)
+        detector, training = stages.train_base(
+            lambda: assemble.base_detector(spec, settings),
+            bench,
+            regime=settings.base,
+            sparsity=settings.distillation.sparsity,
+            checkpoints=run.checkpoints("base"),
+        )
+
+        def fill(staged: Path) -> None:
+            save_detector(detector, staged)
+            durable.write_json(staged / TRAINING_FILE, training._asdict())
+
+        _make(run.base, fill)
+    return run.base
+
+
+def train_phase(run: Run, index: int) -> Path:
+    """Trains a phase of the pool from where the one before ended, unless it is there already.
+
+    The frozen super-network of the first phase is the teacher of all others (paper, section 3.1.3).
+    """
+    folder = run.phase(index)
+    if not folder.is_dir() and not run.pool.is_dir():
+        bench = assemble.bench(run.settings)
+        phase = assemble.phases(run.settings.pool)[index]
+        supernet = _supernet(run, index).to(bench.device)
+        training = stages.train_phase(
+            supernet,
+            phase,
+            bench,
+            teacher=_largest(run, bench.device) if index else None,
+            distillation=run.settings.distillation,
+            checkpoints=run.checkpoints("pool", phase.name),
+        )
+
+        def fill(staged: Path) -> None:
+            save_pool(supernet, staged, settings=run.settings.pool.model_dump(mode="json"))
+            durable.write_json(staged / TRAINING_FILE, training._asdict())
+
+        _make(folder, fill)
+    return folder
+
+
+def evaluate_base(run: Run) -> PairRecord:
+    """Measures the base and commits it as pair 0; the super-network of the pool is its teacher.
+
+    Raises:
+        DataError: the base tells other classes apart than the dataset.
+    """
+    bench = assemble.bench(run.settings)
+    detector = load_detector(run.base, bench.device)
+    classes = assemble.classes(bench.train_set)
+    if detector.spec.classes != classes:
+        raise DataError(f"the base knows the classes {detector.spec.classes}, the dataset has {classes}")
+    pair = first_pair(assemble.climb_rules(run.settings), detector.spec)
+    found = run.records.get(pair.key)
+    return found or _commit_evaluation(run, pair, detector, _training(run.base))
+
+
+def mutate(run: Run, pair: Pair) -> Path:
+    """The pair's student before its training: the parent's weights after the action (f_evolve)."""
+    parent = load_detector(run.records.path(str(pair.parent)))
+    is_students = not pair.action.startswith("teacher:")
+    student = evolve(parent, actions.parse(pair.action)) if is_students else parent
+    folder = run.bench(pair.key) / "student"
+    save_detector(student, folder)
+    return folder
+
+
+def reset_bn(run: Run, subnet: SubnetSpec) -> Path:
+    """The sampled teacher as a plain detector with statistics of its own; kept for later pairs."""
+    folder = run.teacher(subnet)
+    if not folder.is_dir():
+        bench = assemble.bench(run.settings)
+        images = run.settings.pool.calibration_images
+        teacher = stages.calibrated_teacher(load_pool(run.pool), subnet, bench, images=images)
+        _make(folder, lambda staged: save_detector(teacher, staged))
+    return folder
+
+
+def fast_evaluate(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRecord:
+    """Trains the student under its teacher, measures it and commits the record; a failure is a record too."""
+    if found := run.records.get(pair.key):
+        return found
+    bench = assemble.bench(run.settings)
+    detector = load_detector(student, bench.device)
+    try:
+        training = stages.fast_evaluation(
+            detector,
+            load_detector(teacher, bench.device),
+            bench,
+            stream=bench.stream.child("pair", pair.index),
+            regime=run.settings.evaluation,
+            distillation=run.settings.distillation,
+            checkpoints=run.checkpoints("pairs", pair.key),
+        )
+        record = _commit_evaluation(run, pair, detector, training)
+    except Diverged as error:
+        record = commit_failure(run, pair, f"nan: {error.place}")
+    except torch.OutOfMemoryError as error:
+        record = commit_failure(run, pair, f"oom: {error}")
+    _forget(run, pair)
+    return record
+
+
+def commit_failure(run: Run, pair: Pair, reason: str) -> PairRecord:
+    """A record that says why there is no evaluation."""
+    return _commit(run, PairRecord(pair, "failed", reason=reason), run.records.staging(pair.key))
+
+
+def _commit_evaluation(run: Run, pair: Pair, detector: Detector, training: stages.Training) -> PairRecord:
+    """Measures a trained student and makes it a record, with its files and a few pictures."""
+    bench, settings = assemble.bench(run.settings), run.settings
+    staged = run.records.staging(pair.key)
+    written = save_detector(detector, staged)
+    rules = stages.EvaluationRules(
+        settings.evaluation.latency_warmup, settings.evaluation.latency_repeats, settings.search.prune_shares
+    )
+    evaluation = stages.evaluation(detector, bench, weights=written.sha256, training=training, rules=rules)
+    if photos := settings.tracking.preview_images:
+        write_detections(detector, bench.val.dataset, photos, staged / DETECTIONS_FILE)
+    return _commit(run, PairRecord(pair, "done", evaluation), staged)
+
+
+def _commit(run: Run, record: PairRecord, staged: Path) -> PairRecord:
+    records = run.records
+    records.commit(record, staged)
+    kept = records.get(record.pair.key)
+    if kept is None:
+        raise RuntimeError(f"pair {record.pair.index} was committed and is not there")
+    return kept
+
+
+def _make(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Puts a filled folder in its place, whole or not at all."""
+    staged = durable.stage_folder(folder)
+    fill(staged)
+    durable.commit_folder(staged, folder)
+
+
+def _training(folder: Path) -> stages.Training:
+    """What is known of a base's training; nothing, where the folder came from elsewhere."""
+    file = folder / TRAINING_FILE
+    return stages.Training(**durable.read_json(file)) if file.is_file() else stages.Training({}, 0.0)
+
+
+def _supernet(run: Run, index: int) -> SuperNet:
+    """The super-network as the phase before left it; a fresh one before the first phase."""
+    if index:
+        return load_pool(run.phase(index - 1))
+    settings = run.settings
+    assemble.bench(settings).stream.child("pool", "weights").seed_torch()
+    return SuperNet(assemble.subnet_space(settings.pool), assemble.base_spec(settings))
+
+
+def _largest(run: Run, device: torch.device) -> Detector:
+    """The super-network of the first phase as a plain detector."""
+    supernet = load_pool(run.phase(0))
+    return extract(supernet, supernet.space.largest).to(device)
+
+
+def _forget(run: Run, pair: Pair) -> None:
+    """Drops what only the evaluation needed."""
+    shutil.rmtree(run.bench(pair.key), ignore_errors=True)
+    shutil.rmtree(run.folder / "work" / "checkpoints" / "pairs" / pair.key, ignore_errors=True)
