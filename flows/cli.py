@@ -13,6 +13,7 @@ import typer
 
 from flows import console
 from flows.commands import arch, data, detectors, doctor, look, upgrade
+from jdn_core.stopping import Stopped
 
 app = typer.Typer(
     name="jdn",
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         signal.signal(number, _stop)
     try:
         code = app(list(arguments), prog_name="jdn", standalone_mode=False)
-    except (Exception, console.Stopped) as error:
+    except (Exception, Stopped) as error:
         code = console.report_error(_ours(error), as_json=as_json)
     sys.exit(code or 0)
 
@@ -80,7 +81,7 @@ def _ours(error: BaseException) -> BaseException:
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise console.Stopped(number)
+    raise Stopped(number)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from jdn_core.errors import UserError
+from jdn_core.stopping import Stopped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
 WIDTH = 100
 P = ParamSpec("P")
 Report = Callable[[str, int, int, str], None]
-
-
-class Stopped(BaseException):
-    """SIGTERM or Ctrl-C arrived; a BaseException, so that no handler of ordinary errors holds it up."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 @dataclass(frozen=True)
@@ -179,18 +172,18 @@ class _PlainProgress:
 
 
 class _Bars:
-    """Rich bars, one for the stage that is under way; a finished stage leaves one line."""
+    """Rich bars, one for every stage that is under way."""
 
     def __init__(self, bars: Any) -> None:
         self._bars = bars
-        self._stage, self._task = "", None
+        self._tasks: dict[str, Any] = {}
 
     def __call__(self, stage: str, done: int, total: int, note: str) -> None:
-        if stage != self._stage or self._task is None:
-            if self._task is not None:
-                self._bars.remove_task(self._task)
-            self._stage, self._task = stage, self._bars.add_task(stage, total=total, note=note)
-        self._bars.update(self._task, completed=done, total=total, note=note)
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total, note=note)
+        self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
+        if done >= total:
+            self._bars.remove_task(self._tasks.pop(stage))
 
 
 def report_error(error: BaseException, *, as_json: bool) -> int:

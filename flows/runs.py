@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import settings_file
-from flows.console import Stopped, progress_printer, say
+from flows.console import progress_printer, say
 from flows.settings_file import Override
 from jdn_core import durable
 from jdn_core.errors import (
@@ -30,6 +30,8 @@ from jdn_core.errors import (
 )
 from jdn_core.progress import listening
 from jdn_core.settings import Settings, parse
+from jdn_core.workers.pool import prepare
+from jdn_core.stopping import Stopped
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
 SETTINGS_FILE = "settings.yaml"
@@ -117,6 +119,7 @@ def run(
         )
     if begun:
         refuse_changes(read_back(out), settings)
+    settings = settings.with_lookback()
     for stage, source in (stages or {}).items():
         take_stage(source, stage, out, uri=settings.tracking.uri)
     durable.write_bytes(out / SETTINGS_FILE, settings_file.dump(settings).encode())
@@ -216,9 +219,6 @@ def _matters(old: Settings, key: str, value: Any) -> bool:
 def _check_machine(settings: Settings, source: str, overrides: Sequence[Override]) -> None:
     """Refuses what the settings may ask for, but not here."""
     problems = []
-    if settings.search.workers > 1:
-        what = "evaluations run one after the other in this version; must be 1"
-        problems.append(Problem(source, "search.workers", what, str(settings.search.workers)))
     if settings.device == "cuda":
         import torch
 
@@ -233,6 +233,7 @@ def _flow(name: str) -> Any:
     """Imports late and quietly, and says what takes its time."""
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
+    prepare()  # the workers' server imports torch while this process imports Prefect
     from prefect.settings import PREFECT_API_URL
 
     if not PREFECT_API_URL.value():

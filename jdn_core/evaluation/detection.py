@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from jdn_core import stopping
 from jdn_core.data.coco import ground_truth
 from jdn_core.data.loading import Batch, BatchLoader
 from jdn_core.detector.build import Detector
@@ -39,7 +40,7 @@ def evaluate(
 ) -> dict[Resolution, CocoNumbers]:
     """The twelve numbers at every resolution, pycocotools' own, unrounded (paper, section 4.1).
 
-    The detector is put into eval mode and left there.
+    The detector is put into eval mode and left there. A wish to stop is granted between two batches.
     """
     detector.eval()
     dataset = loader.dataset
@@ -50,6 +51,7 @@ def evaluate(
         results: list[dict[str, Any]] = []
         plan = evaluation_plan(len(ids), batch=EVALUATION_BATCH, resolution=resolution)
         for number, batch in enumerate(loader.batches(plan), start=1):
+            stopping.check()
             results += to_results(detect(detector, batch), batch.ids, dataset.categories)
             report(f"evaluate {resolution}", number, len(plan))
         numbers[resolution] = coco_numbers(truth, results, image_ids=ids)

@@ -8,6 +8,7 @@ from itertools import chain
 import torch
 from torch import nn
 
+from jdn_core import stopping
 from jdn_core.data.loading import Batch
 from jdn_core.detector.build import Detector
 from jdn_core.pool.supernet import SuperNet
@@ -27,6 +28,7 @@ def reset_bn(detector: Detector, batches: Iterable[Batch]) -> None:
     Raises:
         TypeError: the detector is the super-network, whose statistics all subnets share.
         ValueError: there is no batch.
+        Stopped: somebody asked for it, between two batches.
     """
     if isinstance(detector, SuperNet):
         raise TypeError("reset_bn needs a subnet's extracted copy, got the super-network")
@@ -43,6 +45,7 @@ def reset_bn(detector: Detector, batches: Iterable[Batch]) -> None:
         norm.momentum = None
         norm.train()
     for batch in chain([first], images):
+        stopping.check()
         detector.backbone(detector.normalise(batch.images.to(device), batch.sizes))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

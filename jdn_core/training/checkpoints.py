@@ -1,9 +1,11 @@
-"""Where a training stands, on disk: weights and momentum of the last epochs, checked by hash."""
+"""Where a training stands, on disk: weights and momentum of its last checkpoints, checked by hash."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import safetensors.torch
@@ -17,17 +19,21 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State after a whole number of epochs; randomness is counted, so no generator is part of it.
+    """State after a step; randomness is counted, so no generator is part of it.
 
     Attributes:
         epochs: how many are done.
         tensors: model and optimizer by name.
         history: mean of every loss per epoch.
+        steps: how many of the running epoch are done; 0 at an epoch's end.
+        sums: of every loss over those steps.
     """
 
     epochs: int
     tensors: Mapping[str, Tensor]
     history: Mapping[str, tuple[float, ...]]
+    steps: int = 0
+    sums: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class _Entry:
     epochs: int
     file: str
     sha256: str
+    steps: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
 
 
 class Checkpoints:
@@ -43,30 +51,41 @@ class Checkpoints:
     Args:
         folder: made when first written to.
         identity: what is trained, such as a pair's key; checkpoints of anything else are not taken up.
+        every: seconds after which one is due inside a long epoch (ours).
     """
 
-    def __init__(self, folder: Path, *, identity: str) -> None:
+    def __init__(self, folder: Path, *, identity: str, every: float = math.inf) -> None:
         self._folder = folder
         self._identity = identity
+        self._every = every
+        self._last = time.monotonic()
 
     @property
     def _index(self) -> Path:
         return self._folder / "checkpoints.json"
 
+    @property
+    def due(self) -> bool:
+        """Whether the last one, or the beginning, is long ago."""
+        return time.monotonic() - self._last >= self._every
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Writes the weights first and the index last, then drops what is older than the last two."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        name = f"epoch-{checkpoint.epochs}.safetensors"
+        inside = f"-step-{checkpoint.steps}" if checkpoint.steps else ""
+        name = f"epoch-{checkpoint.epochs}{inside}.safetensors"
         tensors = {key: value.detach().cpu().contiguous() for key, value in checkpoint.tensors.items()}
         written = durable.write_bytes(self._folder / name, safetensors.torch.save(tensors))
         entries = [entry for entry in self._entries() if entry.file != name]
-        kept = [*entries, _Entry(checkpoint.epochs, name, written.sha256)][-KEPT:]
+        newest = _Entry(checkpoint.epochs, name, written.sha256, checkpoint.steps, dict(checkpoint.sums))
+        kept = [*entries, newest][-KEPT:]
         history = {key: list(values) for key, values in checkpoint.history.items()}
         index = {"identity": self._identity, "history": history, "kept": [asdict(entry) for entry in kept]}
         durable.write_json(self._index, index)
         for entry in entries:
             if entry not in kept:
                 (self._folder / entry.file).unlink(missing_ok=True)
+        self._last = time.monotonic()
 
     def load(self) -> Checkpoint | None:
         """The newest checkpoint whose hash holds, or none."""
@@ -77,7 +96,7 @@ class Checkpoints:
                 continue
             history = durable.read_json(self._index)["history"]
             cut = {key: tuple(values[: entry.epochs]) for key, values in history.items()}
-            return Checkpoint(entry.epochs, safetensors.torch.load(data), cut)
+            return Checkpoint(entry.epochs, safetensors.torch.load(data), cut, entry.steps, entry.sums)
         return None
 
     def _entries(self) -> list[_Entry]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from jdn_core import stopping
 from jdn_core.data.loading import Batch, BatchLoader, Plan
 from jdn_core.errors import Diverged
 from jdn_core.progress import report
@@ -38,6 +39,26 @@ class Course:
     stream: Stream
 
 
+@dataclass
+class _Standing:
+    """How far a training is: whole epochs, and the steps of the running one with the sums of their losses."""
+
+    epochs: int = 0
+    steps: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: History = field(default_factory=dict)
+
+    def add(self, losses: Mapping[str, Tensor], *, steps: int) -> None:
+        """Counts an applied step of an epoch that has so many; at its end sums become means."""
+        self.steps += 1
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.item()
+        if self.steps == steps:
+            for name, total in self.sums.items():
+                self.history[name] = (*self.history.get(name, ()), total / steps)
+            self.epochs, self.steps, self.sums = self.epochs + 1, 0, {}
+
+
 def train(
     module: nn.Module,
     losses_of: LossesOf,
@@ -53,43 +74,50 @@ def train(
         losses_of: (batch on the module's device, iteration) -> losses by name; their sum is minimised.
         course: what to train through.
         loader: makes the plan's batches.
-        checkpoints: one is saved after every epoch.
+        checkpoints: one is saved after every epoch, now and then inside a long one, and before a stop.
 
     Returns:
         Mean of every loss per epoch, oldest first.
 
     Raises:
         Diverged: a loss or a gradient is not finite; the step was not applied.
+        Stopped: somebody asked for it; the checkpoint holds every step that was applied.
     """
     optimizer = _optimizer(module, course.regime)
-    found = checkpoints.load() if checkpoints else None
-    history: History = dict(found.history) if found else {}
-    if found:
+    standing = _Standing()
+    if found := checkpoints.load() if checkpoints else None:
         _restore(module, optimizer, found.tensors)
+        standing = _Standing(found.epochs, found.steps, dict(found.sums), dict(found.history))
+    stopping.check()
     module.train()
-    for epoch in range(found.epochs if found else 0, course.regime.epochs):
-        means = _epoch(module, optimizer, losses_of, course=course, epoch=epoch, loader=loader)
-        history = {name: (*history.get(name, ()), mean) for name, mean in means.items()}
-        if checkpoints and epoch + 1 < course.regime.epochs:
-            checkpoints.save(Checkpoint(epoch + 1, _state(module, optimizer), history))
-    return history
+    while standing.epochs < course.regime.epochs:
+        for _ in _steps(module, optimizer, losses_of, standing=standing, course=course, loader=loader):
+            wish = stopping.requested()
+            ended = standing.steps == 0 and standing.epochs < course.regime.epochs
+            if checkpoints and (wish or ended or checkpoints.due):
+                checkpoints.save(_checkpoint(standing, module, optimizer))
+            if wish:
+                raise stopping.Stopped(wish)
+    return standing.history
 
 
-def _epoch(
+def _steps(
     module: nn.Module,
     optimizer: torch.optim.SGD,
     losses_of: LossesOf,
     *,
+    standing: _Standing,
     course: Course,
-    epoch: int,
     loader: BatchLoader,
-) -> dict[str, float]:
+) -> Iterator[None]:
+    """Goes through the rest of the running epoch and pauses after every step."""
     device = next(module.parameters()).device
-    plan, regime = course.plan_of(epoch), course.regime
+    epoch, regime = standing.epochs, course.regime
+    plan = course.plan_of(epoch)
     total = regime.epochs * len(plan)
-    sums: dict[str, float] = {}
     last_finite = math.nan
-    for step, batch in enumerate(loader.batches(plan)):
+    for batch in loader.batches(plan[standing.steps :]):
+        step = standing.steps
         iteration = epoch * len(plan) + step
         rate = learning_rate(regime, iteration=iteration, total=total)
         course.stream.child("step", iteration).seed_torch()
@@ -104,12 +132,11 @@ def _epoch(
             group["lr"] = rate
         optimizer.step()
         last_finite = loss.item()
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
+        standing.add(losses, steps=len(plan))
         report(
             course.stage, iteration + 1, total, f"epoch {epoch + 1}/{regime.epochs} loss {last_finite:.3f}"
         )
-    return {name: value / len(plan) for name, value in sums.items()}
+        yield
 
 
 def _optimizer(module: nn.Module, regime: TrainingSettings) -> torch.optim.SGD:
@@ -124,13 +151,14 @@ def _optimizer(module: nn.Module, regime: TrainingSettings) -> torch.optim.SGD:
     )
 
 
-def _state(module: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
+def _checkpoint(standing: _Standing, module: nn.Module, optimizer: torch.optim.SGD) -> Checkpoint:
     momentum = {
         f"momentum.{name}": optimizer.state[parameter]["momentum_buffer"]
         for name, parameter in module.named_parameters()
         if optimizer.state.get(parameter, {}).get("momentum_buffer") is not None
     }
-    return {**{f"model.{name}": tensor for name, tensor in module.state_dict().items()}, **momentum}
+    tensors = {**{f"model.{name}": tensor for name, tensor in module.state_dict().items()}, **momentum}
+    return Checkpoint(standing.epochs, tensors, standing.history, standing.steps, standing.sums)
 
 
 def _restore(module: nn.Module, optimizer: torch.optim.SGD, tensors: Mapping[str, Tensor]) -> None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 import pytest
 
 from flows import cli
-from flows.console import Stopped
+from jdn_core.stopping import Stopped
 
 COMMANDS = (
     "demo", "upgrade", "train-base", "train-pool", "search", "resume", "status", "candidates", "rescore",

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from flows import runs
-from flows.console import Stopped
 from flows.settings_file import Override, dump, load
 from jdn_core.errors import (
     DataError,
@@ -26,6 +25,7 @@ from jdn_core.errors import (
 )
 from jdn_core.progress import report
 from jdn_core.settings import Settings
+from jdn_core.stopping import Stopped
 
 Flow = Callable[[Settings, Path], dict[str, Any]]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from jdn_core import stopping
 from jdn_core.data.coco import find_split, load
 from jdn_core.data.loading import Batch, BatchLoader, Plan
 from jdn_core.data.shapes import generate
@@ -17,6 +18,7 @@ from jdn_core.errors import Diverged
 from jdn_core.progress import listening
 from jdn_core.settings import TrainingSettings
 from jdn_core.space.architecture import Resolution
+from jdn_core.stopping import Stopped
 from jdn_core.training.checkpoints import Checkpoints
 from jdn_core.training.loop import Course, train
 from jdn_core.training.randomness import Stream
@@ -53,14 +55,16 @@ def student(loader: BatchLoader) -> Detector:
 
 
 class Losses:
-    """The detector's own losses; may fail or turn into NaN at one iteration."""
+    """The detector's own losses; may fail, turn into NaN, or ask for a stop at one iteration."""
 
-    def __init__(self, detector: Detector, *, stop: int = -1, poison: int = -1) -> None:
-        self.detector, self.stop, self.poison = detector, stop, poison
+    def __init__(self, detector: Detector, *, stop: int = -1, poison: int = -1, ask: int = -1) -> None:
+        self.detector, self.stop, self.poison, self.ask = detector, stop, poison, ask
 
     def __call__(self, batch: Batch, iteration: int) -> Mapping[str, Tensor]:
         if iteration == self.stop:
             raise InterruptedError
+        if iteration == self.ask:
+            stopping.request()
         losses = self.detector.training_step(batch.images, batch.sizes, batch.targets).losses
         return {
             name: value * (float("nan") if iteration == self.poison else 1) for name, value in losses.items()
@@ -92,6 +96,64 @@ def test_a_training_that_was_cut_short_ends_bit_equal(loader: BatchLoader, tmp_p
     again = student(loader)
     resumed = train(again, Losses(again), course=course(loader), loader=loader, checkpoints=checkpoints)
     assert resumed == history
+    state = again.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in whole.state_dict().items())
+
+
+@pytest.fixture
+def _no_wish() -> Iterator[None]:
+    yield
+    stopping.clear()
+
+
+@pytest.mark.usefixtures("_no_wish")
+def test_a_training_that_is_stopped_at_any_step_redoes_none_and_ends_bit_equal(
+    loader: BatchLoader, tmp_path: Path
+) -> None:
+    whole = student(loader)
+    history = train(whole, Losses(whole), course=course(loader), loader=loader)
+    checkpoints = Checkpoints(tmp_path, identity="a")
+    told: list[int] = []
+    for step in range(9):
+        stopping.clear()
+        cut = student(loader)
+        losses = Losses(cut, ask=step)
+        with pytest.raises(Stopped), listening(lambda _, done, *rest: told.append(done)):
+            train(cut, losses, course=course(loader), loader=loader, checkpoints=checkpoints)
+    stopping.clear()
+    again = student(loader)
+    resumed = train(
+        again, Losses(again, stop=8), course=course(loader), loader=loader, checkpoints=checkpoints
+    )
+    assert told == list(range(1, 10))
+    assert resumed == history
+    state = again.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in whole.state_dict().items())
+
+
+@pytest.mark.usefixtures("_no_wish")
+def test_a_stop_before_the_first_step_writes_nothing(loader: BatchLoader, tmp_path: Path) -> None:
+    stopping.request()
+    detector, checkpoints = student(loader), Checkpoints(tmp_path, identity="a")
+    with pytest.raises(Stopped):
+        train(detector, Losses(detector), course=course(loader), loader=loader, checkpoints=checkpoints)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_long_epoch_has_checkpoints_inside(loader: BatchLoader, tmp_path: Path) -> None:
+    whole, cut, again = student(loader), student(loader), student(loader)
+    train(whole, Losses(whole), course=course(loader), loader=loader)
+    checkpoints = Checkpoints(tmp_path, identity="a", every=0)
+    with pytest.raises(InterruptedError):
+        train(cut, Losses(cut, stop=5), course=course(loader), loader=loader, checkpoints=checkpoints)
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {
+        "epoch-1-step-1.safetensors",
+        "epoch-1-step-2.safetensors",
+    }
+    found = checkpoints.load()
+    assert found is not None
+    assert (found.epochs, found.steps) == (1, 2)
+    train(again, Losses(again), course=course(loader), loader=loader, checkpoints=checkpoints)
     state = again.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in whole.state_dict().items())
 
