@@ -18,7 +18,7 @@ from jdn_core.detector.folder import load_detector, save_detector
 from jdn_core.errors import DataError, Diverged
 from jdn_core.morphism.evolve import evolve
 from jdn_core.pool.extraction import extract
-from jdn_core.pool.folder import load_pool, save_pool
+from jdn_core.pool.folder import Origin, load_pool, load_pool_spec, save_pool
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.reports.examples import write_detections
 from jdn_core.run import TRAINING_FILE, Run
@@ -72,7 +72,7 @@ def train_phase(run: Run, index: int) -> Path:
         )
 
         def fill(staged: Path) -> None:
-            save_pool(supernet, staged, settings=run.settings.pool.model_dump(mode="json"))
+            save_pool(supernet, staged, origin=_origin(run, index, training))
             durable.write_json(staged / TRAINING_FILE, training._asdict())
 
         _make(folder, fill)
@@ -180,6 +180,13 @@ def _training(folder: Path) -> stages.Training:
     """What is known of a base's training; nothing, where the folder came from elsewhere."""
     file = folder / TRAINING_FILE
     return stages.Training(**durable.read_json(file)) if file.is_file() else stages.Training({}, 0.0)
+def _origin(run: Run, index: int, training: stages.Training) -> Origin:
+    """What the pool's folder tells of its training, this phase being the newest."""
+    before = load_pool_spec(run.phase(index - 1)).origin.curves if index else {}
+    curves = {**before, run.settings.pool.phases[index].name: training.losses}
+    return Origin(run.settings.of_pool, assemble.bench(run.settings).train_set.fingerprint, curves)
+
+
 
 
 def _supernet(run: Run, index: int) -> SuperNet:

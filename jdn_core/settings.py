@@ -269,6 +269,10 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
         (0.05, 0.1), min_length=1, description="Shares of the channels that one pruning may remove (ours)."
     )
     max_failures: Count = Field(10, description="Failed pairs in a row that stop the search (ours).")
+    hang_medians: Rate = Field(
+        100.0, description="A worker without a sign of life for so many median steps is replaced (ours)."
+    )
+    hang_seconds: Rate = Field(600.0, description="The least time that a worker may be silent (ours).")
 
     @model_validator(mode="after")
     def _lookback_covers_workers(self) -> Self:
@@ -375,6 +379,11 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
             )
         return self
 
+    def with_lookback(self) -> Self:
+        """The same settings with the lookback spelt out, so that a resume may change the workers."""
+        search = self.search.model_copy(update={"lookback": self.search.effective_lookback})
+        return self.model_copy(update={"search": search})
+
     @property
     def digest(self) -> str:
         """Key of what results depend on; the rest may change on resume (RELIABILITY, rule 9)."""
@@ -387,11 +396,22 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         else:
             detector["pretrained"] = self.detector.pretrained.name
         data["search"]["lookback"] = self.search.effective_lookback
-        for free in ("iterations", "workers"):
+        for free in ("iterations", "workers", "hang_medians", "hang_seconds"):
             del data["search"][free]
         for free in ("latency_warmup", "latency_repeats"):
             del data["evaluation"][free]
         return content_key(data)
+
+    @property
+    def of_pool(self) -> dict[str, Any]:
+        """What a pool depends on, as plain data that ``parse`` takes; without paths and this machine's."""
+        sections = {"name", "seed", "data", "detector", "pool", "distillation"}
+        data = self.model_dump(mode="json", include=sections)
+        for here in ("root", "workers", "cache_mb"):
+            del data["data"][here]
+        if self.detector.pretrained is not None:
+            data["detector"]["pretrained"] = self.detector.pretrained.name
+        return data
 
 
 def parse(data: Mapping[str, Any], *, source: str = "settings") -> Settings:

@@ -1,4 +1,4 @@
-"""A pool's folder: ``pool.json`` (space, template, settings, hash) and ``weights.safetensors``.
+"""A pool's folder: ``pool.json`` (space, template, origin, hash) and ``weights.safetensors``.
 
 The weights are written first and ``pool.json`` last, so a folder that has one is whole. Searches on other
 machines and other people's can use it: it needs no settings file beside it.
@@ -6,8 +6,8 @@ machines and other people's can use it: it needs no settings file beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +28,38 @@ _SPACE = TypeAdapter(SubnetSpace)
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a pool comes from; the same for a training that was cut off and resumed.
+
+    Attributes:
+        settings: those that its training depended on, as plain data.
+        dataset: fingerprint of the training split; empty where nobody noted it.
+        curves: phase -> loss -> its mean in every epoch.
+    """
+
+    settings: Mapping[str, Any]
+    dataset: str = ""
+    curves: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PoolSpec:
     """What ``pool.json`` says of a pool.
 
     Attributes:
         space: its subnets.
         template: classes, regions and normalisation of every subnet's detector.
-        settings: those it was trained under, as plain data.
+        origin: settings, data and curves of its training.
         sha256: of the weights' file.
     """
 
     space: SubnetSpace
     template: DetectorSpec
-    settings: Mapping[str, Any]
+    origin: Origin
     sha256: str
 
 
-def save_pool(supernet: SuperNet, folder: Path, *, settings: Mapping[str, Any]) -> durable.Written:
+def save_pool(supernet: SuperNet, folder: Path, *, origin: Origin) -> durable.Written:
     """Writes both files durably, replacing what is there; gives size and SHA-256 of the weights."""
     state = {name: value.detach().cpu().contiguous() for name, value in supernet.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +68,7 @@ def save_pool(supernet: SuperNet, folder: Path, *, settings: Mapping[str, Any]) 
         "schema": SCHEMA_VERSION,
         "space": _SPACE.dump_python(supernet.space, mode="json"),
         "template": supernet.template.to_json(),
-        "settings": settings,
+        **asdict(origin),
         "weights": {"sha256": written.sha256, "bytes": written.bytes},
     }
     durable.write_json(folder / POOL_FILE, data)
@@ -89,6 +104,7 @@ def load_pool_spec(folder: Path) -> PoolSpec:
             raise ValueError(f"schema must be {SCHEMA_VERSION}, got {data['schema']!r}")
         space = _SPACE.validate_python(data["space"])
         template = DetectorSpec.from_json(data["template"])
-        return PoolSpec(space, template, data["settings"], hash_of_weights(path, data))
+        origin = Origin(data["settings"], data.get("dataset", ""), data.get("curves", {}))
+        return PoolSpec(space, template, origin, hash_of_weights(path, data))
     except (StorageError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: not a pool's specification: {error!r}") from error

@@ -209,3 +209,13 @@ def test_a_checkpoint_may_lie_elsewhere_but_not_be_read_otherwise() -> None:
     assert digest("x/a.pth") == digest("y/a.pth") != digest("x/b.pth")
     assert digest("a.pth") != digest("a.pth", channels="bgr")
     assert parse({"detector": {"checkpoint": {"channels": "bgr"}}}).digest == Settings().digest
+
+
+def test_what_a_pool_depends_on_reads_back_and_names_no_place() -> None:
+    detector = {"pretrained": "/mine/r50.pth", "family": "r18"}
+    settings = parse({"seed": 3, "device": "cpu", "data": {"root": "/mine"}, "detector": detector})
+    assert "mine" not in str(settings.of_pool)
+    again = parse(settings.of_pool)
+    assert (again.seed, again.pool, again.data.frames) == (3, settings.pool, settings.data.frames)
+    assert again.detector.pretrained == Path("r50.pth")
+    assert "pretrained" in parse({}).of_pool["detector"]

@@ -13,15 +13,15 @@ from torch import Tensor
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.errors import CheckpointError, InputMissing, UserError
 from jdn_core.pool.extraction import extract
-from jdn_core.pool.folder import POOL_FILE, load_pool, load_pool_spec, save_pool
+from jdn_core.pool.folder import POOL_FILE, Origin, load_pool, load_pool_spec, save_pool
 from jdn_core.pool.supernet import SuperNet
 
-SETTINGS = {"seed": 7, "space": {"widths": [1.0, 1.5]}}
+ORIGIN = Origin({"seed": 7, "pool": {}}, "0" * 64, {"supernet": {"loss_classifier": [1.5, 0.25]}, "last": {}})
 
 
 @pytest.fixture
 def folder(supernet: SuperNet, tmp_path: Path) -> Path:
-    save_pool(supernet, tmp_path / "pool", settings=SETTINGS)
+    save_pool(supernet, tmp_path / "pool", origin=ORIGIN)
     return tmp_path / "pool"
 
 
@@ -39,15 +39,22 @@ def test_a_saved_pool_comes_back_with_the_same_subnets(
 def test_the_specification_is_read_without_the_weights(supernet: SuperNet, folder: Path) -> None:
     (folder / WEIGHTS_FILE).unlink()
     spec = load_pool_spec(folder)
-    assert (spec.space, spec.template, spec.settings) == (supernet.space, supernet.template, SETTINGS)
+    assert (spec.space, spec.template, spec.origin) == (supernet.space, supernet.template, ORIGIN)
     with pytest.raises(InputMissing, match=WEIGHTS_FILE):
         load_pool(folder)
 
 
 def test_saving_twice_gives_the_same_bytes(supernet: SuperNet, folder: Path, tmp_path: Path) -> None:
-    save_pool(load_pool(folder), tmp_path / "again", settings=SETTINGS)
+    save_pool(load_pool(folder), tmp_path / "again", origin=ORIGIN)
     for name in (WEIGHTS_FILE, POOL_FILE):
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_a_pool_of_which_less_is_known_can_be_used_too(folder: Path) -> None:
+    data = json.loads((folder / POOL_FILE).read_text())
+    del data["dataset"], data["curves"]
+    (folder / POOL_FILE).write_text(json.dumps(data))
+    assert load_pool_spec(folder).origin == Origin(ORIGIN.settings)
 
 
 def test_one_flipped_bit_in_the_weights_is_seen(folder: Path) -> None:
