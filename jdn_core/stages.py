@@ -18,6 +18,7 @@ from jdn_core.distillation.losses import bn_sparsity
 from jdn_core.evaluation.complexity import complexity
 from jdn_core.evaluation.detection import evaluate
 from jdn_core.evaluation.latency import measure
+from jdn_core.faults import Point, faultpoint
 from jdn_core.morphism.evolve import prospects
 from jdn_core.pool.calibration import reset_bn
 from jdn_core.pool.extraction import extract
@@ -150,6 +151,7 @@ def train_phase(
     distiller = None
     if teacher is not None:
         sort_channels(supernet)
+        faultpoint(Point.POOL_SORTED)
         distiller = Distiller(teacher, supernet.spec, distillation).to(bench.device)
         modules["distiller"] = distiller
 
@@ -197,7 +199,10 @@ def fast_evaluation(
     distillation: DistillationSettings,
     checkpoints: Checkpoints | None = None,
 ) -> Training:
-    """Trains a student for a few epochs under its teacher, in place (paper, section 3.1.4 and A.1)."""
+    """Trains a student for a few epochs under its teacher, in place (paper, section 3.1.4 and A.1).
+
+    The last two names of ``stream``, such as ``pair 7``, are what the user reads beside the progress bar.
+    """
     stream.child("init").seed_torch()
     distiller = Distiller(teacher, student.spec, distillation).to(bench.device)
     modules = nn.ModuleDict({"student": student, "distiller": distiller})
@@ -207,8 +212,9 @@ def fast_evaluation(
         sparsity = distillation.sparsity * bn_sparsity(student.backbone)
         return {**output.losses, **distiller(output, batch.images, batch.sizes), "loss_sparsity": sparsity}
 
+    stage = " ".join(map(str, stream.path[-2:]))
     training = bench.fit(
-        modules, losses_of, stage="pair", regime=regime, stream=stream, checkpoints=checkpoints
+        modules, losses_of, stage=stage, regime=regime, stream=stream, checkpoints=checkpoints
     )
     student.eval()
     return training

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jdn_core import durable
 from jdn_core.errors import Problem, StorageError
+from jdn_core.faults import Point, faultpoint
 from jdn_core.search.pairs import PairRecord
 from jdn_core.space.architecture import content_key
 
@@ -79,10 +80,14 @@ class Records:
         key = record.pair.key
         paths = sorted(path for path in staged.rglob("*") if path.is_file())
         hashes = {path.relative_to(staged).as_posix(): durable.sha256_of(path) for path in paths}
+        faultpoint(Point.COMMIT_HASHED)
         durable.write_json(staged / RECORD_FILE, replace(record, files=hashes).to_json(), indent=None)
+        faultpoint(Point.COMMIT_RECORD)
         if self.path(key).exists() and self.get(key) is None:
             durable.set_aside(self.path(key))
-        return durable.commit_folder(staged, self.path(key))
+        kept = durable.commit_folder(staged, self.path(key))
+        faultpoint(Point.COMMIT_DONE)
+        return kept
 
     def _keys(self) -> list[str]:
         if not self._pairs.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from jdn_core.faults import Point, faultpoint
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Scorer
 
@@ -26,4 +27,5 @@ def top_k(records: Iterable[PairRecord], scorer: Scorer, k: int) -> tuple[PairRe
     """
     if k < 1:
         raise ValueError(f"top_k must be >= 1, got {k}")
+    faultpoint(Point.TOP_K)
     return ranked(records, scorer)[:k]
