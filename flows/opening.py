@@ -13,6 +13,8 @@ from jdn_core import assemble, durable
 from jdn_core.errors import FingerprintError, Problem
 from jdn_core.run import Run
 from jdn_core.settings import Settings
+from jdn_core.workers import pool
+from jdn_core.workers.pool import Patience, Workers
 
 FINGERPRINT_FILE = "fingerprint.json"
 
@@ -31,6 +33,15 @@ def opened(settings: Settings, out: Path) -> Iterator[Run]:
         durable.clean_leftovers(out)
         _compare(run)
         yield run
+
+
+def hired(settings: Settings) -> Workers:
+    """The workers that a run's settings ask for; they start with the first job."""
+    rules = settings.search
+    places = pool.places(
+        rules.workers, device=assemble.device(settings.device).type, threads=settings.threads
+    )
+    return Workers(places, patience=Patience(rules.hang_medians, rules.hang_seconds))
 
 
 def fingerprint(settings: Settings) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from jdn_core.errors import (
 )
 from jdn_core.progress import listening
 from jdn_core.settings import Settings, parse
-from jdn_core.workers.pool import prepare
 from jdn_core.stopping import Stopped
+from jdn_core.workers.pool import prepare
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
 SETTINGS_FILE = "settings.yaml"

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.futures import PrefectFuture
 
-from flows.opening import opened
+from flows.opening import hired, opened
 from jdn_core import assemble
 from jdn_core.progress import report
 from jdn_core.run import Run
+from jdn_core.search import engine
 from jdn_core.search.hill_climbing import HillClimber
+from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.settings import Settings
+from jdn_core.workers.pool import Workers
 from tasks.base import evaluate_base
 from tasks.data import check_data
 from tasks.pairs import fast_evaluate, mutate_pair, refuse_more_failures, reset_bn, score_pair, update_top_k
@@ -24,27 +28,30 @@ from tasks.tracking import Publisher
 @flow(name="search", validate_parameters=False)
 def search(settings: Settings, out: Path) -> dict[str, Any]:
     """Searches in a folder whose ``base`` and ``pool`` are trained; goes on where its records end."""
-    with opened(settings, out) as run, Publisher(run) as publisher:
+    with opened(settings, out) as run, Publisher(run) as publisher, hired(settings) as workers:
         check_data(run)
-        return climb(run, publisher)
+        return climb(run, publisher, workers)
 
 
-def climb(run: Run, publisher: Publisher) -> dict[str, Any]:
-    """Algorithm 1, pair by pair, then the report; what is recorded already is not done again."""
+def climb(run: Run, publisher: Publisher, workers: Workers) -> dict[str, Any]:
+    """Algorithm 1, several pairs at a time, then the report; what is recorded already is not done again."""
     check_pool(run)
-    evaluate_base(run)
-    climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
-    iterations = run.settings.search.iterations
-    while climber.next_index <= iterations and (pair := climber.ask()):
-        student = mutate_pair(run, pair)
-        teacher = reset_bn(run, pair.teacher)
-        record = fast_evaluate(run, pair, student, teacher)
-        climber.tell(record)
+    evaluate_base(run, workers)
+    records, iterations = run.records.all(), run.settings.search.iterations
+    climber = HillClimber(assemble.climb_rules(run.settings), records)
+
+    def submit(pair: Pair) -> PrefectFuture[PairRecord]:
+        student = mutate_pair.submit(run, pair, workers)
+        teacher = reset_bn.submit(run, pair.teacher, workers)
+        return fast_evaluate.submit(run, pair, student, teacher, workers)  # type: ignore[call-overload]
+
+    climbing = engine.climb(climber, iterations=iterations, workers=len(workers), submit=submit)
+    for told, record in enumerate(climbing, start=len(records)):
         score_pair(run, record)
         update_top_k(run)
         draw_figures(run)
         publisher.records()
-        report("search", pair.index, iterations, pair.action)
+        report("search", told, iterations, record.pair.action)
         refuse_more_failures(run)
     write_report(run)
     run.forget_work()

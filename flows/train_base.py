@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.opening import opened
+from flows.opening import hired, opened
 from jdn_core.settings import Settings
 from tasks import base
 from tasks.data import check_data
@@ -18,8 +18,8 @@ from tasks.tracking import Publisher
 @flow(name="train-base", validate_parameters=False)
 def train_base(settings: Settings, out: Path) -> dict[str, Any]:
     """Trains a base into ``out/base`` and measures it at every resolution."""
-    with opened(settings, out) as run, Publisher(run):
+    with opened(settings, out) as run, Publisher(run), hired(settings) as workers:
         check_data(run)
-        base.train_base(run)
-        base.evaluate_base(run)
+        base.train_base(run, workers)
+        base.evaluate_base(run, workers)
         return base_summary(run)

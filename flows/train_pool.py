@@ -7,9 +7,10 @@ from typing import Any
 
 from prefect import flow
 
-from flows.opening import opened
+from flows.opening import hired, opened
 from jdn_core.run import Run
 from jdn_core.settings import Settings
+from jdn_core.workers.pool import Workers
 from tasks.data import check_data
 from tasks.pool import pool_summary, train_etp_phase
 from tasks.tracking import Publisher
@@ -18,14 +19,14 @@ from tasks.tracking import Publisher
 @flow(name="train-pool", validate_parameters=False)
 def train_pool(settings: Settings, out: Path) -> dict[str, Any]:
     """Trains a pool into ``out/pool``."""
-    with opened(settings, out) as run, Publisher(run) as publisher:
+    with opened(settings, out) as run, Publisher(run) as publisher, hired(settings) as workers:
         check_data(run)
-        train_phases(run, publisher)
+        train_phases(run, publisher, workers)
         return pool_summary(run)
 
 
-def train_phases(run: Run, publisher: Publisher) -> None:
+def train_phases(run: Run, publisher: Publisher, workers: Workers) -> None:
     """The phases that are not done yet, in order; none where the pool is there."""
     for index in range(len(run.settings.pool.phases)):
-        train_etp_phase(run, index)
+        train_etp_phase(run, index, workers)
         publisher.records()

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.opening import opened
+from flows.opening import hired, opened
 from flows.search import climb
 from flows.train_pool import train_phases
 from jdn_core.settings import Settings
@@ -19,9 +19,9 @@ from tasks.tracking import Publisher
 @flow(name="upgrade", validate_parameters=False)
 def upgrade(settings: Settings, out: Path) -> dict[str, Any]:
     """From settings and data to a better, cheaper detector; goes on where the folder's work ends."""
-    with opened(settings, out) as run, Publisher(run) as publisher:
+    with opened(settings, out) as run, Publisher(run) as publisher, hired(settings) as workers:
         check_data(run)
-        train_base(run)
+        train_base(run, workers)
         publisher.records()
-        train_phases(run, publisher)
-        return climb(run, publisher)
+        train_phases(run, publisher, workers)
+        return climb(run, publisher, workers)

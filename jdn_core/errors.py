@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 MOST_PROBLEMS = 50
 
@@ -42,6 +42,9 @@ class UserError(Exception):
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
 
     @classmethod
     def of(cls, problems: Sequence[Problem]) -> Self:
@@ -112,6 +115,12 @@ class SearchFailed(UserError):
     exit_code = 78
 
 
+class JobFailed(UserError):
+    """A stage that nothing can go on without met a crash, a hang or too little memory, again and again."""
+
+    exit_code = 78
+
+
 class Diverged(UserError):
     """A loss or a gradient stopped being finite; the step was not applied."""
 
@@ -121,3 +130,10 @@ class Diverged(UserError):
         place = f"epoch {epoch + 1} step {step + 1} lr {rate:.3g} last finite loss {last_finite:.4g}"
         super().__init__(f"{stage}: the loss is not finite at {place}; lower the learning rate or clip_norm")
         self.place = place
+
+
+def _again(kind: type[UserError], args: tuple[Any, ...], state: dict[str, Any]) -> UserError:
+    """An error that another process raised, whatever its constructor asks for."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error

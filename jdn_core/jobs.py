@@ -135,8 +135,6 @@ def fast_evaluate(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
         record = _commit_evaluation(run, pair, detector, training)
     except Diverged as error:
         record = commit_failure(run, pair, f"nan: {error.place}")
-    except torch.OutOfMemoryError as error:
-        record = commit_failure(run, pair, f"oom: {error}")
     _forget(run, pair)
     return record
 
@@ -180,13 +178,13 @@ def _training(folder: Path) -> stages.Training:
     """What is known of a base's training; nothing, where the folder came from elsewhere."""
     file = folder / TRAINING_FILE
     return stages.Training(**durable.read_json(file)) if file.is_file() else stages.Training({}, 0.0)
+
+
 def _origin(run: Run, index: int, training: stages.Training) -> Origin:
     """What the pool's folder tells of its training, this phase being the newest."""
     before = load_pool_spec(run.phase(index - 1)).origin.curves if index else {}
     curves = {**before, run.settings.pool.phases[index].name: training.losses}
     return Origin(run.settings.of_pool, assemble.bench(run.settings).train_set.fingerprint, curves)
-
-
 
 
 def _supernet(run: Run, index: int) -> SuperNet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from jdn_core.search.records import Records
@@ -36,9 +37,13 @@ class Run:
     def pool(self) -> Path:
         return self.folder / "pool"
 
-    @property
+    @cached_property
     def records(self) -> Records:
         return Records(self.folder)
+
+    def __reduce__(self) -> tuple[type[Run], tuple[Settings, Path]]:
+        """Another process reads the records itself."""
+        return Run, (self.settings, self.folder)
 
     def phase(self, index: int) -> Path:
         """Folder of the super-network after a phase; after the last one it is the pool."""

@@ -14,25 +14,34 @@ from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.score import Base, Grade, Scorer
 from jdn_core.search.top_k import top_k
 from jdn_core.space.teachers import SubnetSpec
+from jdn_core.workers.attempts import Failure, attempt
+from jdn_core.workers.pool import Workers
 from tasks import artifacts
 
 
 @task(name="mutate pair", task_run_name="mutate pair {pair.index}: {pair.action}", cache_policy=NO_CACHE)
-def mutate_pair(run: Run, pair: Pair) -> Path:
+def mutate_pair(run: Run, pair: Pair, workers: Workers) -> Path | Failure:
     """The pair's student before its training: the parent's weights after the action (f_evolve)."""
-    return jobs.mutate(run, pair)
+    return attempt(workers, jobs.mutate, run, pair)
 
 
 @task(name="reset BN", task_run_name="reset BN of {subnet}", cache_policy=NO_CACHE)
-def reset_bn(run: Run, subnet: SubnetSpec) -> Path:
+def reset_bn(run: Run, subnet: SubnetSpec, workers: Workers) -> Path | Failure:
     """The sampled teacher as a plain detector with statistics of its own; kept for later pairs."""
-    return jobs.reset_bn(run, subnet)
+    return attempt(workers, jobs.reset_bn, run, subnet)
 
 
 @task(name="fast-evaluate", task_run_name="fast-evaluate pair {pair.index}", cache_policy=NO_CACHE)
-def fast_evaluate(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRecord:
+def fast_evaluate(
+    run: Run, pair: Pair, student: Path | Failure, teacher: Path | Failure, workers: Workers
+) -> PairRecord:
     """Trains the student under its teacher, measures it and commits the record; a failure is a record too."""
-    return jobs.fast_evaluate(run, pair, student, teacher)
+    if isinstance(student, Failure):
+        return jobs.commit_failure(run, pair, student.reason)
+    if isinstance(teacher, Failure):
+        return jobs.commit_failure(run, pair, teacher.reason)
+    record = attempt(workers, jobs.fast_evaluate, run, pair, student, teacher)
+    return jobs.commit_failure(run, pair, record.reason) if isinstance(record, Failure) else record
 
 
 @task(name="score with H", task_run_name="score pair {record.pair.index} with H", cache_policy=NO_CACHE)

@@ -12,12 +12,14 @@ from jdn_core import assemble, jobs
 from jdn_core.errors import DataError, Problem, SettingsError
 from jdn_core.pool.folder import load_pool_spec
 from jdn_core.run import Run
+from jdn_core.workers.attempts import insist
+from jdn_core.workers.pool import Workers
 
 
 @task(name="train ETP phase", task_run_name="train ETP phase {index}", cache_policy=NO_CACHE)
-def train_etp_phase(run: Run, index: int) -> Path:
+def train_etp_phase(run: Run, index: int, workers: Workers) -> Path:
     """Trains a phase from where the one before ended, unless it is there already."""
-    return jobs.train_phase(run, index)
+    return insist(workers, jobs.train_phase, run, index)
 
 
 @task(name="check pool", cache_policy=NO_CACHE)

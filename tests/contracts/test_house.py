@@ -102,7 +102,7 @@ def test_no_class_stands_more_than_two_deep() -> None:
 
 
 def test_whole_settings_stop_at_the_door() -> None:
-    """A room may take its own section; the whole is for the core's door (assemble, run) and those above it."""
+    """A room may take its own section; the whole is for the door (assemble, run) and those above the core."""
     readers = [
         str(module.relative_to(ROOT))
         for module in MODULES

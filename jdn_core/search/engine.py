@@ -1,0 +1,53 @@
+"""The loop of the search: keeps every worker busy, and cannot be told by its results how many there were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from jdn_core.search.hill_climbing import HillClimber
+from jdn_core.search.pairs import Pair, PairRecord
+
+
+class Pending(Protocol):
+    """An evaluation under way: a future of the standard library, of Prefect, or the like."""
+
+    def result(self) -> PairRecord: ...
+
+    def add_done_callback(self, fn: Callable[[Any], None], /) -> None: ...
+
+
+def climb(
+    climber: HillClimber, *, iterations: int, workers: int, submit: Callable[[Pair], Pending]
+) -> Iterator[PairRecord]:
+    """Algorithm 1 with several evaluations at a time; gives every record once the climber knows it.
+
+    A pair is proposed as soon as a worker is free and the results that its proposal needs are there
+    (``ClimbRules.lookback``), so neither ``workers`` nor the order of the results changes a proposal.
+
+    Args:
+        climber: of the search, with what is recorded already.
+        iterations: pairs after the base.
+        workers: evaluations at a time, >= 1.
+        submit: begins an evaluation and returns at once, or when it is over.
+
+    Raises:
+        Exception: whatever an evaluation raised; those under way are left to their owner.
+    """
+    finished: SimpleQueue[Pending] = SimpleQueue()
+    running, exhausted = 0, False
+    while True:
+        while running < workers and not exhausted and climber.next_index <= iterations and climber.ready:
+            pair = climber.ask()
+            if pair is None:
+                exhausted = True
+            else:
+                submit(pair).add_done_callback(finished.put)
+                running += 1
+        if not running:
+            return
+        record = finished.get().result()
+        running -= 1
+        climber.tell(record)
+        yield record
