@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,7 @@ def opened(settings: Settings, out: Path) -> Iterator[Run]:
     out.mkdir(parents=True, exist_ok=True)
     with durable.own(out), guarded(embedded_servers()):
         durable.clean_leftovers(out)
-        _compare(run)
+        require_same(out / FINGERPRINT_FILE, fingerprint(settings))
         yield run
 
 
@@ -51,21 +51,27 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
         "settings": settings.digest,
         "train": train.fingerprint,
         "val": val.fingerprint,
-        "jdn": version("jdn"),
-        "torch": version("torch"),
-        "torchvision": version("torchvision"),
+        **versions(),
     }
 
 
-def _compare(run: Run) -> None:
-    """Writes the fingerprint of a new run; refuses to go on with another one, naming old and new."""
-    file, now = run.folder / FINGERPRINT_FILE, fingerprint(run.settings)
+def versions() -> dict[str, str]:
+    """Of the code that numbers depend on."""
+    return {name: version(name) for name in ("jdn", "torch", "torchvision")}
+
+
+def require_same(file: Path, now: Mapping[str, Any]) -> None:
+    """Writes the fingerprint of a new run; refuses to go on with another one, naming old and new.
+
+    Raises:
+        FingerprintError: the file is there and says something else.
+    """
     if not file.is_file():
         durable.write_json(file, now)
         return
     before = durable.read_json(file)
     changed = [
-        Problem(FINGERPRINT_FILE, name, f"was {before.get(name)!r} when the search began", repr(value))
+        Problem(file.name, name, f"was {before.get(name)!r} when the search began", repr(value))
         for name, value in now.items()
         if before.get(name) != value
     ]
