@@ -11,6 +11,7 @@ from torch import nn
 from jdn_core import stopping
 from jdn_core.data.loading import Batch
 from jdn_core.detector.build import Detector
+from jdn_core.faults import Point, faultpoint
 from jdn_core.pool.supernet import SuperNet
 
 
@@ -47,6 +48,7 @@ def reset_bn(detector: Detector, batches: Iterable[Batch]) -> None:
     for batch in chain([first], images):
         stopping.check()
         detector.backbone(detector.normalise(batch.images.to(device), batch.sizes))
+        faultpoint(Point.BN_MID)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     detector.eval()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from jdn_core import stopping
 from jdn_core.data.loading import Batch, BatchLoader, Plan
 from jdn_core.errors import Diverged
+from jdn_core.faults import faultpoint
 from jdn_core.progress import report
 from jdn_core.settings import TrainingSettings
 from jdn_core.training.checkpoints import Checkpoint, Checkpoints
@@ -90,14 +91,18 @@ def train(
         standing = _Standing(found.epochs, found.steps, dict(found.sums), dict(found.history))
     stopping.check()
     module.train()
+    room = course.stage.partition(" ")[0]
     while standing.epochs < course.regime.epochs:
         for _ in _steps(module, optimizer, losses_of, standing=standing, course=course, loader=loader):
+            faultpoint(f"{room}.{'mid_epoch' if standing.steps else 'epoch_end'}")
             wish = stopping.requested()
             ended = standing.steps == 0 and standing.epochs < course.regime.epochs
             if checkpoints and (wish or ended or checkpoints.due):
                 checkpoints.save(_checkpoint(standing, module, optimizer))
+                faultpoint(f"{room}.checkpointed")
             if wish:
                 raise stopping.Stopped(wish)
+    faultpoint(f"{room}.trained")
     return standing.history
 
 
