@@ -16,6 +16,7 @@ from jdn_core import assemble, durable, stages
 from jdn_core.detector.build import Detector
 from jdn_core.detector.folder import load_detector, save_detector
 from jdn_core.errors import DataError, Diverged
+from jdn_core.faults import Point, faultpoint
 from jdn_core.morphism.evolve import evolve
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import Origin, load_pool, load_pool_spec, save_pool
@@ -34,6 +35,7 @@ def train_base(run: Run) -> Path:
     """Trains the base, unless it is there already; the folder appears whole or not at all."""
     if not run.base.is_dir():
         settings = run.settings
+        faultpoint(Point.BASE_START)
         bench = assemble.bench(settings)
         spec = assemble.base_spec(settings)
         detector, training = stages.train_base(
@@ -49,6 +51,7 @@ def train_base(run: Run) -> Path:
             durable.write_json(staged / TRAINING_FILE, training._asdict())
 
         _make(run.base, fill)
+        faultpoint(Point.BASE_SAVED)
     return run.base
 
 
@@ -59,6 +62,7 @@ def train_phase(run: Run, index: int) -> Path:
     """
     folder = run.phase(index)
     if not folder.is_dir() and not run.pool.is_dir():
+        faultpoint(Point.POOL_START)
         bench = assemble.bench(run.settings)
         phase = assemble.phases(run.settings.pool)[index]
         supernet = _supernet(run, index).to(bench.device)
@@ -76,6 +80,7 @@ def train_phase(run: Run, index: int) -> Path:
             durable.write_json(staged / TRAINING_FILE, training._asdict())
 
         _make(folder, fill)
+        faultpoint(Point.POOL_SAVED)
     return folder
 
 
@@ -97,11 +102,13 @@ def evaluate_base(run: Run) -> PairRecord:
 
 def mutate(run: Run, pair: Pair) -> Path:
     """The pair's student before its training: the parent's weights after the action (f_evolve)."""
+    faultpoint(Point.MUTATE_START)
     parent = load_detector(run.records.path(str(pair.parent)))
     is_students = not pair.action.startswith("teacher:")
     student = evolve(parent, actions.parse(pair.action)) if is_students else parent
     folder = run.bench(pair.key) / "student"
     save_detector(student, folder)
+    faultpoint(Point.MUTATE_SAVED)
     return folder
 
 
@@ -109,10 +116,12 @@ def reset_bn(run: Run, subnet: SubnetSpec) -> Path:
     """The sampled teacher as a plain detector with statistics of its own; kept for later pairs."""
     folder = run.teacher(subnet)
     if not folder.is_dir():
+        faultpoint(Point.BN_START)
         bench = assemble.bench(run.settings)
         images = run.settings.pool.calibration_images
         teacher = stages.calibrated_teacher(load_pool(run.pool), subnet, bench, images=images)
         _make(folder, lambda staged: save_detector(teacher, staged))
+        faultpoint(Point.BN_SAVED)
     return folder
 
 
@@ -120,6 +129,7 @@ def fast_evaluate(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
     """Trains the student under its teacher, measures it and commits the record; a failure is a record too."""
     if found := run.records.get(pair.key):
         return found
+    faultpoint(Point.PAIR_START)
     bench = assemble.bench(run.settings)
     detector = load_detector(student, bench.device)
     try:
@@ -149,10 +159,12 @@ def _commit_evaluation(run: Run, pair: Pair, detector: Detector, training: stage
     bench, settings = assemble.bench(run.settings), run.settings
     staged = run.records.staging(pair.key)
     written = save_detector(detector, staged)
+    faultpoint(Point.PAIR_WEIGHTS)
     rules = stages.EvaluationRules(
         settings.evaluation.latency_warmup, settings.evaluation.latency_repeats, settings.search.prune_shares
     )
     evaluation = stages.evaluation(detector, bench, weights=written.sha256, training=training, rules=rules)
+    faultpoint(Point.PAIR_MEASURED)
     if photos := settings.tracking.preview_images:
         write_detections(detector, bench.val.dataset, photos, staged / DETECTIONS_FILE)
     return _commit(run, PairRecord(pair, "done", evaluation), staged)
@@ -206,3 +218,4 @@ def _forget(run: Run, pair: Pair) -> None:
     """Drops what only the evaluation needed."""
     shutil.rmtree(run.bench(pair.key), ignore_errors=True)
     shutil.rmtree(run.folder / "work" / "checkpoints" / "pairs" / pair.key, ignore_errors=True)
+    faultpoint(Point.PAIR_FORGOTTEN)

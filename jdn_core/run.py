@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from jdn_core.faults import Point, faultpoint
 from jdn_core.search.records import Records
 from jdn_core.settings import Settings
 from jdn_core.space.architecture import content_key
@@ -62,6 +63,7 @@ class Run:
         """Drops what only the evaluations needed; a search that is prolonged makes again what it misses."""
         for part in ("teachers", "pairs", "checkpoints"):
             shutil.rmtree(self.folder / "work" / part, ignore_errors=True)
+            faultpoint(Point.SEARCH_FINISH)
 
     def checkpoints(self, *stage: str) -> Checkpoints:
         """Where a stage's training goes on from."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from jdn_core.faults import Point, faultpoint
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
 
@@ -43,6 +44,7 @@ def climb(
             if pair is None:
                 exhausted = True
             else:
+                faultpoint(Point.SEARCH_ASK)
                 submit(pair).add_done_callback(finished.put)
                 running += 1
         if not running:
@@ -50,4 +52,5 @@ def climb(
         record = finished.get().result()
         running -= 1
         climber.tell(record)
+        faultpoint(Point.SEARCH_TELL)
         yield record
