@@ -177,15 +177,16 @@ def train_phase(
 def calibrated_teacher(supernet: SuperNet, subnet: SubnetSpec, bench: Bench, *, images: int) -> Detector:
     """A subnet as a plain detector, its BN reset on a fixed set of training images (paper, section 4)."""
     teacher = extract(supernet, subnet).to(bench.device)
-    regime = TrainingSettings(batch=min(CALIBRATION_BATCH, images))
+    there = len(bench.train_set.images)
+    batch = min(CALIBRATION_BATCH, images, there)
     plan = training_plan(
-        len(bench.train_set.images),
-        batch=regime.batch,
+        there,
+        batch=batch,
         resolutions=bench.frames,
         flip=0.0,
         stream=bench.stream.child("calibration"),
     )
-    reset_bn(teacher, bench.train.batches(plan[: max(1, images // regime.batch)]))
+    reset_bn(teacher, bench.train.batches(plan[: max(1, images // batch)]))
     return teacher
 
 

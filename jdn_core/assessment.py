@@ -1,0 +1,76 @@
+"""What subnets are worth by themselves: BN reset and AP of one, and the evolutionary search among all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jdn_core import stages
+from jdn_core.detector.build import Detector
+from jdn_core.evaluation.complexity import complexity
+from jdn_core.evaluation.detection import evaluate
+from jdn_core.pool.supernet import SuperNet
+from jdn_core.progress import report
+from jdn_core.search.evolution import EvolutionRules, breed, ranked
+from jdn_core.search.subnets import SubnetRecord, SubnetRecords
+from jdn_core.space.architecture import Resolution
+from jdn_core.space.teachers import SubnetSpec
+
+
+def assess(
+    detector: Detector, subnet: SubnetSpec, bench: stages.Bench, *, frames: Sequence[Resolution]
+) -> SubnetRecord:
+    """AP of a subnet's own detector on ``bench.val`` at every frame, and its cost.
+
+    Args:
+        detector: the subnet extracted, with or without BN reset; put into eval mode and left there.
+        subnet: what it is called.
+        bench: data and device.
+        frames: one at least.
+    """
+    found = evaluate(detector, bench.val, frames)
+    costs = {frame: complexity(detector.spec, frame) for frame in frames}
+    return SubnetRecord(
+        subnet,
+        ap={str(frame): numbers.AP for frame, numbers in found.items()},
+        macs={str(frame): cost.macs for frame, cost in costs.items()},
+        params=costs[frames[0]].params,
+    )
+
+
+def search_pool(
+    supernet: SuperNet,
+    bench: stages.Bench,
+    *,
+    rules: EvolutionRules,
+    generations: int,
+    images: int,
+    records: SubnetRecords,
+) -> tuple[SubnetRecord, ...]:
+    """Evolutionary search over the pool itself (paper, Table 10); best subnet first.
+
+    A subnet whose record is there is not evaluated again, so a search that was cut off goes on where it was.
+
+    Args:
+        supernet: the pool, which stays as it is.
+        bench: the train split resets BN, the val split gives AP.
+        rules: which subnets are tried.
+        generations: how often; more of them begin with the same subnets.
+        images: of the calibration set.
+        records: filled on the way.
+    """
+    known: list[SubnetRecord] = []
+    for number in range(generations):
+        children = breed(rules, number, known=known)
+        graded = []
+        for place, subnet in enumerate(children, start=1):
+            record = records.get(subnet)
+            if record is None:
+                detector = stages.calibrated_teacher(supernet, subnet, bench, images=images)
+                record = assess(detector, subnet, bench, frames=rules.affordable(subnet))
+                records.put(record)
+            graded.append(record)
+            best = ranked([*known, *graded])[0]
+            note = f"generation {number + 1}/{generations} best AP {best.ap[best.resolution]:.4f}"
+            report("pool search", number * rules.population + place, generations * rules.population, note)
+        known += graded
+    return ranked(known)
