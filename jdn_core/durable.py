@@ -21,7 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from jdn_core import seals
 from jdn_core.errors import CheckpointError, OwnedByAnother, StorageError
+from jdn_core.faults import Point, faultpoint
 from jdn_core.space.architecture import canonical_json
 
 LOCK_FILE = "owner.lock"
@@ -49,13 +51,17 @@ def write_bytes(path: Path, data: bytes) -> Written:
         part = _beside(path)
         try:
             with part.open("xb") as file:
+                faultpoint(Point.DURABLE_WRITE)
                 file.write(data)
                 file.flush()
+                faultpoint(Point.DURABLE_FSYNC)
                 os.fsync(file.fileno())
+            faultpoint(Point.DURABLE_RENAME)
             part.replace(path)
         except OSError:
             part.unlink(missing_ok=True)
             raise
+        faultpoint(Point.DURABLE_RENAMED)
         _sync(path.parent)
     return Written(hashlib.sha256(data).hexdigest(), len(data))
 
@@ -65,8 +71,14 @@ def write_text(path: Path, text: str) -> Written:
     return write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: object, *, indent: int | None = 2) -> Written:
+def write_json(path: Path, value: object, *, indent: int | None = 2, seal: bool = False) -> Written:
     """``write_bytes`` of JSON with sorted keys; without ``indent`` it is the canonical form.
+
+    Args:
+        path: the file.
+        value: what ``json`` knows how to write.
+        indent: spaces a level.
+        seal: whether the last member, ``sha256``, vouches for the text before it.
 
     Raises:
         ValueError: the value holds a NaN or an infinity.
@@ -75,22 +87,37 @@ def write_json(path: Path, value: object, *, indent: int | None = 2) -> Written:
     text = canonical_json(value)
     if indent is not None:
         text = json.dumps(json.loads(text), indent=indent, ensure_ascii=False, sort_keys=True)
-    return write_text(path, text + "\n")
+    return write_text(path, (seals.sealed(text) if seal else text) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The value that a file of ours holds: strict JSON, without NaN and without a key twice in one object.
+    """The value that a file of ours holds, without its seal.
+
+    What has no seal must be strict JSON, without NaN and without a key twice in one object.
 
     Raises:
         FileNotFoundError: there is no such file.
         StorageError: the file cannot be read, or is not what ``write_json`` writes.
     """
-    with _storage(path):
-        data = path.read_bytes()
+    data = read_bytes(path)
     try:
+        sealed = seals.unsealed(data)
+        if sealed is not None:
+            return json.loads(sealed)
         return json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise StorageError(f"{path}: not valid JSON: {error}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content, as it is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StorageError: the file cannot be read.
+    """
+    with _storage(path), path.open("rb", buffering=0) as file:
+        return file.readall()
 
 
 def sha256_of(path: Path) -> str:
@@ -112,8 +139,7 @@ def read_verified(path: Path, sha256: str) -> bytes:
         CheckpointError: the content has another hash.
         StorageError: the file cannot be read.
     """
-    with _storage(path):
-        data = path.read_bytes()
+    data = read_bytes(path)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise CheckpointError(f"{path}: damaged: SHA-256 must be {sha256}, got {found} of {len(data)} bytes")
@@ -125,6 +151,7 @@ def stage_folder(final: Path) -> Path:
     with _storage(final):
         staged = _beside(final)
         staged.mkdir(parents=True)
+        faultpoint(Point.DURABLE_STAGE)
     return staged
 
 
@@ -141,6 +168,7 @@ def commit_folder(staged: Path, final: Path) -> bool:
         for path in sorted(staged.rglob("*")):
             _sync(path)
         _sync(staged)
+        faultpoint(Point.DURABLE_FOLDER)
         try:
             staged.rename(final)
         except OSError as error:
@@ -148,6 +176,7 @@ def commit_folder(staged: Path, final: Path) -> bool:
                 raise
             shutil.rmtree(staged)
             return False
+        faultpoint(Point.DURABLE_COMMITTED)
         _sync(final.parent)
         return True
 
@@ -172,6 +201,7 @@ def clean_leftovers(folder: Path) -> tuple[Path, ...]:
             shutil.rmtree(path)
         else:
             path.unlink()
+    faultpoint(Point.RESUME_CLEANED)
     return found
 
 
@@ -193,6 +223,7 @@ def own(folder: Path) -> Iterator[None]:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"pid {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
+        faultpoint(Point.RESUME_OPENED)
         yield
         os.ftruncate(lock, 0)
     finally:

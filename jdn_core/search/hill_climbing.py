@@ -7,14 +7,14 @@ rule 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from jdn_core.search.pairs import BASE_ACTION, Pair, PairRecord
 from jdn_core.search.score import Base, Scorer, ScoreRule
-from jdn_core.search.top_k import ranked
+from jdn_core.search.top_k import BEST_FIRST, Place, places, ranked
 from jdn_core.space.actions import AddLayer, Rearrange, apply, key, kind, legal
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec, content_key
 from jdn_core.space.chance import pick, pick_by_rank
@@ -23,6 +23,7 @@ from jdn_core.space.teachers import SubnetSpace, SubnetSpec
 Side = Literal["student", "teacher"]
 _TEACHER: tuple[Side, ...] = ("teacher",)
 _BOTH: tuple[Side, ...] = ("student", "teacher")
+_Neighbour = tuple[DetectorSpec, SubnetSpec]
 _Changes = dict[Side, dict[str, list["_Change"]]]
 
 
@@ -91,19 +92,8 @@ def propose(
         ValueError: an earlier pair or a result up to the horizon is missing, or pair 0 has no evaluation.
     """
     known = _known(index, earlier, records, rules)
-    base = known[0].evaluation
-    if base is None:
-        raise ValueError("pair 0 must be evaluated before anything is proposed")
-    rng = Random(content_key([rules.seed, "propose", index]))
-    best = ranked(known, Scorer(rules.score, Base.of(base)))
-    tried = {(pair.student, pair.teacher) for pair in earlier}
-    frozen = index <= rules.frozen_student_iterations
-    # A pool of one teacher has nothing to mutate; the student's turn then comes early.
-    for sides in [_TEACHER, _BOTH] if frozen else [_BOTH]:
-        for parent in _parents(rng, best, rules.top_k):
-            if change := _draw(rng, _untried(parent, sides, tried, rules), rules):
-                return Pair(rules.search, index, rules.seed, parent.pair.key, *change)
-    return None
+    best = ranked(known, _scorer(known[0], rules))
+    return _choose(index, best, {(pair.student, pair.teacher) for pair in earlier}, rules)
 
 
 class HillClimber:
@@ -127,22 +117,28 @@ class HillClimber:
             self._records[record.pair.index] = record
         if 0 not in self._records:
             raise ValueError("the records must hold pair 0, the base")
-        self._pairs = {index: record.pair for index, record in self._records.items()}
+        self._pending: dict[int, Pair] = {}
+        # What a proposal needs grows with the index, so it is kept and added to: a search of n pairs takes n
+        # steps, not n * n.
+        self._tried: set[_Neighbour] = set()  # the pairs 0 .. _next - 1
+        self._places: list[Place] = []  # of the results 0 .. _ranked - 1
+        self._next = self._told = self._ranked = 0
+        self._advance()
 
     @property
     def next_index(self) -> int:
         """Number of the pair that ``ask`` would give."""
-        return next(index for index in range(len(self._pairs) + 1) if index not in self._pairs)
+        return self._next
 
     @property
     def pending(self) -> tuple[Pair, ...]:
         """What was asked for and not told, by index."""
-        return tuple(pair for index, pair in sorted(self._pairs.items()) if index not in self._records)
+        return tuple(self._pending.values())
 
     @property
     def ready(self) -> bool:
         """Whether every result that the next proposal needs was told."""
-        return not self._missing()
+        return self._told > self._rules.horizon(self._next)
 
     def ask(self) -> Pair | None:
         """The next pair to evaluate, or none where nothing new is left to try.
@@ -150,15 +146,18 @@ class HillClimber:
         Raises:
             RuntimeError: the proposal needs a result that was not told yet.
         """
-        if missing := self._missing():
-            raise RuntimeError(
-                f"ask() for pair {self.next_index} needs the results of {missing}; {self._waiting()}"
-            )
-        index = self.next_index
-        earlier = [self._pairs[i] for i in range(index)]
-        pair = propose(index, earlier=earlier, records=self._records.values(), rules=self._rules)
+        index, horizon = self._next, self._rules.horizon(self._next)
+        if not self.ready:
+            missing = [i for i in range(horizon + 1) if i not in self._records]
+            raise RuntimeError(f"ask() for pair {index} needs the results of {missing}; {self._waiting()}")
+        scorer = _scorer(self._records[0], self._rules)
+        self._places += places((self._records[i] for i in range(self._ranked, horizon + 1)), scorer)
+        self._places.sort(key=BEST_FIRST)
+        self._ranked = horizon + 1
+        pair = _choose(index, [place.record for place in self._places], self._tried, self._rules)
         if pair is not None:
-            self._pairs[index] = pair
+            self._pending[index] = pair
+            self._advance()
         return pair
 
     def tell(self, record: PairRecord) -> None:
@@ -168,18 +167,28 @@ class HillClimber:
             RuntimeError: the pair is not pending, or another one than was asked for.
         """
         index = record.pair.index
-        if index in self._records or index not in self._pairs:
+        if index not in self._pending:
             raise RuntimeError(f"tell() for unknown pair {index}; {self._waiting()}")
-        if record.pair != self._pairs[index]:
+        if record.pair != self._pending[index]:
             raise RuntimeError(f"tell() for another pair {index} than was asked for; {self._waiting()}")
         self._records[index] = record
+        del self._pending[index]
+        self._advance()
 
-    def _missing(self) -> list[int]:
-        horizon = self._rules.horizon(self.next_index)
-        return [index for index in range(horizon + 1) if index not in self._records]
+    def _advance(self) -> None:
+        """Moves on to the first pair that was neither asked for nor told, and to the first not told."""
+        while self._told in self._records:
+            self._told += 1
+        while pair := self._pair(self._next):
+            self._tried.add((pair.student, pair.teacher))
+            self._next += 1
+
+    def _pair(self, index: int) -> Pair | None:
+        record = self._records.get(index)
+        return record.pair if record else self._pending.get(index)
 
     def _waiting(self) -> str:
-        return f"pending: {[pair.index for pair in self.pending]}"
+        return f"pending: {list(self._pending)}"
 
 
 class _Change(NamedTuple):
@@ -200,6 +209,24 @@ def _known(
     if len(known) != horizon + 1:
         raise ValueError(f"proposal {index} needs the results of the pairs 0..{horizon}, got {sorted(known)}")
     return [known[i] for i in range(horizon + 1)]
+
+
+def _scorer(base: PairRecord, rules: ClimbRules) -> Scorer:
+    if base.evaluation is None:
+        raise ValueError("pair 0 must be evaluated before anything is proposed")
+    return Scorer(rules.score, Base.of(base.evaluation))
+
+
+def _choose(index: int, best: Sequence[PairRecord], tried: Set[_Neighbour], rules: ClimbRules) -> Pair | None:
+    """The proposal, out of the results that it may know, best first, and of what was tried before it."""
+    rng = Random(content_key([rules.seed, "propose", index]))
+    frozen = index <= rules.frozen_student_iterations
+    # A pool of one teacher has nothing to mutate; the student's turn then comes early.
+    for sides in [_TEACHER, _BOTH] if frozen else [_BOTH]:
+        for parent in _parents(rng, best, rules.top_k):
+            if change := _draw(rng, _untried(parent, sides, tried, rules), rules):
+                return Pair(rules.search, index, rules.seed, parent.pair.key, *change)
+    return None
 
 
 def _parents(rng: Random, best: Sequence[PairRecord], k: int) -> Iterator[PairRecord]:
@@ -223,7 +250,9 @@ def _draw(rng: Random, changes: _Changes, rules: ClimbRules) -> _Change | None:
     return pick(rng, pick(rng, list(changes[side].values())))
 
 
-def _untried(parent: PairRecord, sides: tuple[Side, ...], tried: set[Any], rules: ClimbRules) -> _Changes:
+def _untried(
+    parent: PairRecord, sides: tuple[Side, ...], tried: Set[_Neighbour], rules: ClimbRules
+) -> _Changes:
     """Per side and kind the changes of a parent that lead to pairs that are not among the tried ones."""
     every = {"student": _student_changes, "teacher": _teacher_changes}
     changes: _Changes = {"student": {}, "teacher": {}}

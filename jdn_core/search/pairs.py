@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from jdn_core.space.architecture import SCHEMA_VERSION, DetectorSpec, Resolution, content_key
@@ -34,13 +35,21 @@ class Pair:
     student: DetectorSpec
     teacher: SubnetSpec
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of (search, index, student, teacher, parent, action, seed): RELIABILITY, rule 1."""
         return content_key(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "student": self.student.to_json(), "teacher": self.teacher.to_json()}
+        return {
+            "search": self.search,
+            "index": self.index,
+            "seed": self.seed,
+            "parent": self.parent,
+            "action": self.action,
+            "student": self.student.to_json(),
+            "teacher": self.teacher.to_json(),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Pair:
@@ -67,6 +76,9 @@ class Measurement:
     def ap(self) -> float:
         return self.coco["AP"]
 
+    def to_json(self) -> dict[str, Any]:
+        return {"resolution": str(self.resolution), "coco": dict(self.coco), "macs": self.macs}
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -84,6 +96,9 @@ class Timing:
     finished: float
     device: str
     threads: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "latency_ms": dict(self.latency_ms)}
 
 
 @dataclass(frozen=True)
@@ -107,6 +122,27 @@ class Evaluation:
     weights: str
     timing: Timing
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "measurements": [measurement.to_json() for measurement in self.measurements],
+            "params": self.params,
+            "losses": {name: list(values) for name, values in self.losses.items()},
+            "prospects": dict(self.prospects),
+            "weights": self.weights,
+            "timing": self.timing.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
+        """Raises ValueError, KeyError or TypeError where the data is broken."""
+        measurements = tuple(
+            Measurement(Resolution.parse(item["resolution"]), item["coco"], item["macs"])
+            for item in data["measurements"]
+        )
+        losses = {name: tuple(values) for name, values in data["losses"].items()}
+        timing = Timing(**data["timing"])
+        return cls(**{**data, "measurements": measurements, "losses": losses, "timing": timing})
+
 
 @dataclass(frozen=True)
 class PairRecord:
@@ -126,6 +162,10 @@ class PairRecord:
     reason: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.state != ("failed" if self.evaluation is None else "done"):
+            raise ValueError(f"a record is done with an evaluation or failed without, got {self.state!r}")
+
     @property
     def digest(self) -> str:
         """Key of all but clock readings: equal in every run with the same settings, seed and threads."""
@@ -136,13 +176,7 @@ class PairRecord:
         return content_key(data)
 
     def to_json(self) -> dict[str, Any]:
-        evaluation = None
-        if self.evaluation is not None:
-            evaluation = asdict(self.evaluation)
-            for measurement in evaluation["measurements"]:
-                measurement["resolution"] = str(measurement["resolution"])
-            evaluation["measurements"] = list(evaluation["measurements"])
-            evaluation["losses"] = {name: list(values) for name, values in self.evaluation.losses.items()}
+        evaluation = None if self.evaluation is None else self.evaluation.to_json()
         head = {"schema": SCHEMA_VERSION, "key": self.pair.key, "state": self.state, "reason": self.reason}
         return {**head, "pair": self.pair.to_json(), "evaluation": evaluation, "files": dict(self.files)}
 
@@ -151,16 +185,5 @@ class PairRecord:
         """Raises ValueError where the schema is another, KeyError or TypeError where the record is broken."""
         if data.get("schema") != SCHEMA_VERSION:
             raise ValueError(f"pair.json schema must be {SCHEMA_VERSION}, got {data.get('schema')!r}")
-        evaluation = None if data["evaluation"] is None else _evaluation(data["evaluation"])
+        evaluation = None if data["evaluation"] is None else Evaluation.from_json(data["evaluation"])
         return cls(Pair.from_json(data["pair"]), data["state"], evaluation, data["reason"], data["files"])
-
-
-def _evaluation(data: Mapping[str, Any]) -> Evaluation:
-    measurements = tuple(
-        Measurement(Resolution.parse(item["resolution"]), item["coco"], item["macs"])
-        for item in data["measurements"]
-    )
-    losses = {name: tuple(values) for name, values in data["losses"].items()}
-    return Evaluation(
-        **{**data, "measurements": measurements, "losses": losses, "timing": Timing(**data["timing"])}
-    )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from jdn_core import durable
+from jdn_core import durable, seals
 from jdn_core.errors import Problem, StorageError
 from jdn_core.faults import Point, faultpoint
 from jdn_core.search.pairs import PairRecord
+from jdn_core.search.reading import record_of
 from jdn_core.space.architecture import content_key
 
 RECORD_FILE = "pair.json"
@@ -25,8 +27,14 @@ class Records:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._pairs = folder / "pairs"
         self._read: dict[str, PairRecord] = {}  # records never change, so each is read once
+        self._listed: tuple[dict[str, PairRecord], tuple[PairRecord, ...]] = {}, ()
+
+    def __reduce__(self) -> tuple[type[Records], tuple[Path]]:
+        """Another process reads for itself."""
+        return Records, (self._folder,)
 
     def path(self, key: str) -> Path:
         """Where the record of a pair is, or would be."""
@@ -34,8 +42,12 @@ class Records:
 
     def all(self) -> tuple[PairRecord, ...]:
         """Every whole record, by index; what is not whole is left out, and ``problems`` tells of it."""
-        records = (self.get(key) for key in self._keys())
-        return tuple(sorted(filter(None, records), key=lambda record: (record.pair.index, record.pair.key)))
+        whole = {key: record for key in self._keys() if (record := self.get(key))}
+        before, listed = self._listed
+        if whole.keys() != before.keys():
+            listed = tuple(whole[key] for key in sorted(whole, key=lambda key: (whole[key].pair.index, key)))
+            self._listed = whole, listed
+        return listed
 
     def get(self, key: str) -> PairRecord | None:
         """The record of a pair, or none where there is no whole one."""
@@ -81,7 +93,9 @@ class Records:
         paths = sorted(path for path in staged.rglob("*") if path.is_file())
         hashes = {path.relative_to(staged).as_posix(): durable.sha256_of(path) for path in paths}
         faultpoint(Point.COMMIT_HASHED)
-        durable.write_json(staged / RECORD_FILE, replace(record, files=hashes).to_json(), indent=None)
+        durable.write_json(
+            staged / RECORD_FILE, replace(record, files=hashes).to_json(), indent=None, seal=True
+        )
         faultpoint(Point.COMMIT_RECORD)
         if self.path(key).exists() and self.get(key) is None:
             durable.set_aside(self.path(key))
@@ -92,19 +106,18 @@ class Records:
     def _keys(self) -> list[str]:
         if not self._pairs.is_dir():
             return []
-        return sorted(path.name for path in self._pairs.iterdir() if _KEY.fullmatch(path.name))
+        return sorted(filter(_KEY.fullmatch, os.listdir(self._pairs)))
 
     def _load(self, key: str) -> PairRecord:
         """Raises StorageError where the record is damaged, or that of another pair or version."""
         path = self.path(key) / RECORD_FILE
-        data = durable.read_json(path)
         try:
-            record = PairRecord.from_json(data)
-            named = {key, data["key"], content_key(data["pair"])}
+            text = seals.unsealed(durable.read_bytes(path))
+            record, named = _unsealed(path) if text is None else _sealed(text.decode(), key)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageError(f"{path}: not a record: {error!r}") from error
-        if len(named) > 1:
-            raise StorageError(f"{path}: the key must be {key}, got {', '.join(sorted(named - {key}))}")
+        if others := named - {key}:
+            raise StorageError(f"{path}: the key must be {key}, got {', '.join(sorted(others))}")
         return record
 
     def _file_problems(self, record: PairRecord) -> Iterator[Problem]:
@@ -117,3 +130,15 @@ class Records:
             else:
                 if found != expected:
                     yield Problem(f"pairs/{key}", name, f"SHA-256 must be {expected}", found)
+
+
+def _sealed(text: str, key: str) -> tuple[PairRecord, set[str]]:
+    """A record that its seal vouches for, and the keys that it goes by."""
+    record = record_of(text)
+    return record, {key if f'"key":"{key}"' in text else record.pair.key}
+
+
+def _unsealed(path: Path) -> tuple[PairRecord, set[str]]:
+    """A record that was written before records had seals: what has a hash of its own is checked by that."""
+    data = durable.read_json(path)
+    return PairRecord.from_json(data), {data["key"], content_key(data["pair"])}

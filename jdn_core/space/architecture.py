@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 SCHEMA_VERSION = 1
@@ -19,6 +19,7 @@ StridedKernel = Literal["3x3", "1x1"]
 # Fields younger than the schema, with the values that older files mean. JSON leaves those values out, so the
 # content keys of everything that does without them stay what they were.
 _UNSAID: dict[str, object] = {"stride_in": "3x3", "rounded_anchors": True, "aligned": False}
+_SAID = object()
 
 
 class Resolution(NamedTuple):
@@ -158,7 +159,8 @@ class BackboneSpec:
         return (self.stem, *(block.out for _, _, block in self.blocks()))[:-1]
 
     def to_json(self) -> dict[str, Any]:
-        return _plain(self)
+        data: dict[str, Any] = _plain(self)
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> BackboneSpec:
@@ -269,11 +271,9 @@ def content_key(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def _plain(value: Any) -> dict[str, Any]:
-    """A dataclass as JSON would read it back: tuples are lists, and what need not be said is left out."""
-    data: dict[str, Any] = json.loads(json.dumps(asdict(value, dict_factory=_said)))
-    return data
-
-
-def _said(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in fields if name not in _UNSAID or value != _UNSAID[name]}
+def _plain(value: Any) -> Any:
+    """A value as JSON would read it back: tuples are lists, and what need not be said is left out."""
+    if isinstance(value, BlockSpec | BackboneSpec | RegionSpec | DetectorSpec):
+        members = ((name, getattr(value, name)) for name in value.__match_args__)
+        return {name: _plain(each) for name, each in members if _UNSAID.get(name, _SAID) != each}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value

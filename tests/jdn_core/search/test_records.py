@@ -1,8 +1,10 @@
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -10,6 +12,7 @@ from jdn_core import durable
 from jdn_core.errors import StorageError
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE, Records
+from jdn_core.space.architecture import content_key
 from tests.jdn_core.search.worlds import evaluate, start
 
 
@@ -79,6 +82,42 @@ def test_equal_results_have_an_equal_digest_whatever_the_clock_said(tmp_path: Pa
     assert digests[0] == digests[1] != digests[2]
 
 
+def without_seal(path: Path) -> str:
+    """Makes the record one of those that were written before records had seals."""
+    text = re.sub(r',"sha256":"[0-9a-f]{64}"(?=}\n\Z)', "", path.read_text())
+    path.write_text(text)
+    return text
+
+
+def damaged(folder: Path, damage: Callable[[str], str], *, sealed: bool) -> str:
+    """What is said of one of two records after the damage, which leaves the other one."""
+    record, other = made_up(0), made_up(1)
+    for each in (record, other):
+        keep(Records(folder), each)
+    path = Records(folder).path(record.pair.key) / RECORD_FILE
+    path.write_text(damage(path.read_text() if sealed else without_seal(path)))
+    records = Records(folder)
+    assert [found.pair.index for found in records.all()] == [1]
+    (problem,) = records.problems()
+    assert problem.file == f"pairs/{record.pair.key}"
+    return str(problem)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-1],
+        lambda text: text.replace('"macs":1', '"macs":2', 1),
+        lambda text: text.replace('"state":"done"', '"state":"doze"'),
+        lambda text: text.replace('"sha256":', '"sha255":'),
+    ],
+)
+def test_a_record_that_its_seal_does_not_vouch_for_is_left_out(
+    tmp_path: Path, damage: Callable[[str], str]
+) -> None:
+    assert "the member sha256 at the end is not the hash" in damaged(tmp_path, damage, sealed=True)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -87,21 +126,40 @@ def test_equal_results_have_an_equal_digest_whatever_the_clock_said(tmp_path: Pa
         (lambda text: text.replace('"schema":1', '"schema":2'), "schema must be 1, got 2"),
         (lambda text: text.replace('"params"', '"parameters"'), "not a record"),
         (lambda text: text.replace('"seed":0', '"seed":1'), "the key must be"),
+        (
+            lambda text: text.replace('"state":"done"', '"state":"doze"'),
+            "a record is done with an evaluation",
+        ),
+        (lambda text: text.replace('"state":"done"', '"state":"failed"'), "or failed without, got 'failed'"),
     ],
 )
-def test_a_damaged_record_is_left_out_and_told_of(
+def test_a_damaged_record_without_a_seal_is_left_out_and_told_of(
     tmp_path: Path, damage: Callable[[str], str], said: str
 ) -> None:
-    record, other = made_up(0), made_up(1)
-    for each in (record, other):
-        keep(Records(tmp_path), each)
+    assert said in damaged(tmp_path, damage, sealed=False)
+
+
+def test_a_record_of_before_there_were_seals_is_the_same_record(tmp_path: Path) -> None:
+    record = made_up()
+    keep(Records(tmp_path), record)
+    (sealed,) = Records(tmp_path).all()
+    without_seal(Records(tmp_path).path(record.pair.key) / RECORD_FILE)
+    assert Records(tmp_path).all() == (sealed,)
+    assert Records(tmp_path).digest() == content_key([record.digest])
+
+
+def test_every_flipped_bit_and_every_lost_end_of_a_record_is_found(tmp_path: Path) -> None:
+    record, draw = made_up(), Random(0)
+    keep(Records(tmp_path), record)
     path = Records(tmp_path).path(record.pair.key) / RECORD_FILE
-    path.write_text(damage(path.read_text()))
-    records = Records(tmp_path)
-    assert [found.pair.index for found in records.all()] == [1]
-    (problem,) = records.problems()
-    assert problem.file == f"pairs/{record.pair.key}"
-    assert said in str(problem)
+    data = path.read_bytes()
+    flips = [(draw.randrange(len(data)), 1 << draw.randrange(8)) for _ in range(2000)]
+    hits = [data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :] for at, bit in flips]
+    for hit in [*hits, *(data[:length] for length in range(len(data)))]:
+        path.write_bytes(hit)
+        assert Records(tmp_path).get(record.pair.key) is None
+    path.write_bytes(data)
+    assert Records(tmp_path).get(record.pair.key) is not None
 
 
 def test_a_pair_whose_record_was_damaged_can_be_committed_again(tmp_path: Path) -> None:
