@@ -12,11 +12,9 @@ from jdn_core.errors import DataError, Problem, UsageError
 from jdn_core.space import actions, notation
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec
 from jdn_core.space.families import DEPTHS, family
-from jdn_core.space.teachers import SubnetSpace
 
 if TYPE_CHECKING:
     from jdn_core.detector.build import Detector
-    from jdn_core.settings import Settings
 
 CLASSES = 80
 
@@ -104,12 +102,6 @@ def _pruned(
         removed = {"channels": cut.removed, "prunable": cut.prunable, "share": cut.share}
         backbone = cut_spec(spec.backbone, cut)
     return backbone, {**removed, "weights": weights}
-
-
-def pool_space(settings: Settings) -> SubnetSpace:
-    """The subnets that settings describe."""
-    space = settings.pool.space
-    return SubnetSpace(space.depths, space.widths, width=space.width, neck=space.neck, head=space.head)
 
 
 def _read_file(file: Path) -> DetectorSpec:

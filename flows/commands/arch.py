@@ -1,8 +1,7 @@
-"""`jdn arch` and `jdn pool`: architectures without training anything."""
+"""`jdn arch`: architectures without training anything."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,12 +18,8 @@ EXAMPLE = "Example: jdn arch r50 --resolution 1333x800 --act prune_channels --sh
 
 
 def add_to(app: typer.Typer) -> None:
-    """Registers the command and the group."""
+    """Registers the command."""
     app.command("arch", epilog=EXAMPLE)(answering(arch))
-    pool = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-    pool.command("size", epilog="Example: jdn pool size coco_r101")(answering(size))
-    pool.command("sample", epilog="Example: jdn pool sample coco_r101 --seed 3")(answering(sample))
-    app.add_typer(pool, name="pool", help="The pool of teachers.", epilog="Example: jdn pool size coco_r101")
 
 
 def arch(
@@ -62,7 +57,7 @@ def arch(
     from flows.architectures import after, read
 
     spec = read(architecture, classes)
-    frames = _frames(resolution or PAPER)
+    frames = options.frames(resolution or PAPER)
     data = _describe(spec, frames)
     if act is None:
         return Answer(data, lambda screen: _show(screen, data))
@@ -76,51 +71,6 @@ def arch(
         _show(screen, new)
 
     return Answer(new, show)
-
-
-def size(source: options.Source, json: options.Json = False) -> Answer:
-    """How many subnets a pool has, counted with the resolutions."""
-    from flows.architectures import pool_space
-    from flows.settings_file import load
-
-    settings = load(_settings_of(source))
-    number = pool_space(settings).size(len(settings.data.frames))
-    return Answer(
-        {"size": number}, lambda screen: screen.print(f"{number:,} subnets, counted with the resolutions")
-    )
-
-
-def sample(
-    source: options.Source,
-    seed: Annotated[int, typer.Option(min=0, metavar="K", help="The same seed draws the same subnet.")] = 0,
-    json: options.Json = False,
-) -> Answer:
-    """Draw a subnet of a pool."""
-    from random import Random
-
-    from flows.architectures import pool_space
-    from flows.settings_file import load
-
-    subnet = pool_space(load(_settings_of(source))).draw(Random(seed))
-    return Answer(
-        {"subnet": str(subnet), **subnet.to_json()}, lambda screen: screen.print(str(subnet), markup=False)
-    )
-
-
-def _settings_of(source: str) -> str:
-    """A pool's folder stands for the settings that it was trained with."""
-    kept = Path(source) / "settings.yaml"
-    return str(kept) if kept.is_file() else source
-
-
-def _frames(texts: tuple[str, ...] | list[str]) -> list[Resolution]:
-    from jdn_core.errors import UsageError
-    from jdn_core.space.architecture import Resolution
-
-    try:
-        return sorted({Resolution.parse(text) for text in texts}, key=lambda frame: (frame.pixels, frame))
-    except ValueError as error:
-        raise UsageError(f"--resolution: {error}") from None
 
 
 def _action_text(act: str, *, share: float, stage: int, end: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from jdn_core.space.architecture import Resolution
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")
@@ -37,3 +41,14 @@ DropBadBoxes = Annotated[
     typer.Option("--drop-bad-boxes", help="Leave unusable boxes out, counted, instead of refusing the data."),
 ]
 Search = Annotated[Path, typer.Argument(metavar="SEARCH", help="A search's folder.")]
+
+
+def frames(texts: Sequence[str]) -> list[Resolution]:
+    """The values of ``--resolution``, each once, smallest area first; raises UsageError."""
+    from jdn_core.errors import UsageError
+    from jdn_core.space.architecture import Resolution
+
+    try:
+        return sorted({Resolution.parse(text) for text in texts}, key=lambda frame: (frame.pixels, frame))
+    except ValueError as error:
+        raise UsageError(f"--resolution: {error}") from None
