@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from jdn_core.errors import InputMissing, Problem, SettingsError
+from jdn_core.errors import InputMissing, Problem, SettingsError, cut, shown
 from jdn_core.settings import Settings, parse
 
 
@@ -31,20 +32,45 @@ class Override:
     value: Any
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without repeated keys, and with ``1e-4`` for a number, which YAML 1.1 takes for text."""
+_LARGEST = 2**18  # bytes; our own settings have 5000
+_PREFIX = "tag:yaml.org,2002:"
+_VALUES = frozenset(f"{_PREFIX}{kind}" for kind in ("null", "bool", "int", "float"))
 
-    key_tags = frozenset({"tag:yaml.org,2002:str"})
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without tags, aliases and repeated keys, and with ``1e-4`` for a number, not for text.
+
+    Tags could name code, and aliases of aliases grow without end. Dates are text.
+    """
+
+    key_tags = frozenset({f"{_PREFIX}str"})
+    yaml_implicit_resolvers = {  # noqa: RUF012 - add_implicit_resolver copies what it changes
+        letter: [(tag, pattern) for tag, pattern in pairs if tag in _VALUES]
+        for letter, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            what, value = "tags are not allowed", str(tag)
+        elif isinstance(event, yaml.AliasEvent):
+            what, value = "aliases are not allowed", f"*{event.anchor}"
+        else:
+            return super().compose_node(parent, index)
+        raise yaml.composer.ComposerError(
+            problem=f"{what}, got {cut(value)}; write the plain value", problem_mark=event.start_mark
+        )
 
 
 class _NumberedLoader(_StrictLoader):
     """The same with whole numbers for keys too, as datasets number their classes."""
 
-    key_tags = _StrictLoader.key_tags | {"tag:yaml.org,2002:int"}
+    key_tags = _StrictLoader.key_tags | {f"{_PREFIX}int"}
 
 
 _StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
+    f"{_PREFIX}float", re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
@@ -56,13 +82,13 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Hashable, An
                 problem="keys must be plain text", problem_mark=key.start_mark
             )
         if key.value in first:
-            what = f"key {key.value!r} was given already in line {first[key.value]}"
+            what = f"key {cut(repr(key.value))} was given already in line {first[key.value]}"
             raise yaml.constructor.ConstructorError(problem=what, problem_mark=key.start_mark)
         first[key.value] = key.start_mark.line + 1
     return loader.construct_mapping(node, deep=True)
 
 
-_StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_StrictLoader.add_constructor(f"{_PREFIX}map", _mapping)
 
 
 def load(source: str, overrides: Sequence[Override] = ()) -> Settings:
@@ -88,15 +114,11 @@ def read_yaml(text: bytes | str, name: str, *, numbered: bool = False) -> dict[s
     With ``numbered``, mappings may have whole numbers for keys.
 
     Raises:
-        SettingsError: not YAML, a repeated key, a tag, nothing in it, or no mapping at the top.
+        SettingsError: too long, not YAML, a repeated key, a tag, an alias, empty, or no mapping at the top.
     """
-    try:
-        loader = _NumberedLoader if numbered else _StrictLoader
-        data = yaml.load(text, loader)  # noqa: S506 - a SafeLoader underneath
-    except yaml.YAMLError as error:
-        raise SettingsError.of([_syntax_problem(error, name)]) from None
-    except RecursionError:
-        raise SettingsError.of([Problem(name, "", "is nested too deeply")]) from None
+    if len(text) > _LARGEST:
+        raise SettingsError.of([Problem(name, "", f"must have at most {_LARGEST} bytes", "more")])
+    data = _value(text, name, _NumberedLoader if numbered else _StrictLoader)
     if data is None:
         raise SettingsError.of(
             [Problem(name, "", "is empty", remedy=f"start from a preset: {', '.join(presets())}")]
@@ -106,18 +128,31 @@ def read_yaml(text: bytes | str, name: str, *, numbered: bool = False) -> dict[s
     return data
 
 
+def read_file(path: Path) -> bytes:
+    """What YAML a file can hold, and a little more where it is too long for ``read_yaml``.
+
+    Raises:
+        InputMissing: nobody may read it.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(_LARGEST + 1)
+    except OSError as error:
+        raise InputMissing(f"{path}: cannot be read: {error.strerror}") from None
+
+
 def read_set(texts: Iterable[str]) -> list[Override]:
     """``--set a.b=c`` options; the value is YAML: ``3``, ``0.1``, ``true``, ``null``, ``[1, 2]`` or text."""
     overrides, problems = [], []
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not all(key.strip().split(".")):
-            problems.append(Problem("--set", "", "must look like search.iterations=24", repr(text)))
+            problems.append(Problem("--set", "", "must look like search.iterations=24", shown(text)))
             continue
         try:
-            overrides.append(Override("--set", key.strip(), yaml.load(value, _StrictLoader)))  # noqa: S506
-        except yaml.YAMLError as error:
-            problems.append(replace(_syntax_problem(error, "--set"), where=key.strip()))
+            overrides.append(Override("--set", key.strip(), _value(value, "--set", _StrictLoader)))
+        except SettingsError as error:
+            problems += [replace(problem, where=key.strip()) for problem in error.problems]
     if problems:
         raise SettingsError.of(problems)
     return overrides
@@ -149,7 +184,7 @@ def put(data: dict[str, Any], override: Override) -> None:
             if inner is not None:
                 place = ".".join(parents[: depth + 1])
                 raise SettingsError.of(
-                    [Problem(override.source, override.key, f"{place} is no section", repr(inner))]
+                    [Problem(override.source, override.key, f"{place} is no section", shown(inner))]
                 )
             inner = node[name] = {}
         node = inner
@@ -168,12 +203,16 @@ def sourced(problem: Problem, overrides: Sequence[Override]) -> Problem:
 
 def _find(source: str) -> tuple[str, bytes]:
     path = Path(source)
-    if path.is_file():
-        return path.name, path.read_bytes()
+    if os.path.isfile(path):  # pathlib does not forgive names that are too long
+        return path.name, read_file(path)
     known = presets()
     if source in known:
         return source, (resources.files("deployments") / "presets" / f"{source}.yaml").read_bytes()
-    what = "is a folder, not a settings file" if path.is_dir() else "no such file, and no preset of that name"
+    what = (
+        "is a folder, not a settings file"
+        if os.path.isdir(path)
+        else "no such file, and no preset of that name"
+    )
     near = difflib.get_close_matches(path.name.removesuffix(".yaml"), known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise InputMissing(f"{source}: {what}; {hint}presets: {', '.join(known)}")
@@ -186,16 +225,16 @@ def _position(items: list[Any], name: str, override: Override) -> int:
     return int(name)
 
 
-def _syntax_problem(error: yaml.YAMLError, name: str) -> Problem:
-    mark = getattr(error, "problem_mark", None)
-    what = str(getattr(error, "problem", None) or error).splitlines()[0]
-    if "could not determine a constructor for the tag" in what:
-        tag = what.rsplit(" ", 1)[-1].strip("'")
-        return Problem(
-            name,
-            f"line {mark.line + 1}" if mark else "",
-            "tags are not allowed",
-            tag,
-            "write the plain value",
-        )
-    return Problem(name, f"line {mark.line + 1}" if mark else "", what)
+def _value(text: bytes | str, name: str, loader: type[_StrictLoader]) -> Any:
+    """Any YAML value; raises SettingsError with the one problem that stopped the reader."""
+    try:
+        return yaml.load(text, loader)  # noqa: S506 - a SafeLoader underneath
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = str(getattr(error, "problem", None) or error).splitlines()[0]
+        problem = Problem(name, f"line {mark.line + 1}" if mark else "", what)
+    except RecursionError:
+        problem = Problem(name, "", "is nested too deeply")
+    except (ValueError, OverflowError) as error:  # 0x_, numbers of 5000 digits, letters beyond Unicode
+        problem = Problem(name, "", f"holds what YAML cannot read: {str(error).partition(':')[0]}")
+    raise SettingsError.of([problem])

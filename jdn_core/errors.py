@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 MOST_PROBLEMS = 50
+_MOST_TEXT = 60
+_PASSWORD = re.compile(r"(://[^/@\s:]*:)[^@]*@")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,23 @@ class Problem:
         place = f"{self.file}: {self.where}" if self.where else self.file
         got = f", got {self.value}" if self.value else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{place}: {self.what}{got}{remedy}"
+        line = f"{place}: {self.what}{got}{remedy}"
+        return line if line.isprintable() else "".join(map(_printable, line))
+
+
+def shown(value: object) -> str:
+    """A value as a problem shows it: its ``repr`` without a URI's password, cut to what fits a line."""
+    return cut(_PASSWORD.sub(r"\1***@", repr(value)))
+
+
+def cut(text: str) -> str:
+    """The beginning of a long text; a short one as it is."""
+    return f"{text[: _MOST_TEXT - 3]}..." if len(text) > _MOST_TEXT else text
+
+
+def _printable(letter: str) -> str:
+    """Line breaks and terminal codes out of a file would look like words of ours."""
+    return letter if letter.isprintable() else repr(letter)[1:-1]
 
 
 class UserError(Exception):

@@ -13,11 +13,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
-from jdn_core.errors import Problem, SettingsError
+from jdn_core.errors import MOST_PROBLEMS, Problem, SettingsError, cut, shown
 from jdn_core.space.architecture import Resolution, content_key
 
-Count = Annotated[int, Field(strict=True, ge=1)]
-Whole = Annotated[int, Field(strict=True, ge=0)]
+_LARGEST = 2**31 - 1  # what C takes for a count; more is a slip of the keyboard
+Count = Annotated[int, Field(strict=True, ge=1, le=_LARGEST)]
+Whole = Annotated[int, Field(strict=True, ge=0, le=_LARGEST)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**64)]
 Rate = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, gt=0, lt=1, allow_inf_nan=False)]
@@ -30,16 +32,27 @@ def _rising(widths: tuple[float, ...]) -> tuple[float, ...]:
     return widths
 
 
+def _without_nul(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError(f"a path has no NUL, got {shown(str(path))}")
+    return path
+
+
+Place = Annotated[Path, AfterValidator(_without_nul)]
 Factors = Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_rising)]
 Range = tuple[Count, Count]
 Ranges = tuple[Range, Range, Range, Range]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+_LONGEST_NAME = 100  # names are names of folders too
+_MOST_PIXELS = 50_000_000  # as of the images themselves
+# user:password@, but not host:port/path@, or a password in the query
+_PASSWORD = re.compile(r"://[^/@]*:(?!\d+(?:/|$))[^@]*@|[?&](?:password|passwd|pwd|token)=", re.IGNORECASE)
 
 
 class DataSettings(BaseModel, frozen=True, extra="forbid"):
     """Where the photos are and how they reach the detector."""
 
-    root: Path | None = Field(None, description="Dataset folder in COCO format; `--data` sets it.")
+    root: Place | None = Field(None, description="Dataset folder in COCO format; `--data` sets it.")
     resolutions: tuple[str, ...] = Field(
         ("512x512", "800x600", "1080x720", "1333x800"),
         min_length=1,
@@ -64,6 +77,8 @@ class DataSettings(BaseModel, frozen=True, extra="forbid"):
         parsed = [Resolution.parse(text) for text in resolutions]
         if len(set(parsed)) != len(parsed):
             raise ValueError(f"resolutions must differ, got {', '.join(resolutions)}")
+        if max(frame.pixels for frame in parsed) > _MOST_PIXELS:
+            raise ValueError(f"resolutions must have at most 50 Mpx, got {cut(', '.join(resolutions))}")
         return tuple(str(resolution) for resolution in parsed)
 
     @property
@@ -135,7 +150,7 @@ class DetectorSettings(BaseModel, frozen=True, extra="forbid"):
         512, description="Proposals sampled for the box head's loss and for distillation."
     )
     pooled: Count = Field(7, description="Side of the RoI-aligned features.")
-    pretrained: Path | None = Field(
+    pretrained: Place | None = Field(
         None,
         description="Checkpoint of torchvision, MMDetection or Detectron2, or a backbone, to begin with.",
     )
@@ -171,7 +186,9 @@ class BaseSettings(TrainingSettings, frozen=True, extra="forbid"):
 class PhaseSettings(TrainingSettings, frozen=True, extra="forbid"):
     """One phase of integrated progressive shrinking: which subnets take part, and their training."""
 
-    name: str = Field(pattern=NAME, description="Name of the phase in folders and in MLflow.")
+    name: str = Field(
+        pattern=NAME, max_length=_LONGEST_NAME, description="Name of the phase in folders and in MLflow."
+    )
     depths: Ranges | None = Field(
         None, description="Least and most blocks per stage; none: the super-network's."
     )
@@ -341,7 +358,7 @@ class TrackingSettings(BaseModel, frozen=True, extra="forbid"):
     @field_validator("uri")
     @classmethod
     def _without_password(cls, uri: str | None) -> str | None:
-        if uri is not None and re.search(r"://[^/@\s]*:[^/@\s]*@", uri):
+        if uri is not None and _PASSWORD.search(uri):
             raise ValueError(
                 "the URI holds a password; use MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
@@ -351,8 +368,13 @@ class TrackingSettings(BaseModel, frozen=True, extra="forbid"):
 class Settings(BaseModel, frozen=True, extra="forbid"):
     """A whole run."""
 
-    name: str = Field("jdn", pattern=NAME, description="Name of the search and of its MLflow experiment.")
-    seed: Whole = Field(0, description="Seed of every random draw.")
+    name: str = Field(
+        "jdn",
+        pattern=NAME,
+        max_length=_LONGEST_NAME,
+        description="Name of the search and of its MLflow experiment.",
+    )
+    seed: Seed = Field(0, description="Seed of every random draw.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to train; auto takes a GPU if there is one."
     )
@@ -429,20 +451,23 @@ def parse(data: Mapping[str, Any], *, source: str = "settings") -> Settings:
     except ValidationError as error:
         lines = error.errors(include_url=False)
         inner = {line["loc"][:depth] for line in lines for depth in range(len(line["loc"]))}
-        problems = [_problem(dict(line), source) for line in lines if line["loc"] not in inner]
+        lines = [line for line in lines if line["loc"] not in inner]
+        problems = [_problem(dict(line), source, number) for number, line in enumerate(lines)]
         raise SettingsError.of(problems) from None
 
 
-def _problem(line: dict[str, Any], source: str) -> Problem:
-    where = ".".join(map(str, line["loc"]))
+def _problem(line: dict[str, Any], source: str, number: int) -> Problem:
+    where = ".".join(cut(str(key)) for key in line["loc"])
     if line["type"] == "extra_forbidden":
+        if number >= MOST_PROBLEMS:  # nobody reads it, and the search for the nearest key takes its time
+            return Problem(source, where, "unknown key")
         *parents, key = line["loc"]
         near = difflib.get_close_matches(str(key), _known_keys(parents), n=1, cutoff=0.0)
         return Problem(source, where, "unknown key", remedy=f"did you mean {near[0]}?")
     if line["type"] == "missing":
         return Problem(source, where, "missing key", remedy="add it")
     what = line["msg"].removeprefix("Value error, ")
-    value = "" if line["type"] == "value_error" else repr(line["input"])
+    value = "" if line["type"] == "value_error" else shown(line["input"])
     return Problem(source, where, what[0].lower() + what[1:], value)
 
 

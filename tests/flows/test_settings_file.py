@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from flows.settings_file import Override, dump, load, presets, read_set, read_yaml
 from jdn_core.errors import InputMissing, SettingsError
+from jdn_core.settings import NAME
 
 
 def refused(text: str, *sets: str, tmp_path: Path) -> list[str]:
@@ -35,11 +36,32 @@ def refused(text: str, *sets: str, tmp_path: Path) -> list[str]:
             "s.yaml: line 1: tags are not allowed, got "
             "tag:yaml.org,2002:python/object/apply:os.system; write the plain value",
         ),
+        (
+            "name: !!str 3\n",
+            "s.yaml: line 1: tags are not allowed, got tag:yaml.org,2002:str; write the plain value",
+        ),
+        ("name: !mine 3\n", "s.yaml: line 1: tags are not allowed, got !mine; write the plain value"),
+        (
+            "base: &a {lr: 1.0}\nevaluation: *a\n",
+            "s.yaml: line 2: aliases are not allowed, got *a; write the plain value",
+        ),
+        ("name: 2001-99-99 x\n", f"s.yaml: name: string should match pattern '{NAME}', got '2001-99-99 x'"),
+        ("seed: 0x_\n", "s.yaml: holds what YAML cannot read: invalid literal for int() with base 16"),
+        (
+            f"seed: {'9' * 5000}\n",
+            "s.yaml: holds what YAML cannot read: "
+            "Exceeds the limit (4300 digits) for integer string conversion",
+        ),
+        (
+            'name: "\\U99999999"\n',
+            "s.yaml: holds what YAML cannot read: Python int too large to convert to C int",
+        ),
+        (f"name: {'x' * 2**18}\n", "s.yaml: must have at most 262144 bytes, got more"),
         ("1: 2\n", "s.yaml: line 1: keys must be plain text"),
         ("? [a, b]\n: 2\n", "s.yaml: line 1: keys must be plain text"),
         ("seed: [1\n", "s.yaml: line 2: expected ',' or ']', but got '<stream end>'"),
         ("seed: 1\n---\nseed: 2\n", "s.yaml: line 2: but found another document"),
-        ("a: &a [*a]\n", "s.yaml: line 1: found unconstructable recursive node"),
+        ("a: &a [*a]\n", "s.yaml: line 1: aliases are not allowed, got *a; write the plain value"),
         ("serch: {}\n", "s.yaml: serch: unknown key; did you mean search?"),
         ("search: {topk: 3}\n", "s.yaml: search.topk: unknown key; did you mean top_k?"),
         ("pool: {phases: [{epochs: 1}]}\n", "s.yaml: pool.phases.0.name: missing key; add it"),
@@ -97,6 +119,20 @@ def test_a_name_that_is_neither_file_nor_preset_names_the_nearest() -> None:
     what = "bcd_cpu: no such file, and no preset of that name; did you mean bccd_cpu?"
     wanted = f"{what} presets: {', '.join(presets())}"
     assert (str(caught.value), caught.value.exit_code) == (wanted, 66)
+
+
+def test_a_name_longer_than_any_path_is_no_file() -> None:
+    with pytest.raises(InputMissing, match="no such file, and no preset of that name"):
+        load("x" * 5000)
+
+
+def test_a_date_is_text() -> None:
+    assert read_yaml("name: 2001-02-03\n", "s.yaml") == {"name": "2001-02-03"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_problem(encoding: str) -> None:
+    assert read_yaml("seed: 3\n".encode(encoding), "s.yaml") == {"seed": 3}
 
 
 def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from jdn_core import errors
-from jdn_core.errors import DataError, Diverged, Problem, SettingsError, UserError
+from jdn_core.errors import DataError, Diverged, Problem, SettingsError, UserError, shown
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,23 @@ def test_scripts_may_rely_on_the_exit_codes(kind: str, code: int) -> None:
 )
 def test_a_problem_says_where_what_got_and_what_to_do(problem: Problem, text: str) -> None:
     assert str(problem) == text
+
+
+def test_a_problem_is_one_line_whatever_the_file_holds() -> None:
+    problem = Problem("a\nb.json", "x\r\nERROR 0 fine", "bad", "\x1b[2J", "mend \ud800 it")
+    assert str(problem) == r"a\nb.json: x\r\nERROR 0 fine: bad, got \x1b[2J; mend \ud800 it"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-3, "-3"),
+        ("http://me:secret@host", "'http://me:***@host'"),
+        (list(range(1000)), f"{str(list(range(1000)))[:57]}..."),
+    ],
+)
+def test_a_value_is_shown_short_and_without_its_password(value: object, text: str) -> None:
+    assert shown(value) == text
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,14 @@ def test_the_lookback_follows_the_workers_unless_it_is_set(
         ({"score": 5}, "score: input should be a valid dictionary or instance of ScoreSettings, got 5"),
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
         ({"seed": 1.5}, "seed: input should be a valid integer, got 1.5"),
+        (
+            {"seed": 2**64},
+            "seed: input should be less than 18446744073709551616, got 18446744073709551616",
+        ),
+        (
+            {"search": {"iterations": 2**31}},
+            "search.iterations: input should be less than or equal to 2147483647, got 2147483648",
+        ),
         ({"seed": True}, "seed: input should be a valid integer, got True"),
         ({"seed": "3"}, "seed: input should be a valid integer, got '3'"),
         ({"search": {"top_k": 0}}, "search.top_k: input should be greater than or equal to 1, got 0"),
@@ -102,6 +110,21 @@ def test_the_lookback_follows_the_workers_unless_it_is_set(
         (
             {"data": {"resolutions": ["8x6", "8X6"]}},
             "data.resolutions: resolutions must differ, got 8x6, 8X6",
+        ),
+        (
+            {"data": {"resolutions": ["8000x6251"]}},
+            "data.resolutions: resolutions must have at most 50 Mpx, got 8000x6251",
+        ),
+        ({"data": {"root": "a\0b"}}, "data.root: a path has no NUL, got 'a\\x00b'"),
+        (
+            {"name": "x" * 101},
+            f"name: string should have at most 100 characters, got '{'x' * 56}...",
+        ),
+        ({"seed" * 30: 1}, f"{('seed' * 30)[:57]}...: unknown key; did you mean seed?"),
+        (
+            {"tracking": "http://me:secret@host:5000"},
+            "tracking: input should be a valid dictionary or instance of TrackingSettings, "
+            "got 'http://me:***@host:5000'",
         ),
         ({"name": "../x"}, "name: string should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', got '../x'"),
         (
@@ -153,7 +176,35 @@ def test_what_is_no_mapping_is_no_settings(data: Any) -> None:
         parse(data)
 
 
-@pytest.mark.parametrize("uri", [None, "sqlite:///mlflow.db", "http://host:5000", "https://me@host/path:1@2"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:secret@host:5000",
+        "http://:secret@host",
+        "http://me:se/cret@host",
+        "http://me:se cret@host",
+        "postgresql+psycopg2://me:p%40ss@host/db",
+        "postgresql://host/db?user=me&PASSWORD=secret",
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(SettingsError, match=r"tracking\.uri: the URI holds a password") as caught:
+        parse({"tracking": {"uri": uri}})
+    assert "cret" not in str(caught.value)
+
+
+def test_many_unknown_keys_are_all_counted_and_fifty_have_a_neighbour() -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse({f"key{number}": 1 for number in range(2000)})
+    problems = caught.value.problems
+    assert [len(problems), sum(bool(problem.remedy) for problem in problems)] == [2000, 50]
+    assert str(caught.value).splitlines()[50:] == ["... and 1950 more"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [None, "sqlite:///mlflow.db", "http://host:5000", "http://host:5000/path@2", "https://me@host/path:1@2"],
+)
 def test_an_address_without_a_password_is_taken(uri: str | None) -> None:
     assert parse({"tracking": {"uri": uri}}).tracking.uri == uri
 
