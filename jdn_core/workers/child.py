@@ -72,7 +72,7 @@ def _tell(channel: Connection, message: Answer | Step | Said) -> None:
 
 def _answer(call: Call) -> Answer:
     try:
-        return Done(call.job(*call.arguments))
+        return Done(call.job(*call.arguments, **call.keywords))
     except stopping.Stopped:
         return Halted()
     except UserError as error:

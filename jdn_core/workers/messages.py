@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class Call:
 
     job: Callable[..., Any]
     arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -116,11 +116,13 @@ class Workers:
             WorkerDied, WorkerHung, WorkerOutOfMemory: what became of the process; a new one takes its place.
             Stopped: the workers are being stopped.
         """
-        return self._run(job, args, alone=False)
+        result: T = self._run(Call(job, args, kwargs), alone=False)
+        return result
 
     def run_alone(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``run`` while no other worker computes on the same device."""
-        return self._run(job, args, alone=True)
+        result: T = self._run(Call(job, args, kwargs), alone=True)
+        return result
 
     def stop(self, grace: float = GRACE) -> None:
         """Asks every job to save its state at the next step; kills what is left after ``grace`` seconds."""
@@ -148,16 +150,15 @@ class Workers:
     ) -> None:
         self.stop()
 
-    def _run(self, job: Callable[..., T], args: tuple[object, ...], *, alone: bool) -> T:
+    def _run(self, call: Call, *, alone: bool) -> Any:
         with self._lease(alone=alone) as slot:
             channel = _started(slot)
             try:
-                channel.send(Call(job, args))
+                channel.send(call)
                 answer = self._await(slot, channel)
             except (EOFError, ConnectionError, BrokenPipeError):
                 raise self._ended(slot) from None
-        result: T = _result(answer)
-        return result
+        return _result(answer)
 
     def _await(self, slot: _Slot, channel: Connection) -> Answer:
         """The job's answer; on the way its signs of life and its log are passed on."""
