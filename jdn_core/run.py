@@ -68,4 +68,5 @@ class Run:
     def checkpoints(self, *stage: str) -> Checkpoints:
         """Where a stage's training goes on from."""
         folder = self.folder.joinpath("work", "checkpoints", *stage)
-        return Checkpoints(folder, identity="/".join((self.settings.digest, *stage)))
+        every = 60 * self.settings.checkpoint_minutes
+        return Checkpoints(folder, identity="/".join((self.settings.digest, *stage)), every=every)

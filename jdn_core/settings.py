@@ -381,6 +381,10 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     threads: Count | None = Field(
         None, description="CPU threads of the training; none: as many as torch takes."
     )
+    checkpoint_minutes: Rate = Field(
+        10.0,
+        description="Minutes between two checkpoints inside a long epoch; each epoch ends with one (ours).",
+    )
     data: DataSettings = Field(default_factory=DataSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)
     base: BaseSettings = Field(default_factory=BaseSettings)
@@ -409,7 +413,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     @property
     def digest(self) -> str:
         """Key of what results depend on; the rest may change on resume (RELIABILITY, rule 9)."""
-        data = self.model_dump(mode="json", exclude={"device", "threads", "tracking"})
+        data = self.model_dump(mode="json", exclude={"device", "threads", "checkpoint_minutes", "tracking"})
         for free in ("root", "workers", "cache_mb"):
             del data["data"][free]
         detector = data["detector"]
