@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +67,11 @@ def check(
             to 2000 images.
 
     Raises:
-        InputMissing: neither a folder nor a file is there.
+        InputMissing: neither a folder nor a file is there, or not the folder of the images.
     """
-    if path.is_dir():
+    if images is not None and not os.path.isdir(images):
+        raise InputMissing(f"{images}: no such folder of images")
+    if os.path.isdir(path):  # pathlib does not forgive names that are too long
         return _check_folder(path, drop_bad_boxes=drop_bad_boxes, decode=decode)
     root = images if images is not None else _image_folder(path)
     return _result([_check_file(path, root, drop_bad_boxes=drop_bad_boxes, decode=decode)])
@@ -93,7 +96,8 @@ def find_files(document: Document, root: Path, *, decode: bool) -> dict[int, Pat
         try:
             found.append((entry, pictures.locate(root, entry.file_name)))
         except ValueError as error:
-            document.add(f"{entry.where}.file_name", str(error), entry.file_name)
+            remedy = "write folders with /" if "\\" in entry.file_name else ""
+            document.add(f"{entry.where}.file_name", str(error), entry.file_name, remedy)
     sizes = pictures.measure([path for _, path in found], decode=decode)
     for (entry, _), size in zip(found, sizes, strict=True):
         if isinstance(size, DataError):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
+import sys
+import unicodedata
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from jdn_core.errors import Problem
+from jdn_core.errors import Problem, shown
 
 Row = Mapping[str, Any]
 Box = tuple[float, float, float, float]
 
-_MOST_TEXT = 60
 _LARGEST_ID = 2**63 - 1  # pycocotools keeps ids in int64 arrays
+_UNWRITABLE = ("Cc", "Cs")  # control characters, and halves of surrogate pairs, which no file can hold
+_WRITABLE = "must have no line breaks, control characters or halves of characters"
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,7 @@ class Document:
 
     def add(self, where: str, what: str, value: object = None, remedy: str = "") -> None:
         """Notes one problem, with as much of the value as fits a line; none is said as such."""
-        text = "nothing" if value is None else repr(value)
-        if len(text) > _MOST_TEXT:
-            text = f"{text[: _MOST_TEXT - 3]}..."
+        text = "nothing" if value is None else shown(value)
         self.problems.append(Problem(self.name, where, what, text, remedy))
 
 
@@ -148,22 +148,28 @@ def _rows(document: Document, data: Row, section: str) -> Iterator[tuple[str, Ro
 
 def _categories(document: Document, rows: list[tuple[str, Row]]) -> Iterator[Category]:
     for where, row in rows:
-        if isinstance(row.get("name"), str) and row["name"]:
-            yield Category(row["id"], row["name"])
+        name = row.get("name")
+        if not isinstance(name, str) or not name.strip():
+            document.add(f"{where}.name", "must be a text", name)
+        elif not _is_writable(name):
+            document.add(f"{where}.name", _WRITABLE, name)
         else:
-            document.add(f"{where}.name", "must be a text", row.get("name"))
+            yield Category(row["id"], name)
 
 
 def _entries(document: Document, rows: list[tuple[str, Row]]) -> Iterator[Entry]:
     for where, row in rows:
         before = len(document.problems)
-        if not isinstance(row.get("file_name"), str):
-            document.add(f"{where}.file_name", "must be a text", row.get("file_name"))
+        name = row.get("file_name")
+        if not isinstance(name, str):
+            document.add(f"{where}.file_name", "must be a text", name)
+        elif not _is_writable(name):
+            document.add(f"{where}.file_name", _WRITABLE, name)
         for side in ("width", "height"):
             if not _is_whole(row.get(side)) or row[side] < 1:
                 document.add(f"{where}.{side}", "must be a whole number > 0", row.get(side))
         if len(document.problems) == before:
-            yield Entry(where, row["id"], row["file_name"], row["width"], row["height"])
+            yield Entry(where, row["id"], str(name), row["width"], row["height"])
 
 
 def _points_right(document: Document, where: str, row: Row, ids: Mapping[str, Set[int]]) -> bool:
@@ -199,9 +205,16 @@ def _take_box(document: Document, where: str, row: Row, *, size: tuple[int, int]
             document.boxes.setdefault(row["image_id"], []).append((clipped, row["category_id"]))
 
 
+def _is_writable(text: str) -> bool:
+    return text.isprintable() or not any(unicodedata.category(letter) in _UNWRITABLE for letter in text)
+
+
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_ID
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number that a float can be; ``math.isfinite`` would fail on whole ones beyond."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max

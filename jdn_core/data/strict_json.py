@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jdn_core.errors import DataError, InputMissing, Problem
+from jdn_core.errors import DataError, InputMissing, Problem, cut
+
+_AGAIN = "fetch or write the file again"
+_GZIP = b"\x1f\x8b"
 
 
 def read_bytes(path: Path) -> bytes:
@@ -17,8 +20,10 @@ def read_bytes(path: Path) -> bytes:
         DataError: it cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+            raise DataError.of([Problem(path.name, "", "must be a regular file")])
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputMissing(f"{path}: no such file") from None
     except OSError as error:
         raise DataError.of([Problem(path.name, "", f"cannot be read ({error.strerror})")]) from None
@@ -42,7 +47,7 @@ def parse(content: bytes, name: str) -> Any:
             for key, _ in pairs:
                 if key in seen:
                     problems.append(
-                        Problem(name, key, "key occurs twice in one object", remedy="keep one of them")
+                        Problem(name, cut(key), "key occurs twice in one object", remedy="keep one of them")
                     )
                 seen.add(key)
         return value
@@ -50,18 +55,20 @@ def parse(content: bytes, name: str) -> Any:
     def constant(text: str) -> None:
         problems.append(Problem(name, "", "JSON has finite numbers only", text, "replace it"))
 
+    def refuse(where: str, what: str, remedy: str = _AGAIN) -> None:
+        problems.append(Problem(name, where, f"not valid JSON: {what}", remedy=remedy))
+
     try:
         value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=constant)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        problems.append(
-            Problem(name, where, f"not valid JSON: {error.msg}", remedy="fetch or write the file again")
-        )
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # bytes that are no UTF-8, numbers of 5000 digits, endless nesting
-        problems.append(Problem(name, "", f"not valid JSON: {error}", remedy="fetch or write the file again"))
+        refuse(f"line {error.lineno}, column {error.colno}", error.msg)
+    except UnicodeDecodeError:
+        zipped = content.startswith(_GZIP)
+        refuse("", "is compressed" if zipped else "must be UTF-8", "unpack it" if zipped else "convert it")
+    except RecursionError:
+        refuse("", "nested too deeply")
+    except ValueError:  # there is no other; Python reads numbers of 4300 digits at the most
+        refuse("", "holds a number of thousands of digits")
     if problems:
         raise DataError.of(problems)
     return value

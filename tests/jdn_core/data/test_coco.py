@@ -84,6 +84,17 @@ def test_what_is_missing_is_named(folder: Path) -> None:
     assert places(folder) == [f"{folder.name}:val"]
     with pytest.raises(InputMissing, match="no such file"):
         check(folder / "nothing")
+    with pytest.raises(InputMissing, match="nothing: no such folder of images"):
+        check(folder / "annotations" / "train.json", images=folder / "nothing")
+
+
+def test_a_path_of_windows_is_told_how_to_be_written(write: Write, content: Content, images: Path) -> None:
+    content["images"][0]["file_name"] = r"sub\a.png"
+    (problem,) = check(write(content), images=images).problems
+    assert str(problem) == (
+        "train.json: images[0].file_name: no such file in train/ (No such file or directory), "
+        r"got 'sub\\a.png'; write folders with /"
+    )
 
 
 def test_all_problems_of_both_splits_are_told_at_once(folder: Path, content: Content, write: Write) -> None:

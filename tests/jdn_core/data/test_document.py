@@ -106,6 +106,24 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda c: c["annotations"][0].update(area="80"),
         "annotations[0].area: must be a finite number, got '80'",
     ),
+    "huge area": (
+        lambda c: c["annotations"][0].update(area=10**400),
+        f"annotations[0].area: must be a finite number, got 1{'0' * 56}...",
+    ),
+    "blank category": (
+        lambda c: c["categories"][0].update(name=" "),
+        "categories[0].name: must be a text, got ' '",
+    ),
+    "category of two lines": (
+        lambda c: c["categories"][0].update(name="cup\nERROR"),
+        "categories[0].name: must have no line breaks, control characters or halves of characters, "
+        r"got 'cup\nERROR'",
+    ),
+    "half of a character": (
+        lambda c: c["images"][0].update(file_name="\ud800.png"),
+        "images[0].file_name: must have no line breaks, control characters or halves of characters, "
+        r"got '\ud800.png'",
+    ),
     "negative width": (
         lambda c: c["annotations"][0].update(bbox=[1, 2, -3, 4]),
         "annotations[0].bbox: width must be > 0, got -3; drop the box or pass --drop-bad-boxes",
@@ -138,6 +156,12 @@ def test_all_problems_are_found_in_one_pass(content: Content) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["tasse à café", "杯子", "🐶 👨‍👩‍👧", "a/b", "no\u00a0break"])
+def test_a_category_may_be_called_anything_that_can_be_written(content: Content, name: str) -> None:
+    content["categories"][0]["name"] = name
+    assert problems(content) == []
+
+
 def test_a_long_value_is_cut_to_a_line(content: Content) -> None:
     content["annotations"][0]["bbox"] = list(range(1000))
     assert len(problems(content)[0]) < 250
@@ -149,6 +173,8 @@ def test_a_long_value_is_cut_to_a_line(content: Content) -> None:
         ([1, 2, 3], "four finite numbers"),
         ([1, 2, 3, "4"], "four finite numbers"),
         ([1, 2, 3, True], "four finite numbers"),
+        ([1, 2, 10**400, 4], "four finite numbers"),
+        ([1e308, 2, 1.7e308, 4], "1x1 pixel"),
         ([1, 2, float("inf"), 4], "four finite numbers"),
         ({"x": 1}, "four finite numbers"),
         ([1, 2, 0, 4], "width must be > 0"),

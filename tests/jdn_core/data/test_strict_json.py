@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -36,12 +38,36 @@ def test_what_is_no_json_is_refused_by_name(content: bytes) -> None:
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"{}"), "is compressed; unpack it"),
+        ("{}".encode("utf-16"), "must be UTF-8; convert it"),
+        (b"[" * 200_000, "nested too deeply; fetch or write the file again"),
+        (b"9" * 5000, "holds a number of thousands of digits; fetch or write the file again"),
+    ],
+    ids=["gzip", "utf-16", "deep", "digits"],
+)
+def test_what_stops_the_reader_is_said_in_plain_words(content: bytes, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        strict_json.parse(content, "a.json")
+    assert str(caught.value) == f"a.json: not valid JSON: {message}"
+
+
 def test_a_byte_order_mark_is_no_problem() -> None:
     assert strict_json.parse('\ufeff{"a": "ä"}'.encode(), "a.json") == {"a": "ä"}
 
 
-def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(InputMissing, match=r"b\.json: no such file"):
-        strict_json.read_bytes(tmp_path / "b.json")
-    with pytest.raises(DataError, match="cannot be read"):
-        strict_json.read_bytes(tmp_path)
+def test_what_is_no_file_is_told_apart_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "a.json").touch()
+    for name in ("b.json", "a.json/b.json"):
+        with pytest.raises(InputMissing, match=r"b\.json: no such file"):
+            strict_json.read_bytes(tmp_path / name)
+    for name in ("", "pipe", "zero"):
+        with pytest.raises(DataError, match="must be a regular file"):
+            strict_json.read_bytes(tmp_path / name)
+    with pytest.raises(DataError, match=r"loop: cannot be read \(Too many levels of symbolic links\)"):
+        strict_json.read_bytes(tmp_path / "loop")
