@@ -1,21 +1,24 @@
-"""The steps of the search as plain calls: inherited weights, failures as records, foreign stages refused."""
+"""The jobs and the tasks of a search: inherited weights, failures as records, foreign stages refused."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from jdn_core import assemble, durable
+from jdn_core import assemble, durable, jobs
 from jdn_core.detector.folder import load_detector
 from jdn_core.errors import DataError, InputMissing, SearchFailed, SettingsError
 from jdn_core.run import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.settings import Settings
-from tasks import base, pairs, pool
+from jdn_core.workers.attempts import Failure
+from jdn_core.workers.pool import Workers, places
+from tasks import pairs, pool
 from tests.tiny_run import shapes, tiny_settings
 
 
@@ -25,10 +28,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("trained")
     run = Run(tiny_settings(shapes(folder / "shapes")), folder / "run")
     run.folder.mkdir()
-    base.train_base.fn(run)
+    jobs.train_base(run)
     for index in range(2):
-        pool.train_etp_phase.fn(run, index)
-    base.evaluate_base.fn(run)
+        jobs.train_phase(run, index)
+    jobs.evaluate_base(run)
     return run
 
 
@@ -43,9 +46,7 @@ def climber(run: Run) -> HillClimber:
 
 
 def evaluate(run: Run, pair: Pair) -> PairRecord:
-    return pairs.fast_evaluate.fn(
-        run, pair, pairs.mutate_pair.fn(run, pair), pairs.reset_bn.fn(run, pair.teacher)
-    )
+    return jobs.fast_evaluate(run, pair, jobs.mutate(run, pair), jobs.reset_bn(run, pair.teacher))
 
 
 def test_pair_0_is_the_base_untrained_and_is_measured_once(trained: Run) -> None:
@@ -53,23 +54,23 @@ def test_pair_0_is_the_base_untrained_and_is_measured_once(trained: Run) -> None
     assert record.evaluation is not None
     assert record.evaluation.weights == durable.sha256_of(trained.base / "weights.safetensors")
     assert set(record.files) == {"detector.json", "weights.safetensors", "detections.png"}
-    assert base.evaluate_base.fn(trained) == record
+    assert jobs.evaluate_base(trained) == record
 
 
 def test_a_teachers_mutation_inherits_the_students_weights(trained: Run) -> None:
     pair = climber(trained).ask()
     assert pair is not None
     assert pair.action.startswith("teacher:")
-    student = load_detector(pairs.mutate_pair.fn(trained, pair)).state_dict()
+    student = load_detector(jobs.mutate(trained, pair)).state_dict()
     parent = load_detector(trained.base).state_dict()
     assert all(torch.equal(tensor, parent[name]) for name, tensor in student.items())
 
 
 def test_bn_reset_is_kept_for_later_pairs(trained: Run) -> None:
     subnet = assemble.subnet_space(trained.settings.pool).smallest
-    folder = pairs.reset_bn.fn(trained, subnet)
+    folder = jobs.reset_bn(trained, subnet)
     stamp = (folder / "weights.safetensors").stat().st_mtime_ns
-    assert pairs.reset_bn.fn(trained, subnet) == folder
+    assert jobs.reset_bn(trained, subnet) == folder
     assert (folder / "weights.safetensors").stat().st_mtime_ns == stamp
 
 
@@ -84,7 +85,7 @@ def test_a_loss_that_explodes_is_a_failed_record_and_too_many_stop_the_search(
     run = Run(wild.settings, tmp_path)
     for stage in ("base", "pool"):
         (tmp_path / stage).symlink_to(trained.folder / stage)
-    base.evaluate_base.fn(run)
+    jobs.evaluate_base(run)
     climbing = climber(run)
     for _ in range(2):
         pairs.refuse_more_failures(run)
@@ -98,6 +99,23 @@ def test_a_loss_that_explodes_is_a_failed_record_and_too_many_stop_the_search(
     with pytest.raises(SearchFailed, match=r"the last 2 pairs failed:\npair 1: nan: epoch 1 step"):
         pairs.refuse_more_failures(run)
     assert len(pairs.update_top_k.fn(run)) == 1
+
+
+def test_what_fails_for_good_in_a_worker_is_a_record_too(trained: Run, tmp_path: Path) -> None:
+    run = Run(trained.settings, tmp_path)
+    for stage in ("base", "pool", "pairs"):
+        shutil.copytree(trained.folder / stage, tmp_path / stage)
+    pair = climber(run).ask()
+    assert pair is not None
+    shutil.rmtree(run.pool)
+    with Workers(places(1, device="cpu", threads=1)) as workers:
+        student = pairs.mutate_pair.fn(run, pair, workers)
+        with pytest.raises(InputMissing, match=r"pool\.json"):
+            pairs.reset_bn.fn(run, pair.teacher, workers)
+        record = pairs.fast_evaluate.fn(run, pair, student, Failure("oom: peak 9 of 8 GiB"), workers)
+    assert isinstance(student, Path)
+    assert (record.state, record.reason) == ("failed", "oom: peak 9 of 8 GiB")
+    assert jobs.fast_evaluate(run, pair, student, student) == record
 
 
 def test_a_pool_of_another_space_is_refused(trained: Run) -> None:
@@ -117,7 +135,7 @@ def test_a_base_of_other_classes_is_refused(trained: Run, tmp_path: Path) -> Non
             text.replace(b'"circle"', b'"kernel"') if name == "detector.json" else text
         )
     with pytest.raises(DataError, match=r"the base knows the classes .*kernel.*, the dataset has .*circle"):
-        base.evaluate_base.fn(Run(trained.settings, tmp_path))
+        jobs.evaluate_base(Run(trained.settings, tmp_path))
 
 
 def test_a_batch_larger_than_the_data_names_every_such_setting(trained: Run) -> None:

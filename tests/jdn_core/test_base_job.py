@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from jdn_core import assemble, durable
+from jdn_core import assemble, durable, jobs
 from jdn_core.detector.build import build
 from jdn_core.detector.checkpoint_file import read_checkpoint
 from jdn_core.detector.folder import load_detector
@@ -18,7 +18,6 @@ from jdn_core.detector.pretrained import adapt
 from jdn_core.errors import CheckpointError, InputMissing, SettingsError
 from jdn_core.run import TRAINING_FILE, Run
 from jdn_core.settings import Settings
-from tasks import base
 from tests.jdn_core.detector.foreign import save, state_of, trained
 from tests.tiny_run import shapes, tiny_settings
 
@@ -49,19 +48,19 @@ def _mmdetection(root: Path, path: Path) -> tuple[Path, dict[str, torch.Tensor]]
 def test_without_epochs_a_detector_is_taken_as_it_is(root: Path, tmp_path: Path) -> None:
     file, state = _mmdetection(root, tmp_path / "mmdet.pth")
     run = Run(_settings(root, file), tmp_path / "run")
-    folder = base.train_base.fn(run)
+    folder = jobs.train_base(run)
     loaded = load_detector(folder)
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
     assert (loaded.spec.region.aligned, loaded.spec.region.rounded_anchors) == (True, False)
     assert durable.read_json(folder / TRAINING_FILE)["losses"] == {}
-    record = base.evaluate_base.fn(run)
+    record = jobs.evaluate_base(run)
     assert record.evaluation is not None
     assert record.pair.student == loaded.spec
 
 
 def test_a_detector_is_trained_on(root: Path, tmp_path: Path) -> None:
     file, state = _mmdetection(root, tmp_path / "mmdet.pth")
-    folder = base.train_base.fn(Run(_settings(root, file, epochs=1), tmp_path / "run"))
+    folder = jobs.train_base(Run(_settings(root, file, epochs=1), tmp_path / "run"))
     loaded = load_detector(folder)
     changed = {name for name, tensor in loaded.state_dict().items() if not torch.equal(tensor, state[name])}
     assert {
@@ -98,7 +97,7 @@ def test_another_width_is_refused_with_the_shapes(root: Path, tmp_path: Path) ->
     file, _ = _mmdetection(root, tmp_path / "mmdet.pth")
     settings = _settings(root, file, width=0.25)
     with pytest.raises(CheckpointError, match=r"backbone\.bn1\.bias: shape must be \[16\], got \[8\]"):
-        base.train_base.fn(Run(settings, tmp_path / "run"))
+        jobs.train_base(Run(settings, tmp_path / "run"))
     assert not (tmp_path / "run" / "base").exists()
 
 
