@@ -16,7 +16,7 @@ from jdn_core.space.architecture import DetectorSpec, Resolution, content_key
 from jdn_core.space.chance import pick
 from jdn_core.space.teachers import SubnetSpace, SubnetSpec
 
-TRIES = 50  # draws per wanted child before a generation stays smaller, where the space is nearly used up
+TRIES = 20  # draws per wanted child before a generation stays smaller, where the space is nearly used up
 Genes = Sequence[float]  # depths of the four stages; factors of stem, stages and neck
 
 
@@ -50,7 +50,7 @@ class EvolutionRules:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
         if not 0 < self.mutation <= 1:
             raise ValueError(f"mutation must be in (0, 1], got {self.mutation}")
-        if not self.affordable(self.space.smallest):
+        if not self.fits(self.space.smallest):
             least = self.macs(self.space.smallest, self.frames[0])
             what = f"max_macs must be >= {least}, the cost of the smallest subnet at {self.frames[0]}"
             raise ValueError(f"{what}, got {self.max_macs}")
@@ -59,10 +59,13 @@ class EvolutionRules:
         """Cost of a subnet's whole detector, from its specification alone."""
         return complexity(self.space.detector_spec(subnet, self.template), frame).macs
 
+    def fits(self, subnet: SubnetSpec, frame: Resolution | None = None) -> bool:
+        """Whether a subnet keeps to the bound at a frame; none: at the cheapest."""
+        return self.max_macs is None or self.macs(subnet, frame or self.frames[0]) <= self.max_macs
+
     def affordable(self, subnet: SubnetSpec) -> tuple[Resolution, ...]:
         """The frames at which a subnet keeps to the bound, smallest area first."""
-        bound = self.max_macs
-        return tuple(frame for frame in self.frames if bound is None or self.macs(subnet, frame) <= bound)
+        return tuple(frame for frame in self.frames if self.fits(subnet, frame))
 
 
 def ranked(records: Iterable[SubnetRecord]) -> tuple[SubnetRecord, ...]:
@@ -118,7 +121,7 @@ def _child(rng: Random, parents: Sequence[SubnetSpec], rules: EvolutionRules) ->
 def _fitted(rng: Random, subnet: SubnetSpec, rules: EvolutionRules) -> SubnetSpec:
     """The subnet, smaller by as many single steps as the bound asks for."""
     slots, genes = _slots(rules.space), list(_genes(subnet))
-    while not rules.affordable(_subnet(genes)):
+    while not rules.fits(_subnet(genes)):
         place = pick(rng, [i for i, gene in enumerate(genes) if gene > slots[i][0]])
         genes[place] = slots[place][slots[place].index(genes[place]) - 1]
     return _subnet(genes)
