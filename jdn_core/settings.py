@@ -43,6 +43,9 @@ Factors = Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_risin
 Range = tuple[Count, Count]
 Ranges = tuple[Range, Range, Range, Range]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+_YOUNGER = {
+    "device_batch": None
+}  # keys of trainings with what the first searches did, whose digests must stay
 _LONGEST_NAME = 100  # names are names of folders too
 _MOST_PIXELS = 50_000_000  # as of the images themselves
 # user:password@, but not host:port/path@, or a password in the query
@@ -164,6 +167,10 @@ class TrainingSettings(BaseModel, frozen=True, extra="forbid"):
 
     epochs: Count = Field(24, description="Passes over the training images.")
     batch: Count = Field(16, description="Images an iteration, over all devices.")
+    device_batch: Count | None = Field(
+        None,
+        description="Most images at once on a device; gradients of more are added up, BN sees parts (ours).",
+    )
     lr: Rate = Field(0.02, description="Highest learning rate, at the given batch.")
     schedule: Literal["cosine", "step"] = Field("step", description="How the rate falls.")
     steps: tuple[Share, ...] = Field(
@@ -426,6 +433,9 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
             del data["search"][free]
         for free in ("latency_warmup", "latency_repeats"):
             del data["evaluation"][free]
+        for training in (data["base"], data["evaluation"], *data["pool"]["phases"]):
+            for name in [name for name, old in _YOUNGER.items() if training.get(name, old) == old]:
+                training.pop(name, None)
         return content_key(data)
 
     @property

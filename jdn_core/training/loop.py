@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -15,8 +15,10 @@ from jdn_core.errors import Diverged
 from jdn_core.faults import faultpoint
 from jdn_core.progress import report
 from jdn_core.settings import TrainingSettings
+from jdn_core.training import optimisation
 from jdn_core.training.checkpoints import Checkpoint, Checkpoints
 from jdn_core.training.randomness import Stream
+from jdn_core.training.resolutions import Part, deal
 from jdn_core.training.schedules import learning_rate
 
 LossesOf = Callable[[Batch, int], Mapping[str, Tensor]]
@@ -59,6 +61,9 @@ class _Standing:
                 self.history[name] = (*self.history.get(name, ()), total / steps)
             self.epochs, self.steps, self.sums = self.epochs + 1, 0, {}
 
+    def checkpoint(self, tensors: Mapping[str, Tensor]) -> Checkpoint:
+        return Checkpoint(self.epochs, tensors, self.history, self.steps, self.sums)
+
 
 def train(
     module: nn.Module,
@@ -84,10 +89,10 @@ def train(
         Diverged: a loss or a gradient is not finite; the step was not applied.
         Stopped: somebody asked for it; the checkpoint holds every step that was applied.
     """
-    optimizer = _optimizer(module, course.regime)
+    optimizer = optimisation.sgd(module, course.regime)
     standing = _Standing()
     if found := checkpoints.load() if checkpoints else None:
-        _restore(module, optimizer, found.tensors)
+        optimisation.restore(module, optimizer, found.tensors)
         standing = _Standing(found.epochs, found.steps, dict(found.sums), dict(found.history))
     stopping.check()
     module.train()
@@ -98,7 +103,7 @@ def train(
             wish = stopping.requested()
             ended = standing.steps == 0 and standing.epochs < course.regime.epochs
             if checkpoints and (wish or ended or checkpoints.due):
-                checkpoints.save(_checkpoint(standing, module, optimizer))
+                checkpoints.save(standing.checkpoint(optimisation.state(module, optimizer)))
                 faultpoint(f"{room}.checkpointed")
             if wish:
                 raise stopping.Stopped(wish)
@@ -116,61 +121,43 @@ def _steps(
     loader: BatchLoader,
 ) -> Iterator[None]:
     """Goes through the rest of the running epoch and pauses after every step."""
-    device = next(module.parameters()).device
     epoch, regime = standing.epochs, course.regime
+    device = next(module.parameters()).device
     plan = course.plan_of(epoch)
     total = regime.epochs * len(plan)
+    dealt = [deal(samples, most=regime.device_batch) for samples in plan[standing.steps :]]
+    batches = loader.batches([part.samples for parts in dealt for part in parts])
     last_finite = math.nan
-    for batch in loader.batches(plan[standing.steps :]):
+    for parts in dealt:
         step = standing.steps
         iteration = epoch * len(plan) + step
         rate = learning_rate(regime, iteration=iteration, total=total)
-        course.stream.child("step", iteration).seed_torch()
-        losses = losses_of(batch.to(device), iteration)
-        loss = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        seen = ((part, next(batches).to(device)) for part in parts)
+        losses = _gradients(
+            losses_of, seen, iteration=iteration, draws=course.stream.child("step", iteration)
+        )
+        loss = torch.stack(list(losses.values())).sum()
         norm = nn.utils.clip_grad_norm_(module.parameters(), regime.clip_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise Diverged(course.stage, epoch=epoch, step=step, rate=rate, last_finite=last_finite)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
+        optimisation.step(optimizer, rate)
         last_finite = loss.item()
         standing.add(losses, steps=len(plan))
-        report(
-            course.stage, iteration + 1, total, f"epoch {epoch + 1}/{regime.epochs} loss {last_finite:.3f}"
-        )
+        note = f"epoch {epoch + 1}/{regime.epochs} loss {last_finite:.3f}"
+        report(course.stage, iteration + 1, total, note)
         yield
 
 
-def _optimizer(module: nn.Module, regime: TrainingSettings) -> torch.optim.SGD:
-    """SGD that spares vectors (BN, biases) from weight decay."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": regime.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]], lr=regime.lr, momentum=regime.momentum
-    )
-
-
-def _checkpoint(standing: _Standing, module: nn.Module, optimizer: torch.optim.SGD) -> Checkpoint:
-    momentum = {
-        f"momentum.{name}": optimizer.state[parameter]["momentum_buffer"]
-        for name, parameter in module.named_parameters()
-        if optimizer.state.get(parameter, {}).get("momentum_buffer") is not None
-    }
-    tensors = {**{f"model.{name}": tensor for name, tensor in module.state_dict().items()}, **momentum}
-    return Checkpoint(standing.epochs, tensors, standing.history, standing.steps, standing.sums)
-
-
-def _restore(module: nn.Module, optimizer: torch.optim.SGD, tensors: Mapping[str, Tensor]) -> None:
-    module.load_state_dict(
-        {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-    )
-    for name, parameter in module.named_parameters():
-        buffer = tensors.get(f"momentum.{name}")
-        if buffer is not None:
-            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+def _gradients(
+    losses_of: LossesOf, seen: Iterable[tuple[Part, Batch]], *, iteration: int, draws: Stream
+) -> dict[str, Tensor]:
+    """Adds up the gradients of an iteration's parts, and gives its losses; both are means over the images."""
+    sums: dict[str, Tensor] = {}
+    for part, batch in seen:
+        (draws.child("part", part.number) if part.number else draws).seed_torch()
+        losses = losses_of(batch, iteration)
+        (part.share * torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0) + part.share * value.detach()
+    return sums

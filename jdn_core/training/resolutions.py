@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -44,3 +45,34 @@ def evaluation_plan(images: int, *, batch: int, resolution: Resolution) -> Plan:
         [Sample(image, resolution, False) for image in range(start, min(start + batch, images))]
         for start in range(0, images, batch)
     ]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a device sees at once of an iteration's batch.
+
+    Attributes:
+        number: among the batch's parts; draws depend on it.
+        samples: at least one.
+        share: of the batch's images, in (0, 1].
+    """
+
+    number: int
+    samples: Sequence[Sample]
+    share: float
+
+
+def deal(batch: Sequence[Sample], *, most: int | None = None, devices: int = 1) -> tuple[Part, ...]:
+    """Deals a batch out like cards, into as few parts as possible and as many for every device.
+
+    Part n is for device n modulo ``devices``, so which parts there are depends on nothing but their number.
+
+    Args:
+        batch: a multiple of ``devices`` samples.
+        most: images that a device takes at once; none: as many as there are.
+        devices: that share the batch.
+    """
+    each = len(batch) // devices
+    count = devices * -(-each // (most or each))
+    hands = [batch[number::count] for number in range(count)]
+    return tuple(Part(number, hand, len(hand) / len(batch)) for number, hand in enumerate(hands))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jdn_core import stopping
 from jdn_core.data.coco import find_split, load
@@ -36,7 +37,7 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchLoader]:
         yield made
 
 
-def course(loader: BatchLoader) -> Course:
+def course(loader: BatchLoader, regime: TrainingSettings = REGIME) -> Course:
     stream = Stream((0, "test"))
 
     def plan_of(epoch: int) -> Plan:
@@ -44,7 +45,7 @@ def course(loader: BatchLoader) -> Course:
         images = len(loader.dataset.images)
         return training_plan(images, batch=4, resolutions=[Resolution(64, 64)], flip=0.5, stream=draws)
 
-    return Course("test", REGIME, plan_of, stream)
+    return Course("test", regime, plan_of, stream)
 
 
 def student(loader: BatchLoader) -> Detector:
@@ -189,3 +190,42 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(loader: BatchLoader) ->
     ):
         train(detector, Losses(detector, poison=4), course=course(loader), loader=loader)
     assert all(torch.isfinite(parameter).all() for parameter in detector.parameters())
+
+
+class Brightness(nn.Module):
+    """A model without BN whose loss is a mean over images: of a line through their mean colours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(3, 1)
+        self.seen: list[int] = []
+
+    def forward(self, batch: Batch, _: int) -> dict[str, Tensor]:
+        self.seen.append(len(batch.images))
+        wanted = torch.tensor([float(len(target["labels"])) for target in batch.targets])
+        return {"loss": (self.line(batch.images.mean(dim=(2, 3))).squeeze(1) - wanted).square().mean()}
+
+
+@pytest.mark.parametrize(("most", "seen"), [(1, [1] * 4), (2, [2, 2]), (3, [2, 2]), (4, [4])])
+def test_a_batch_in_parts_trains_like_the_whole(loader: BatchLoader, most: int, seen: list[int]) -> None:
+    torch.manual_seed(0)
+    whole = Brightness()
+    parts = copy.deepcopy(whole)
+    history = train(whole, whole, course=course(loader), loader=loader)
+    limited = REGIME.model_copy(update={"device_batch": most})
+    added = train(parts, parts, course=course(loader, limited), loader=loader)
+    assert parts.seen == seen * 9
+    assert added["loss"] == pytest.approx(history["loss"], rel=1e-5)
+    torch.testing.assert_close(parts.line.weight, whole.line.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_a_part_that_is_stopped_goes_on_bit_equal(loader: BatchLoader, tmp_path: Path) -> None:
+    regime = REGIME.model_copy(update={"device_batch": 2})
+    whole, cut, again = student(loader), student(loader), student(loader)
+    train(whole, Losses(whole), course=course(loader, regime), loader=loader)
+    checkpoints = Checkpoints(tmp_path, identity="a", every=0)
+    with pytest.raises(InterruptedError):
+        train(cut, Losses(cut, stop=4), course=course(loader, regime), loader=loader, checkpoints=checkpoints)
+    train(again, Losses(again), course=course(loader, regime), loader=loader, checkpoints=checkpoints)
+    state = again.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in whole.state_dict().items())

@@ -2,9 +2,10 @@
 
 import pytest
 
+from jdn_core.data.loading import Sample
 from jdn_core.space.architecture import Resolution
 from jdn_core.training.randomness import Stream
-from jdn_core.training.resolutions import evaluation_plan, training_plan
+from jdn_core.training.resolutions import deal, evaluation_plan, training_plan
 
 FRAMES = (Resolution(64, 48), Resolution(96, 64))
 
@@ -41,3 +42,27 @@ def test_evaluation_shows_all_images_in_order_and_unmirrored() -> None:
     batches = evaluation_plan(5, batch=2, resolution=FRAMES[0])
     assert [[sample.image for sample in batch] for batch in batches] == [[0, 1], [2, 3], [4]]
     assert not any(sample.flip for batch in batches for sample in batch)
+
+
+def hands(images: int, **limits: int) -> list[list[int]]:
+    batch = [Sample(image, FRAMES[0]) for image in range(images)]
+    return [[sample.image for sample in part.samples] for part in deal(batch, **limits)]
+
+
+def test_a_batch_that_a_device_takes_at_once_is_one_part() -> None:
+    assert hands(4) == hands(4, most=4) == hands(4, most=9) == [[0, 1, 2, 3]]
+
+
+def test_a_batch_is_dealt_out_in_parts_that_a_device_takes() -> None:
+    assert hands(5, most=2) == [[0, 3], [1, 4], [2]]
+    assert hands(8, most=3, devices=2) == [[0, 4], [1, 5], [2, 6], [3, 7]]
+
+
+def test_parts_do_not_depend_on_who_takes_them() -> None:
+    assert hands(8, devices=2) == hands(8, most=4) == [[0, 2, 4, 6], [1, 3, 5, 7]]
+
+
+def test_shares_of_the_parts_are_those_of_their_images() -> None:
+    parts = deal([Sample(image, FRAMES[0]) for image in range(5)], most=2)
+    assert [part.share for part in parts] == [0.4, 0.4, 0.2]
+    assert [part.number for part in parts] == [0, 1, 2]
