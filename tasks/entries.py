@@ -14,9 +14,11 @@ from jdn_core.run import TRAINING_FILE
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE
 from jdn_core.settings import Settings
+from jdn_core.space.architecture import content_key
 
 # MLflow's limit is 6000; the longest notation that the paper could print has about 1500.
 LONGEST_PARAM = 5900
+FILES_TAG = "jdn.sha256"
 
 
 class Number(NamedTuple):
@@ -88,7 +90,7 @@ def of_stage(kind: Literal["base", "pool"], name: str, folder: Path, *, search: 
     return Entry(
         name=name,
         identity=("jdn.stage", name),
-        tags={"jdn.kind": kind, "jdn.search": search, "jdn.stage": name},
+        tags={"jdn.kind": kind, "jdn.search": search, "jdn.stage": name, FILES_TAG: digest(folder)},
         params={},
         numbers=(Number("train_seconds", training["seconds"]), *_losses(training["losses"])),
         folder=folder,
@@ -96,6 +98,12 @@ def of_stage(kind: Literal["base", "pool"], name: str, folder: Path, *, search: 
         started=finished - training["seconds"],
         finished=finished,
     )
+
+
+def digest(folder: Path) -> str:
+    """One key for the names and contents of all files of a folder; a pair's files have their hashes in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return content_key({path.relative_to(folder).as_posix(): durable.sha256_of(path) for path in files})
 
 
 def flat_settings(settings: Settings) -> dict[str, str]:

@@ -27,6 +27,11 @@ def ui_command(uri: str) -> str | None:
     return None if urlsplit(uri).scheme in ("http", "https") else f"mlflow ui --backend-store-uri {uri}"
 
 
+def database(uri: str) -> Path | None:
+    """The file of an SQLite database; None for a server, or a database of another kind."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
 def shown(uri: str) -> str:
     """The URI without a password, for logs, files and terminals."""
     parts = urlsplit(uri)

@@ -160,7 +160,7 @@ def test_the_search_holds_settings_datasets_and_report(run: Run) -> None:
     (search,) = _runs(run, "tags.`jdn.kind` = 'search'")
     assert search.info.status == "FINISHED"
     assert (search.data.params["search.top_k"], search.data.params["name"]) == ("5", "shapes")
-    assert _files(run, search.info.run_id) == {"settings.yaml", "report"}
+    assert _files(run, search.info.run_id) == {"settings.yaml", "search.json", "fingerprint.json", "report"}
     assert _files(run, search.info.run_id, "report") == {"report/index.html", "report/examples"}
     digests = {given.tags[0].value: given.dataset.digest for given in search.inputs.dataset_inputs}
     assert digests == {"training": "a" * 36, "validation": "b" * 36}
@@ -288,7 +288,7 @@ def test_a_server_that_is_not_there_costs_a_warning_not_the_search(
     publisher = Publisher(run)
     publisher.records()
     assert time.monotonic() - begun < 0.5
-    with caplog.at_level(logging.WARNING, logger="tasks.tracking"):
+    with caplog.at_level(logging.WARNING, logger="tasks.tracking.publisher"):
         publication = publisher.finish(timeout=30)
     assert time.monotonic() - begun < 20
     assert publication.error
