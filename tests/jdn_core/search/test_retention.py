@@ -1,0 +1,70 @@
+"""Weights that may leave the disk: never those that a pending or a best pair needs."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jdn_core.search.hill_climbing import HillClimber
+from jdn_core.search.retention import removable
+from jdn_core.search.score import Base, Scorer
+from jdn_core.search.top_k import ranked, top_k
+from tests.jdn_core.search.worlds import evaluate, start
+
+
+@settings(max_examples=40)
+@given(
+    workers=st.integers(1, 4),
+    k=st.integers(1, 4),
+    failing=st.frozensets(st.integers(1, 24), max_size=6),
+    order=st.randoms(use_true_random=False),
+)
+def test_whatever_the_order_no_weights_go_that_a_pending_or_a_best_pair_needs(
+    workers: int, k: int, failing: frozenset[int], order: Random
+) -> None:
+    rules, base = start(top_k=k, lookback=2 * workers)
+    scorer = Scorer(rules.score, Base.of(base.evaluation))
+    climber, records, gone = HillClimber(rules, [base]), [base], set()
+    while len(records) < 25:
+        while len(climber.pending) < workers and climber.ready and climber.next_index < 25:
+            horizon = rules.horizon(climber.next_index)
+            pair = climber.ask()
+            best = ranked([record for record in records if record.pair.index <= horizon], scorer)
+            known_best = {record.pair.key for record in best[:k]}
+            assert pair.parent not in gone or pair.parent not in known_best
+            gone.discard(pair.parent)  # fetched again, as its pair needs it
+        record = evaluate(order.choice(climber.pending), failing=failing)
+        climber.tell(record)
+        records.append(record)
+        free = removable(
+            records, climber.pending, scorer=scorer, top_k=k, horizon=rules.horizon(climber.next_index)
+        )
+        assert not free & {pair.parent for pair in climber.pending}
+        assert not free & {record.pair.key for record in top_k(records, scorer, k)}
+        assert base.pair.key not in free
+        gone |= free
+    assert gone
+
+
+def test_what_was_removable_stays_so_while_nothing_new_starts_from_it() -> None:
+    rules, base = start(top_k=2, lookback=1)
+    scorer = Scorer(rules.score, Base.of(base.evaluation))
+    climber, records, before = HillClimber(rules, [base]), [base], frozenset()
+    for index in range(1, 20):
+        pair = climber.ask()
+        before -= {pair.parent}
+        records.append(evaluate(pair))
+        climber.tell(records[-1])
+        free = removable(records, (), scorer=scorer, top_k=2, horizon=index)
+        assert before <= free
+        before = free
+
+
+def test_failed_pairs_have_no_weights_to_remove() -> None:
+    rules, base = start(top_k=1)
+    climber = HillClimber(rules, [base])
+    failed = evaluate(climber.ask(), failing=frozenset({1}))
+    scorer = Scorer(rules.score, Base.of(base.evaluation))
+    assert removable([base, failed], (), scorer=scorer, top_k=1, horizon=1) == frozenset()
