@@ -71,14 +71,6 @@ def test_without_a_dataset_a_run_is_refused(tmp_path: Path) -> None:
         runs.choose("bccd_cpu", data=tmp_path / "nowhere")
 
 
-def test_more_than_one_worker_is_refused_in_plain_words(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError) as caught:
-        runs.choose("bccd_cpu", data=tmp_path, workers=2)
-    assert str(caught.value) == (
-        "--workers: search.workers: evaluations run one after the other in this version; must be 1, got 2"
-    )
-
-
 def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
@@ -91,7 +83,7 @@ def test_a_run_writes_its_whole_settings_first(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def flow(given: Settings, out: Path) -> dict[str, Any]:
-        assert runs.read_back(out) == given == settings
+        assert runs.read_back(out) == given == settings.with_lookback()
         report("base", 1, 2, "loss 3")
         logging.getLogger("tasks.base").warning("something to remember")
         return {"out": str(out)}
@@ -141,7 +133,7 @@ def test_a_stop_says_how_to_go_on(
     with pytest.raises(Stopped):
         runs.run("upgrade", settings, tmp_path / "out")
     assert f"stopped; `jdn resume {tmp_path / 'out'}` goes on" in capsys.readouterr().err
-    assert runs.read_back(tmp_path / "out") == settings
+    assert runs.read_back(tmp_path / "out") == settings.with_lookback()
 
 
 def test_an_unexpected_end_leaves_its_traceback_in_the_log(

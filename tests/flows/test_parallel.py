@@ -1,0 +1,129 @@
+"""Several workers, killed and stopped, through real flows: always the records of the quiet search."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows import settings_file
+from jdn_core import jobs
+from jdn_core.progress import listening
+from jdn_core.run import Run
+from jdn_core.search.records import Records
+from jdn_core.settings import Settings
+from tests.tiny_run import shapes, tiny_settings
+
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.timeout(600),  # seconds on an idle machine
+]
+ITERATIONS = 8
+
+
+def settings_for(workers: int, root: Path) -> Settings:
+    search = {"workers": workers, "lookback": 8, "iterations": ITERATIONS}
+    return tiny_settings(root, search=search).with_lookback()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A base and a pool, for every search of this module."""
+    folder = tmp_path_factory.mktemp("trained")
+    run = Run(settings_for(1, shapes(folder / "shapes")), folder / "run")
+    jobs.train_base(run)
+    for index in range(len(run.settings.pool.phases)):
+        jobs.train_phase(run, index)
+    return run
+
+
+def begin(trained: Run, out: Path, *, workers: int) -> Settings:
+    """A folder with the trained stages, ready to be searched in."""
+    assert trained.settings.data.root is not None
+    settings = settings_for(workers, trained.settings.data.root)
+    for stage in ("base", "pool"):
+        shutil.copytree(trained.folder / stage, out / stage)
+    (out / "settings.yaml").write_text(settings_file.dump(settings))
+    return settings
+
+
+def search(trained: Run, out: Path, *, workers: int) -> str:
+    """The digest of all records after a search through the real flow."""
+    from flows.search import search as flow
+
+    flow(begin(trained, out, workers=workers), out)
+    records = Records(out)
+    assert len(records.all()) == ITERATIONS + 1
+    assert records.problems(files=True) == ()
+    return records.digest()
+
+
+@pytest.fixture(scope="module")
+def quiet(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest that nothing disturbed, with one worker."""
+    return search(trained, tmp_path_factory.mktemp("quiet") / "run", workers=1)
+
+
+@pytest.mark.parametrize("workers", [2, 4, 8])
+def test_any_number_of_workers_finds_the_same_records(
+    workers: int, trained: Run, quiet: str, tmp_path: Path
+) -> None:
+    assert search(trained, tmp_path / "run", workers=workers) == quiet
+
+
+def test_workers_that_are_killed_in_the_middle_are_replaced_and_change_nothing(
+    trained: Run, quiet: str, tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill_one(stage: str, done: int, total: int, note: str) -> None:
+        if stage.startswith("pair ") and done == 2 and len(killed) < 3:
+            killed.append(_youngest_worker())
+            os.kill(killed[-1], signal.SIGKILL)
+
+    with listening(kill_one):
+        assert search(trained, tmp_path / "run", workers=2) == quiet
+    assert len(set(killed)) == 3
+
+
+def test_sigterm_saves_the_step_at_hand_and_nothing_is_redone(
+    trained: Run, quiet: str, tmp_path: Path
+) -> None:
+    from tests.flows.test_upgrade import environment
+
+    out = tmp_path / "run"
+    begin(trained, out, workers=2)
+    command = [sys.executable, "-m", "flows.cli", "resume", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if line.startswith("pair 3: 1/"):
+                asked = time.monotonic()
+                child.send_signal(signal.SIGTERM)
+                break
+        said = child.stderr.read()
+    assert child.returncode == 143, said
+    assert time.monotonic() - asked < 15
+    assert list((out / "work" / "checkpoints" / "pairs").rglob("*.safetensors"))
+    done = subprocess.run(
+        [*command, "--json"], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pair 3: 1/" not in done.stderr
+    assert Records(out).digest() == quiet
+
+
+def _youngest_worker() -> int:
+    """Process id of the newest child of this process's fork server."""
+    from multiprocessing import forkserver
+
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    return max(map(int, children))
