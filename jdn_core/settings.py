@@ -43,9 +43,8 @@ Factors = Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_risin
 Range = tuple[Count, Count]
 Ranges = tuple[Range, Range, Range, Range]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-_YOUNGER = {
-    "device_batch": None
-}  # keys of trainings with what the first searches did, whose digests must stay
+# Keys of trainings that are younger than the first searches, with what those did: their digests must stay.
+_YOUNGER = {"device_batch": None, "precision": "float32"}
 _LONGEST_NAME = 100  # names are names of folders too
 _MOST_PIXELS = 50_000_000  # as of the images themselves
 # user:password@, but not host:port/path@, or a password in the query
@@ -180,6 +179,14 @@ class TrainingSettings(BaseModel, frozen=True, extra="forbid"):
     momentum: Probability = Field(0.9, description="Momentum of SGD.")
     weight_decay: Weight = Field(1e-4, description="L2 penalty; BN and biases are exempt.")
     clip_norm: Rate = Field(10.0, description="Norm that gradients are clipped to (ours).")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Of convolutions and linear layers; weights, boxes and losses stay float32 (ours).",
+    )
+    recompute: bool = Field(
+        False,
+        description="Keep no activations inside the backbone's blocks: less memory, more time (ours).",
+    )
 
 
 class BaseSettings(TrainingSettings, frozen=True, extra="forbid"):
@@ -358,6 +365,10 @@ class TrackingSettings(BaseModel, frozen=True, extra="forbid"):
         None, description="Tracking URI; none: MLFLOW_TRACKING_URI, else SQLite in the search's folder."
     )
     figures_every: Count = Field(10, description="Pairs between two figures of the running search.")
+    keep_weights: Literal["all", "needed"] = Field(
+        "all",
+        description="Weights on this disk: all, or those that the search needs while MLflow has the others.",
+    )
     preview_images: Whole = Field(
         4, description="Validation images with truth and detections, kept with every pair."
     )
@@ -434,6 +445,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         for free in ("latency_warmup", "latency_repeats"):
             del data["evaluation"][free]
         for training in (data["base"], data["evaluation"], *data["pool"]["phases"]):
+            del training["recompute"]
             for name in [name for name, old in _YOUNGER.items() if training.get(name, old) == old]:
                 training.pop(name, None)
         return content_key(data)

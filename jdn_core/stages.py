@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from jdn_core.data.coco import CocoDataset
 from jdn_core.data.loading import Batch, BatchLoader, Plan
+from jdn_core.detector.backbone import Block
 from jdn_core.detector.build import Detector
 from jdn_core.distillation.distiller import Distiller
 from jdn_core.distillation.losses import bn_sparsity
@@ -93,6 +94,9 @@ class Bench:
                 images, batch=regime.batch, resolutions=self.frames, flip=self.flip, stream=draws
             )
 
+        for block in module.modules():
+            if isinstance(block, Block):
+                block.recompute = regime.recompute
         course = Course(stage, regime, plan_of, stream)
         started = time.monotonic()
         losses = train(module, losses_of, course=course, loader=self.train, checkpoints=checkpoints)

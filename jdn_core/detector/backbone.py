@@ -7,9 +7,13 @@ Parameter names are regular, because surgery addresses tensors by them: ``stem.c
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from jdn_core.space.architecture import BackboneSpec, BlockSpec
 
@@ -36,7 +40,13 @@ class ConvBN(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block, relu(F(x) + shortcut(x)): ``conv{i}``, ``bn{i}`` and perhaps ``shortcut``."""
+    """A residual block, relu(F(x) + shortcut(x)): ``conv{i}``, ``bn{i}`` and perhaps ``shortcut``.
+
+    Attributes:
+        recompute: keep the input alone for the backward pass and compute all else again; changes no number.
+    """
+
+    recompute = False
 
     def __init__(self, spec: BlockSpec, inputs: int) -> None:
         super().__init__()
@@ -60,6 +70,31 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)]."""
+        if not (self.recompute and self.training and torch.is_grad_enabled()):
+            return self._compute(x)
+        out: Tensor = checkpoint(
+            self._compute, x, use_reentrant=False, preserve_rng_state=False, context_fn=self._contexts
+        )
+        return out
+
+    def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Around the first and around the second computation."""
+        return nullcontext(), self._frozen_statistics()
+
+    @contextmanager
+    def _frozen_statistics(self) -> Iterator[None]:
+        """BN normalises as in the first computation, but what that put into its averages stays as it is."""
+        norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+        kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        try:
+            yield
+        finally:
+            for norm, (momentum, counted) in zip(norms, kept, strict=True):
+                norm.momentum, norm.num_batches_tracked = momentum, counted
+
+    def _compute(self, x: Tensor) -> Tensor:
         *firsts, (conv, bn) = self.layers()
         out = x
         for first, first_bn in firsts:

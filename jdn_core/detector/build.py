@@ -60,10 +60,11 @@ class Detector(nn.Module):
         """Pyramid levels "0".."3" and "pool" of images [B, 3, H, W] in 0..1, each [B, neck, H_l, W_l].
 
         With ``sizes`` the padding is zero after normalisation, as in torchvision; without, all pixels count
-        as content.
+        as content. They are float32 under autocast too: anchors take their dtype from them, and bfloat16
+        knows no pixel above 256 from its neighbour.
         """
-        levels: OrderedDict[str, Tensor] = self.neck(self.backbone(self.normalise(images, sizes)))
-        return levels
+        levels = self.neck(self.backbone(self.normalise(images, sizes)))
+        return OrderedDict((name, level.float()) for name, level in levels.items())
 
     def normalise(self, images: Tensor, sizes: Sequence[Size] | None = None) -> Tensor:
         """(images - mean) / std with zeros outside ``sizes``, channels-last, [B, 3, H, W]."""
@@ -104,7 +105,7 @@ class Detector(nn.Module):
         """
         pooled: Tensor = self.roi.box_roi_pool(features, proposals, list(sizes))
         logits, deltas = self.roi.box_predictor(self.roi.box_head(pooled))
-        return pooled, logits, deltas
+        return pooled, logits.float(), deltas.float()
 
     @torch.no_grad()
     def detect(self, images: Tensor, sizes: Sequence[Size]) -> list[dict[str, Tensor]]:

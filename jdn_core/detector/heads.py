@@ -35,6 +35,15 @@ class ExactAnchorGenerator(AnchorGenerator):  # type: ignore[misc]  # torchvisio
         return torch.stack([-widths, -heights, widths, heights], dim=1) / 2
 
 
+class ExactRPNHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's head, whose objectness and deltas are float32 under autocast too: they move boxes."""
+
+    def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Levels [B, C, H_l, W_l] -> per level objectness [B, A, H_l, W_l] and deltas [B, 4 A, H_l, W_l]."""
+        objectness, deltas = super().forward(levels)
+        return [level.float() for level in objectness], [level.float() for level in deltas]
+
+
 def build_rpn(spec: DetectorSpec) -> RegionProposalNetwork:
     """One 3x3 convolution, objectness and deltas over five levels; thresholds of the Faster R-CNN paper."""
     region = spec.region
@@ -43,7 +52,7 @@ def build_rpn(spec: DetectorSpec) -> RegionProposalNetwork:
     before, after = zip(region.train_proposals, region.proposals, strict=True)
     return RegionProposalNetwork(
         anchors(sizes, (region.aspect_ratios,) * len(sizes)),
-        RPNHead(spec.neck, len(region.aspect_ratios)),
+        ExactRPNHead(spec.neck, len(region.aspect_ratios)),
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,
         batch_size_per_image=region.anchors_per_image,

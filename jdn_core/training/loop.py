@@ -134,9 +134,7 @@ def _steps(
         rate = learning_rate(regime, iteration=iteration, total=total)
         optimizer.zero_grad()
         seen = ((part, next(batches).to(device)) for part in parts)
-        losses = _gradients(
-            losses_of, seen, iteration=iteration, draws=course.stream.child("step", iteration)
-        )
+        losses = _gradients(losses_of, seen, course=course, iteration=iteration)
         loss = torch.stack(list(losses.values())).sum()
         norm = nn.utils.clip_grad_norm_(module.parameters(), regime.clip_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
@@ -150,13 +148,15 @@ def _steps(
 
 
 def _gradients(
-    losses_of: LossesOf, seen: Iterable[tuple[Part, Batch]], *, iteration: int, draws: Stream
+    losses_of: LossesOf, seen: Iterable[tuple[Part, Batch]], *, course: Course, iteration: int
 ) -> dict[str, Tensor]:
     """Adds up the gradients of an iteration's parts, and gives its losses; both are means over the images."""
+    draws, narrow = course.stream.child("step", iteration), course.regime.precision == "bfloat16"
     sums: dict[str, Tensor] = {}
     for part, batch in seen:
         (draws.child("part", part.number) if part.number else draws).seed_torch()
-        losses = losses_of(batch, iteration)
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=narrow):
+            losses = losses_of(batch, iteration)
         (part.share * torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
         for name, value in losses.items():
             sums[name] = sums.get(name, 0) + part.share * value.detach()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from jdn_core.detector.backbone import Backbone
+from jdn_core.detector.backbone import Backbone, Block
 from jdn_core.space.architecture import BackboneSpec
 from jdn_core.space.families import Family, family
 from tests.jdn_core.tiny import tiny_spec
@@ -70,3 +71,33 @@ def test_every_bn_is_trained() -> None:
     norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms
     assert all(norm.training and norm.weight.requires_grad and (norm.weight == 1).all() for norm in norms)
+
+
+def test_recomputed_activations_change_neither_gradients_nor_statistics() -> None:
+    kept = Backbone(tiny_spec("r50").backbone).train()
+    again = copy.deepcopy(kept)
+    for block in again.modules():
+        if isinstance(block, Block):
+            block.recompute = True
+    x = torch.rand(2, 3, 64, 96)
+    for backbone in (kept, again):
+        for _ in range(2):
+            torch.stack([level.square().mean() for level in backbone(x).values()]).sum().backward()
+    assert all(torch.equal(t, again.state_dict()[name]) for name, t in kept.state_dict().items())
+    gradients = dict(again.named_parameters())
+    assert all(torch.equal(p.grad, gradients[name].grad) for name, p in kept.named_parameters())
+
+
+def test_recomputing_keeps_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = Backbone(tiny_spec("r50").backbone).train()
+    kept: list[int] = []
+
+    def bytes_kept() -> int:
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
+            backbone(torch.rand(2, 3, 64, 96))
+        return sum(kept)
+
+    everything = bytes_kept()
+    monkeypatch.setattr(Block, "recompute", True)
+    assert bytes_kept() < everything / 2

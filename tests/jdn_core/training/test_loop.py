@@ -88,6 +88,16 @@ def test_losses_fall_and_progress_is_told(loader: BatchLoader) -> None:
     ]
 
 
+def test_bfloat16_learns_like_float32_and_keeps_weights_exact(loader: BatchLoader) -> None:
+    exact, narrow = student(loader), student(loader)
+    half = REGIME.model_copy(update={"precision": "bfloat16"})
+    wanted = train(exact, Losses(exact), course=course(loader), loader=loader)
+    found = train(narrow, Losses(narrow), course=course(loader, half), loader=loader)
+    assert found != wanted
+    assert found["loss_objectness"] == pytest.approx(wanted["loss_objectness"], rel=0.05)
+    assert {tensor.dtype for tensor in narrow.parameters()} == {torch.float32}
+
+
 def test_a_training_that_was_cut_short_ends_bit_equal(loader: BatchLoader, tmp_path: Path) -> None:
     whole, cut = student(loader), student(loader)
     history = train(whole, Losses(whole), course=course(loader), loader=loader)

@@ -1,0 +1,51 @@
+"""Phases of a tiny pool under the settings that only large ones need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jdn_core import jobs
+from jdn_core.durable import read_json
+from jdn_core.pool.folder import load_pool
+from jdn_core.pool.supernet import SuperNet
+from jdn_core.run import TRAINING_FILE, Run
+from jdn_core.settings import Settings
+from tests.tiny_run import shapes, tiny_settings
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shapes(tmp_path_factory.mktemp("shapes"))
+
+
+def settings_of(photos: Path, **changes: Any) -> Settings:
+    """Two phases, the second one distilled, with the same changes to both."""
+    plain = tiny_settings(photos)
+    phases = [phase.model_copy(update=changes) for phase in plain.pool.phases]
+    pool = plain.pool.model_copy(update={"phases": tuple(phases)})
+    return plain.model_copy(update={"pool": pool})
+
+
+def trained(folder: Path, settings: Settings) -> tuple[SuperNet, dict[str, list[float]]]:
+    run = Run(settings, folder)
+    for index in range(len(settings.pool.phases)):
+        jobs.train_phase(run, index)
+    return load_pool(run.pool), read_json(run.pool / TRAINING_FILE)["losses"]
+
+
+def test_recomputed_activations_give_the_same_pool(photos: Path, tmp_path: Path) -> None:
+    kept, _ = trained(tmp_path / "kept", settings_of(photos))
+    again, _ = trained(tmp_path / "again", settings_of(photos, recompute=True))
+    state = again.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in kept.state_dict().items())
+
+
+def test_a_pool_trains_in_bfloat16_and_in_parts(photos: Path, tmp_path: Path) -> None:
+    _, wanted = trained(tmp_path / "plain", settings_of(photos))
+    _, found = trained(tmp_path / "narrow", settings_of(photos, precision="bfloat16", device_batch=2))
+    assert found.keys() == wanted.keys()
+    assert found["loss_objectness"] == pytest.approx(wanted["loss_objectness"], rel=0.1)
