@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jdn_core.errors import DataError, Problem, UsageError
+from jdn_core import durable
+from jdn_core.errors import DataError, Problem, StorageError, UsageError
 from jdn_core.space import actions, notation
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec
 from jdn_core.space.families import DEPTHS, family
+from jdn_core.space.reading import BROKEN, read_backbone, read_detector, reason
 
 if TYPE_CHECKING:
     from jdn_core.detector.build import Detector
@@ -106,13 +107,12 @@ def _pruned(
 
 def _read_file(file: Path) -> DetectorSpec:
     try:
-        data = json.loads(file.read_bytes())
-        if "backbone" in data:
-            return DetectorSpec.from_json(data)
-        return _detector(BackboneSpec.from_json(data))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise DataError.of([Problem(file.name, "", f"holds no architecture ({reason})")]) from None
+        data = durable.read_json(file)
+        return read_detector(data) if "backbone" in data else _detector(read_backbone(data))
+    except StorageError as error:
+        raise DataError(str(error)) from None
+    except BROKEN as error:
+        raise DataError.of([Problem(file.name, "", f"holds no architecture: {reason(error)}")]) from None
 
 
 def _detector(backbone: BackboneSpec) -> DetectorSpec:

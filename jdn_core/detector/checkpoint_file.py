@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +21,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from jdn_core.detector.naming import NAMINGS, TORCHVISION, Conventions, Naming, naming_of
-from jdn_core.errors import CheckpointError, InputMissing, Problem
+from jdn_core.errors import CheckpointError, InputMissing, Problem, cut, shown
 
 _TORCH_FILES = (b"PK\x03\x04", b"\x80")  # torch.save's zip, and its form before torch 1.6
 _INNER = ("state_dict", "model", "model_state_dict")
 _AGAIN = 'save the weights alone, as torch.save(model.state_dict(), "weights.pth") or as safetensors'
+_REALS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_WHOLES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 # torchvision's published fasterrcnn_resnet50_fpn was trained when its frozen BN had no epsilon.
 _WITHOUT_EPS = "258fb6c6"
 _OLD_NAMES = (
@@ -61,16 +65,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
     data = _unpacked(path)
     state: Any = next((data[key] for key in _INNER if isinstance(data.get(key), Mapping)), data)
     problems = [
-        Problem(path.name, str(name), "must be a tensor", type(value).__name__, _AGAIN)
+        Problem(path.name, cut(str(name)), f"must be a tensor{rule}", _kind(value), _AGAIN)
         for name, value in state.items()
-        if not isinstance(value, Tensor)
+        if (rule := _rule_against(value)) is not None
     ]
+    newest = Counter(_newest(str(name)) for name in state)
+    problems += [Problem(path.name, cut(name), "tensor occurs twice") for name in newest if newest[name] > 1]
     if problems:
         raise CheckpointError.of(problems)
     tensors = {_newest(str(name)): _plain(value) for name, value in state.items()}
     if (naming := naming_of(tensors)) is None:
         known = ", ".join(naming.title for naming in NAMINGS)
-        raise CheckpointError(f"{path}: names no detector of {known}; it begins with {list(tensors)[:3]}")
+        raise CheckpointError(
+            f"{path}: names no detector of {known}; it begins with {shown(list(tensors)[:3])}"
+        )
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(naming.ignored)}
     told = _normalisation(tensors) | _epsilon(path, naming)
     conventions = replace(naming.conventions, **told)
@@ -96,8 +104,12 @@ def _unpacked(path: Path) -> Mapping[str, Any]:
 
 def _unpickled(path: Path) -> Mapping[str, Any]:
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - foreign files are so
+        with warnings.catch_warnings(action="ignore"):  # the reader tells its developers of odd files
+            data = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - foreign
     except Exception as error:  # a damaged file can break the reader in any way
+        if "TorchScript" in str(error):
+            what = "is a TorchScript program, which is code, so nothing of it was read"
+            raise CheckpointError(f"{path}: {what}; {_AGAIN}") from None
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             what = f"holds {found[1]}, which is code or may run code, so nothing of it was read"
             raise CheckpointError(f"{path}: {what}; {_AGAIN}") from None
@@ -106,6 +118,24 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
         raise CheckpointError(f"{path}: must hold tensors by name, got {type(data).__name__}; {_AGAIN}")
     return data
+
+
+def _rule_against(value: object) -> str | None:
+    """What a value fails of "must be a tensor ..."; None of a usual one, whose numbers are all there."""
+    if not isinstance(value, Tensor):
+        return ""
+    usual = value.layout == torch.strided and not (value.is_nested or value.is_quantized)
+    if not usual or value.dtype not in _REALS + _WHOLES or value.is_meta:
+        return " of usual numbers"
+    whole = value.untyped_storage().nbytes() >= value.numel() * value.itemsize
+    return None if whole else " with a place for each of its numbers"
+
+
+def _kind(value: object) -> str:
+    """What a value is, for messages."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{value.dtype}, {value.layout}, {list(value.shape) if not value.is_nested else 'nested'}"
 
 
 def _newest(name: str) -> str:

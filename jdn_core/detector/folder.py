@@ -6,20 +6,22 @@ unpickled.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
-from jdn_core.detector.build import Detector, blank
-from jdn_core.durable import Written, read_verified, write_bytes, write_json
+from jdn_core.detector.build import Detector
+from jdn_core.durable import Written, read_json, read_verified, write_bytes, write_json
 from jdn_core.errors import CheckpointError, InputMissing, Problem, StorageError
 from jdn_core.space.architecture import DetectorSpec
+from jdn_core.space.reading import BROKEN, read_detector, reason
+
+M = TypeVar("M", bound=nn.Module)
 
 SPEC_FILE = "detector.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -53,16 +55,37 @@ def load_detector(folder: Path, device: str | torch.device = "cpu") -> Detector:
     """
     data, spec = _read_spec(folder / SPEC_FILE)
     state = read_weights(folder / WEIGHTS_FILE, hash_of_weights(folder / SPEC_FILE, data))
-    detector = blank(spec, device)
-    if problems := state_problems(detector.state_dict(), state, file=WEIGHTS_FILE):
-        raise CheckpointError.of(problems)
-    detector.load_state_dict(state)
-    return detector.eval()
+    return filled(lambda: Detector(spec), state, folder / SPEC_FILE, device)
 
 
 def load_spec(folder: Path) -> DetectorSpec:
     """The specification alone, without a look at the weights; raises as ``load_detector`` does."""
     return _read_spec(folder / SPEC_FILE)[1]
+
+
+def filled(
+    make: Callable[[], M], state: Mapping[str, Tensor], spec_file: Path, device: str | torch.device
+) -> M:
+    """A module with these weights, in eval mode; it takes memory only once they are known to fit.
+
+    Args:
+        make: builds the module; it is called for the meta device.
+        state: the weights.
+        spec_file: what told how to build it, for messages; the weights lie beside it.
+        device: where the module shall be.
+
+    Raises:
+        CheckpointError: there is no such module, or the weights do not fit it; all that is wrong is named.
+    """
+    try:
+        with torch.device("meta"):
+            module = make()
+    except (RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{spec_file}: no module can be built so: {reason(error)}") from error
+    if problems := state_problems(module.state_dict(), state, file=WEIGHTS_FILE):
+        raise CheckpointError.of(problems)
+    module.to_empty(device=device).load_state_dict(state)
+    return module.eval()
 
 
 def state_problems(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], *, file: str) -> list[Problem]:
@@ -92,10 +115,12 @@ def _read_spec(path: Path) -> tuple[dict[str, Any], DetectorSpec]:
     if not path.is_file():
         raise InputMissing(f"{path}: no such file; a detector's folder holds {SPEC_FILE} and {WEIGHTS_FILE}")
     try:
-        data = json.loads(path.read_bytes())
-        return data, DetectorSpec.from_json(data)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not a detector's specification: {error!r}") from error
+        data = read_json(path)
+        return data, read_detector(data)
+    except StorageError as error:
+        raise CheckpointError(str(error)) from error
+    except BROKEN as error:
+        raise CheckpointError(f"{path}: not a detector's specification: {reason(error)}") from error
 
 
 def hash_of_weights(path: Path, data: Mapping[str, Any]) -> str:

@@ -16,10 +16,11 @@ from pydantic import TypeAdapter
 from safetensors.torch import save
 
 from jdn_core import durable
-from jdn_core.detector.folder import WEIGHTS_FILE, hash_of_weights, read_weights, state_problems
+from jdn_core.detector.folder import WEIGHTS_FILE, filled, hash_of_weights, read_weights
 from jdn_core.errors import CheckpointError, InputMissing, StorageError
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.space.architecture import DetectorSpec
+from jdn_core.space.reading import BROKEN, read_detector, reason
 from jdn_core.space.teachers import SubnetSpace
 
 POOL_FILE = "pool.json"
@@ -84,13 +85,7 @@ def load_pool(folder: Path, device: str | torch.device = "cpu") -> SuperNet:
     """
     spec = load_pool_spec(folder)
     state = read_weights(folder / WEIGHTS_FILE, spec.sha256)
-    with torch.device("meta"):
-        supernet = SuperNet(spec.space, spec.template)
-    supernet.to_empty(device=device)
-    if problems := state_problems(supernet.state_dict(), state, file=WEIGHTS_FILE):
-        raise CheckpointError.of(problems)
-    supernet.load_state_dict(state)
-    return supernet.eval()
+    return filled(lambda: SuperNet(spec.space, spec.template), state, folder / POOL_FILE, device)
 
 
 def load_pool_spec(folder: Path) -> PoolSpec:
@@ -103,8 +98,10 @@ def load_pool_spec(folder: Path) -> PoolSpec:
         if data["schema"] != SCHEMA_VERSION:
             raise ValueError(f"schema must be {SCHEMA_VERSION}, got {data['schema']!r}")
         space = _SPACE.validate_python(data["space"])
-        template = DetectorSpec.from_json(data["template"])
+        template = read_detector(data["template"])
         origin = Origin(data["settings"], data.get("dataset", ""), data.get("curves", {}))
         return PoolSpec(space, template, origin, hash_of_weights(path, data))
-    except (StorageError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not a pool's specification: {error!r}") from error
+    except StorageError as error:
+        raise CheckpointError(str(error)) from error
+    except BROKEN as error:
+        raise CheckpointError(f"{path}: not a pool's specification: {reason(error)}") from error

@@ -231,7 +231,7 @@ def test_arch_names_what_it_cannot_read(tmp_path: Path, jdn: Run) -> None:
     assert "ERROR 64 r51: no family (r18, r34, r50, r101, x101)" in jdn("arch", "r51")[2]
     (tmp_path / "a.json").write_text('{"stem": 64}')
     assert jdn("arch", tmp_path / "a.json")[::2] == (
-        65, "ERROR 65 a.json: holds no architecture (KeyError: 'stages')\n"
+        65, "ERROR 65 a.json: holds no architecture: 'stages' is missing\n"
     )  # fmt: skip
     assert jdn("arch", "r18", "--resolution", "9")[0] == 64
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,40 @@ def test_a_bare_pickle_with_code_does_not_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"a\.pkl"):
         read_checkpoint(tmp_path / "a.pkl")
     assert not (tmp_path / "made").exists()
+
+
+def test_a_torchscript_program_is_code_too(tmp_path: Path) -> None:
+    with warnings.catch_warnings(action="ignore"):  # torch calls its own format deprecated
+        torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / "a.pth")
+    with pytest.raises(
+        CheckpointError, match="is a TorchScript program, which is code, so nothing"
+    ) as caught:
+        read_checkpoint(tmp_path / "a.pth")
+    assert "weights_only" not in str(caught.value)
+
+
+UNUSUAL = {
+    "sparse": torch.ones(2, 2).to_sparse(),
+    "complex": torch.ones(2, dtype=torch.complex64),
+    "eight bits": torch.ones(2).to(torch.float8_e4m3fn),
+    "without values": torch.ones(2, device="meta"),
+    "a terabyte in a byte": torch.ones(1).half().expand(10**6, 10**6),
+}
+
+
+@pytest.mark.parametrize("tensor", UNUSUAL.values(), ids=UNUSUAL)
+def test_tensors_that_are_no_plain_numbers_are_refused(tensor: torch.Tensor, tmp_path: Path) -> None:
+    path = save({**STATE, "bn1.bias": tensor}, tmp_path / "a.pth")
+    with pytest.raises(
+        CheckpointError, match=r"^a\.pth: bn1\.bias: must be a tensor (of usual|with a place)"
+    ):
+        read_checkpoint(path)
+
+
+def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = save({**STATE, "module.conv1.weight": torch.zeros(2)}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"^a\.pth: conv1\.weight: tensor occurs twice$"):
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -151,7 +151,48 @@ def test_all_that_does_not_fit_is_said_at_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", "{", '{"schema": 99}', '{"schema": 1, "region": []}', '{"schema": 1}']
+    ("place", "value", "message"),
+    [
+        ("neck", "x", "detector.json: not a detector's specification: neck: input should be a valid integer"),
+        ("neck", True, "neck: input should be a valid integer, got True"),
+        ("neck", -1, "detector.json: no module can be built so: Trying to create tensor with negative"),
+        ("neck", 10**9, "detector.json: no module can be built so: Storage size calculation overflowed"),
+        ("head", 10**8, r"weights.safetensors: roi.box_head.fc6.bias: shape must be \[100000000\]"),
+        ("mean", ["a", 0, 0], "mean.0: input should be a valid number, got 'a'"),
+        ("region.pooled", 10**6, r"fc6.weight: shape must be \[24, 16000000000000\], got \[24, 784\]"),
+        ("region.nms_iou", [], r"region.nms_iou: input should be a valid number, got \[\]"),
+        ("backbone.stages.0.0.born", None, "backbone.stages.0.0.born: input should be a valid integer"),
+        ("weights.sha256", 5, "damaged: SHA-256 must be 5, got "),
+    ],
+)
+def test_a_specification_of_wrong_values_is_refused_before_memory_is_taken(
+    folder: Path, place: str, value: object, message: str
+) -> None:
+    data = json.loads((folder / SPEC_FILE).read_text())
+    *parents, last = place.split(".")
+    node = data
+    for name in parents:
+        node = node[int(name) if name.isdecimal() else name]
+    node[last] = value
+    (folder / SPEC_FILE).write_text(json.dumps(data))
+    with pytest.raises(CheckpointError, match=message):
+        load_detector(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"schema": NaN}',
+        '{"schema": 1, "schema": 1}',
+        "",
+        "[]",
+        "{}",
+        "{",
+        '{"schema": 99}',
+        '{"schema": 1, "region": []}',
+        '{"schema": 1}',
+    ],
 )
 def test_a_broken_specification_is_refused(folder: Path, text: str) -> None:
     (folder / SPEC_FILE).write_text(text)
