@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from jdn_core.search.pairs import Evaluation, Pair, PairRecord
 from jdn_core.space.architecture import SCHEMA_VERSION, DetectorSpec
 from jdn_core.space.teachers import SubnetSpec
 
-# Around the prospects and the student in the JSON of a record that is done, whose keys are sorted. No string
-# of JSON can hold them, because it would escape the quotes.
-_MARKS = ('"prospects":', ',"timing":', '"student":', ',"teacher":', f',"schema":{SCHEMA_VERSION},"state":')
+# In this order around the prospects and the student of a record that is done, since its keys are sorted. No
+# string of JSON can hold them, because it would escape the quotes.
+_PROSPECTS, _TIMING, _STUDENT, _TEACHER = '"prospects":', ',"timing":', '"student":', ',"teacher":'
 
 
 def record_of(text: str) -> PairRecord:
@@ -29,23 +29,30 @@ def record_of(text: str) -> PairRecord:
     Raises:
         ValueError, KeyError, TypeError: as ``from_json`` does.
     """
-    if any(text.count(mark) != 1 for mark in _MARKS):
+    try:
+        return _quickly(text)
+    except (ValueError, KeyError):  # a failed pair, another schema, or a loss that has the name of a mark
         return PairRecord.from_json(json.loads(text))
-    foreseen, timing, student, teacher, _ = map(text.index, _MARKS)
-    foreseen, student = foreseen + len(_MARKS[0]), student + len(_MARKS[2])
-    data = json.loads(f"{text[:foreseen]}null{text[timing:student]}null{text[teacher:]}")
-    specs = {
-        "student": _student(text[student:teacher]),
-        "teacher": SubnetSpec.from_json(data["pair"]["teacher"]),
-    }
-    evaluation = Evaluation.from_json({**data["evaluation"], "prospects": Unread(text[foreseen:timing])})
-    return PairRecord(
-        Pair(**{**data["pair"], **specs}), data["state"], evaluation, data["reason"], data["files"]
-    )
+
+
+def _quickly(text: str) -> PairRecord:
+    """The record, or ValueError or KeyError: a cut in another place than meant leaves an open brace."""
+    head, _, rest = text.partition(_PROSPECTS)
+    prospects, _, rest = rest.partition(_TIMING)
+    middle, _, rest = rest.partition(_STUDENT)
+    student, _, tail = rest.partition(_TEACHER)
+    data = json.loads("".join((head, _PROSPECTS, "null", _TIMING, middle, _STUDENT, "null", _TEACHER, tail)))
+    pair, evaluation = data["pair"], data["evaluation"]
+    if data["schema"] != SCHEMA_VERSION:
+        raise ValueError("another schema")
+    pair["student"], pair["teacher"] = _student(student), SubnetSpec.from_json(pair["teacher"])
+    evaluation["prospects"] = Unread(prospects)
+    found = Evaluation.from_json(evaluation)
+    return PairRecord(Pair(**pair), data["state"], found, data["reason"], data["files"])
 
 
 class Unread(Mapping[str, Mapping[str, Any]]):
-    """An object of JSON that is parsed at the first look into it.
+    """An object of JSON that is parsed when somebody looks into it.
 
     Args:
         text: of the object.
@@ -54,22 +61,23 @@ class Unread(Mapping[str, Mapping[str, Any]]):
     def __init__(self, text: str) -> None:
         self._text = text
 
-    @cached_property
-    def _read(self) -> dict[str, Mapping[str, Any]]:
-        data: dict[str, Mapping[str, Any]] = json.loads(self._text)
-        return data
-
     def __getitem__(self, key: str) -> Mapping[str, Any]:
-        return self._read[key]
+        return _object(self._text)[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._read)
+        return iter(_object(self._text))
 
     def __len__(self) -> int:
-        return len(self._read)
+        return len(_object(self._text))
 
     def __repr__(self) -> str:
-        return repr(self._read)
+        return self._text
+
+
+@lru_cache(maxsize=64)
+def _object(text: str) -> dict[str, Mapping[str, Any]]:
+    data: dict[str, Mapping[str, Any]] = json.loads(text)
+    return data
 
 
 @lru_cache(maxsize=1 << 14)

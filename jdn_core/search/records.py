@@ -110,7 +110,7 @@ class Records:
 
     def _load(self, key: str) -> PairRecord:
         """Raises StorageError where the record is damaged, or that of another pair or version."""
-        path = self.path(key) / RECORD_FILE
+        path = self._pairs.joinpath(key, RECORD_FILE)
         try:
             text = seals.unsealed(durable.read_bytes(path))
             record, named = _unsealed(path) if text is None else _sealed(text.decode(), key)

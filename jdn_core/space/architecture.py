@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 SCHEMA_VERSION = 1
@@ -29,6 +30,7 @@ class Resolution(NamedTuple):
     height: int
 
     @classmethod
+    @lru_cache(maxsize=256)
     def parse(cls, text: str) -> Resolution:
         """Reads ``"1333x800"``.
 

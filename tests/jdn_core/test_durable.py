@@ -83,6 +83,17 @@ def test_json_is_for_people_or_canonical(tmp_path: Path) -> None:
     assert (tmp_path / "canonical.json").read_text() == '{"a":"ü","b":[1]}\n'
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_sealed_json_reads_back_without_its_seal_or_not_at_all(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "sealed.json"
+    durable.write_json(path, {"b": [1], "a": 12}, indent=indent, seal=True)
+    assert durable.read_json(path) == {"a": 12, "b": [1]}
+    assert list(json.loads(path.read_text())) == ["a", "b", "sha256"]
+    path.write_text(path.read_text().replace("12", "13"))
+    with pytest.raises(StorageError, match=r"sealed\.json: not valid JSON: the member sha256 at the end"):
+        durable.read_json(path)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_no_number_is_written_that_json_does_not_know(tmp_path: Path, value: float) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -192,6 +192,28 @@ def test_a_climber_made_from_any_records_goes_on_as_the_first_one_did() -> None:
         climber.tell(records[-1])
 
 
+@pytest.mark.parametrize("failing", [frozenset(), frozenset({1, 6, 13})])
+def test_a_climber_asks_for_what_a_proposal_from_the_records_alone_would_be(failing: frozenset[int]) -> None:
+    records = climb(30, workers=3, lookback=4, failing=failing)
+    for index in range(1, 31):
+        earlier = [record.pair for record in records[:index]]
+        alone = propose(index, earlier=earlier, records=records, rules=rules(lookback=4))
+        assert alone == records[index].pair
+
+
+def test_gaps_in_the_records_are_proposed_again_and_equal_what_they_were() -> None:
+    records = climb(12, lookback=5)
+    climber = HillClimber(
+        rules(lookback=5), [record for record in records if record.pair.index not in (9, 11)]
+    )
+    asked = []
+    while climber.next_index <= 12:
+        pair = climber.ask()
+        assert pair is not None
+        asked.append(pair)
+    assert asked == [records[9].pair, records[11].pair]
+
+
 def test_a_climber_waits_for_the_results_that_a_proposal_needs() -> None:
     climb_rules, base = start(lookback=2)
     climber = HillClimber(climb_rules, [base])

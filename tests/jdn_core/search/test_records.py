@@ -1,6 +1,8 @@
 import json
 import os
+import pickle
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -226,3 +228,30 @@ def test_a_file_in_the_place_of_a_record_is_told_of(tmp_path: Path) -> None:
     assert "Not a directory" in problem.value
     with pytest.raises(StorageError, match="Not a directory"):
         durable.read_json(tmp_path / "pairs" / ("0" * 64) / RECORD_FILE)
+
+
+def test_records_that_are_asked_for_again_are_read_once(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    keep(records, made_up(0))
+    before = records.all()
+    assert records.all() is before
+    keep(Records(tmp_path), made_up(1))
+    assert [record.pair.index for record in records.all()] == [0, 1]
+    assert records.all()[0] is before[0]
+
+
+def test_a_record_whose_folder_is_gone_is_not_listed_any_more(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    for index in (0, 1):
+        keep(records, made_up(index))
+    assert len(records.all()) == 2
+    shutil.rmtree(records.path(made_up(1).pair.key))
+    assert [record.pair.index for record in records.all()] == [0]
+
+
+def test_records_in_another_process_read_for_themselves(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    keep(records, made_up())
+    sent = pickle.dumps(records)
+    assert len(sent) < 500
+    assert pickle.loads(sent).all() == records.all()

@@ -1,0 +1,66 @@
+"""What 10,000 pairs cost a search: its resume, and each pair after it; and the commit of heavy weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jdn_core import durable
+from jdn_core.search.records import Records
+from tests.benchmarks import long_search
+from tests.benchmarks.conftest import Note
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = 160_000_000  # 40 M parameters of four bytes
+
+
+@pytest.fixture(scope="module")
+def seconds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """Best of three resumes of one search."""
+    folder = tmp_path_factory.mktemp("long")
+    long_search.make(folder, long_search.PAIRS)
+    runs = [_resumed(folder) for _ in range(1)]
+    return {name: min(run[name] for run in runs) for name in runs[0]}
+
+
+def _resumed(folder: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.benchmarks.long_search", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def test_a_search_of_10_000_pairs_is_resumed_in_two_seconds(seconds: dict[str, float], note: Note) -> None:
+    for name in ("read", "climb", "ask"):
+        note(f"resume of 10,000 pairs: {name}", seconds[name], "s")
+    resume = seconds["read"] + seconds["climb"] + seconds["ask"]
+    note("resume of 10,000 pairs, imports excluded", resume, "s", bound=2)
+
+
+def test_a_pair_after_10_000_costs_a_tenth_of_a_second(seconds: dict[str, float], note: Note) -> None:
+    for name in ("next records", "next top-k", "next ask"):
+        note(f"pair after 10,000: {name.removeprefix('next ')}", 1000 * seconds[name], "ms")
+    every = seconds["next records"] + seconds["next top-k"] + seconds["next ask"]
+    note("pair after 10,000: records, top-k and proposal", 1000 * every, "ms", bound=100)
+    note("digest of 10,000 pairs", seconds["digest"], "s")
+
+
+def test_a_commit_of_40_million_parameters_takes_a_hundredth_of_a_minute(tmp_path: Path, note: Note) -> None:
+    weights, record = (
+        bytes(WEIGHTS),
+        long_search.evaluated(
+            long_search.first_pair(long_search.RULES, long_search.BASE), long_search.Random(0)
+        ),
+    )
+    records = Records(tmp_path)
+    start = time.perf_counter()
+    staged = records.staging(record.pair.key)
+    durable.write_bytes(staged / "weights.safetensors", weights)
+    assert records.commit(record, staged)
+    note("staging, hash and commit of 160 MB", time.perf_counter() - start, "s", bound=0.6)
