@@ -7,6 +7,7 @@ when it is there for the third time. Hits are counted in operations, never in se
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from enum import StrEnum
 from functools import partial
 
 VARIABLE = "JDN_FAULT"
+
+logger = logging.getLogger(__name__)
 
 
 class Point(StrEnum):
@@ -54,6 +57,15 @@ class Point(StrEnum):
     SEARCH_TELL = "search.tell"
     TOP_K = "top_k"
     SEARCH_FINISH = "search.finish"
+    MLFLOW_SEARCH_CREATED = "mlflow.search_created"
+    MLFLOW_RUN_CREATED = "mlflow.run_created"
+    MLFLOW_UPLOADED = "mlflow.uploaded"
+    MLFLOW_MODEL = "mlflow.model"
+    MLFLOW_NUMBERS = "mlflow.numbers"
+    MLFLOW_DONE = "mlflow.done"
+    MLFLOW_ENDED = "mlflow.ended"
+    MLFLOW_MARKED = "mlflow.marked"
+    MLFLOW_SEARCH_DONE = "mlflow.search_done"
     DURABLE_STAGE = "durable.stage"
     DURABLE_WRITE = "durable.write"
     DURABLE_FSYNC = "durable.fsync"
@@ -94,8 +106,9 @@ def arm(text: str) -> None:
     name, hit, action = text.split(":")
     if int(hit) < 1:
         raise ValueError(f"hit must be >= 1, got {hit}")
+    point, happening = Point(name), _happening(Action(action), Point(name))
     _armed.clear()
-    _armed[Point(name)] = _Countdown(int(hit), _happening(Action(action), Point(name)))
+    _armed[point] = _Countdown(int(hit), text, happening)
 
 
 def watch(seen: Callable[[Point], object]) -> None:
@@ -110,12 +123,13 @@ def _call(seen: Callable[[Point], object], point: Point) -> None:
 class _Countdown:
     """Happens once, at the last of so many hits."""
 
-    def __init__(self, hits: int, happening: Callable[[], None]) -> None:
-        self._left, self._happening = hits, happening
+    def __init__(self, hits: int, text: str, happening: Callable[[], None]) -> None:
+        self._left, self._text, self._happening = hits, text, happening
 
     def __call__(self) -> None:
         self._left -= 1
         if self._left == 0:
+            logger.warning("%s=%s: here it is", VARIABLE, self._text)
             self._happening()
 
 

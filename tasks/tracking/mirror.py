@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from jdn_core import assemble, durable
 from jdn_core.errors import StorageError
+from jdn_core.faults import Point, faultpoint
 from jdn_core.reports.tables import candidate
 from jdn_core.run import Run
 from jdn_core.search.records import Records
@@ -64,6 +65,7 @@ class Mirror:
             found = server.client.create_run(
                 server.experiment, tags={**tags, **more}, run_name=run.settings.name
             )
+            faultpoint(Point.MLFLOW_SEARCH_CREATED)
         known = found.data.params
         server.params(
             found.info.run_id, {k: v for k, v in flat_settings(run.settings).items() if k not in known}
@@ -125,6 +127,7 @@ class Mirror:
     def remember(self, known: Collection[str]) -> None:
         """Notes on both sides what MLflow holds."""
         self.server.client.set_tag(self.id, MARK, mark_of(known))
+        faultpoint(Point.MLFLOW_MARKED)
         durable.write_json(self.run.folder / PUBLISHED_FILE, {"known": sorted(known)}, indent=None)
 
     def stages(self) -> Iterator[tuple[Literal["base", "pool"], str, Path]]:
@@ -172,6 +175,7 @@ class Mirror:
             self.server.abort(ghost.info.run_id)
         self.server.the_one(_tags(self.run.folder), keep=self.id)
         self.server.client.set_tag(self.id, STATUS, state)
+        faultpoint(Point.MLFLOW_SEARCH_DONE)
         self.server.client.set_terminated(self.id, "FINISHED" if state == "finished" else "KILLED")
 
     def _datasets(self) -> dict[str, tuple[str, str]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from jdn_core.errors import InputMissing, ServiceUnavailable, UserError
+from jdn_core.faults import Point, faultpoint
 from tasks.entries import FILES_TAG, Entry
 from tasks.links import PARENT, database, shown
 
@@ -186,15 +187,21 @@ class Server:
         if found is None:
             tags = {**entry.tags, PARENT: parent, STATUS: "running"}
             found = self.client.create_run(self.experiment, started, tags, entry.name)
+            faultpoint(Point.MLFLOW_RUN_CREATED)
         run_id: str = found.info.run_id
         self.client.log_artifacts(run_id, str(entry.folder))
+        faultpoint(Point.MLFLOW_UPLOADED)
         self.params(run_id, {k: v for k, v in entry.params.items() if k not in found.data.params})
         if dataset is not None and entry.is_candidate:
             self.measured_on(run_id, {"validation": dataset})
         model = self._model(entry, found) if entry.is_candidate else None
+        faultpoint(Point.MLFLOW_MODEL)
         self._numbers(entry, run_id, finished, model=model, dataset=dataset)
+        faultpoint(Point.MLFLOW_NUMBERS)
         self.client.set_tag(run_id, STATUS, entry.state)
+        faultpoint(Point.MLFLOW_DONE)
         self.client.set_terminated(run_id, "FINISHED" if entry.state == "done" else "FAILED", finished)
+        faultpoint(Point.MLFLOW_ENDED)
         return run_id
 
     def measured_on(self, run_id: str, datasets: Mapping[str, tuple[str, str]]) -> None:

@@ -1,0 +1,201 @@
+"""One case: a search is cut off by a fault, goes on in a new process, and is compared with one without."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import sqlite3
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.console import report_error
+from jdn_core import faults
+from jdn_core.progress import listening
+from jdn_core.settings import Settings
+from tests.crash import controls, tiny_search
+from tests.crash.standing import differences, standing
+
+PATIENCE = 60  # seconds for a process of a case, which takes one
+_PLACES = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What to do to a search.
+
+    Attributes:
+        start: how far it is: ``fresh``, or well after ``base``, ``pool`` or ``pair``, the first one.
+        fault: ``NAME:HIT:ACTION`` for the first process.
+        again: the same for the second; a third one then goes on to the end.
+        without: a rule that is switched off in all of them, by its name in ``controls``.
+    """
+
+    start: str
+    fault: str
+    again: str = ""
+    without: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a case.
+
+    Attributes:
+        case: what was done.
+        codes: of its processes; negative: the signal that ended it.
+        seconds: that its processes took.
+        fired: how many of its faults happened.
+        steps: of training that were done, by all processes together.
+        differences: from the uninterrupted search; empty: none.
+        text: what its processes said on standard error.
+    """
+
+    case: Case
+    codes: tuple[int, ...]
+    seconds: tuple[float, ...]
+    fired: int
+    steps: int
+    differences: tuple[str, ...]
+    text: str = field(repr=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Outcome:
+        data = json.loads(text)
+        lists = {name: tuple(data[name]) for name in ("codes", "seconds", "differences")}
+        return cls(**data | lists | {"case": Case(**data["case"])})
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where cases are played: searches to start from, and what an uninterrupted one comes to."""
+
+    folder: Path
+    settings: Settings
+    reached: dict[str, dict[str, int]]
+    reference: dict[str, Any]
+
+    def play(self, case: Case, place: Path) -> Outcome:
+        """Runs a case in a new folder, which is dropped; each of its processes is forked from this one."""
+        search, log = place / "search", place / "log"
+        copy_search(self.folder / case.start, search)
+        codes, seconds = [], []
+        for fault in [fault for fault in (case.fault, case.again) if fault] + [""]:
+            begun = time.monotonic()
+            codes.append(forked(lambda armed=fault: self._process(case, search, armed), log))
+            seconds.append(time.monotonic() - begun)
+        try:
+            found = differences(standing(self.settings, search), self.reference)
+        except Exception as error:  # whatever reading a search that is not whole may raise
+            found = [f"{type(error).__name__}: {error}"]
+        text = log.read_text()
+        shutil.rmtree(place)
+        fired, steps = text.count("here it is"), text.count("\nstep ")
+        return Outcome(case, tuple(codes), tuple(seconds), fired, steps, tuple(found), text[-4000:])
+
+    def _process(self, case: Case, search: Path, fault: str) -> None:
+        controls.lose_power_when_killed(search)
+        if case.without:
+            controls.CONTROLS[case.without]()
+        if fault:
+            faults.arm(fault)
+        with listening(_tell_steps):
+            tiny_search.go_on(self.settings, search)
+
+
+def set_up(folder: Path, empty_database: Path) -> Stand:
+    """Makes the data and the searches to start from, and plays each to its end without a fault.
+
+    How often it reaches every place of ``faults.Point`` is counted on the way. One search is played in this
+    process, so that everything is imported and warm, and no case pays for it.
+    """
+    folder.mkdir()
+    tiny_search.draw_data(folder / "data")
+    settings = tiny_search.settings_of(folder / "data")
+    for start in ("fresh", "warm"):
+        (folder / start).mkdir()
+        shutil.copyfile(empty_database, folder / start / "mlflow.db")
+    tiny_search.go_on(settings, folder / "warm")
+    before, reached = folder / "fresh", {}
+    for stage in ("base", "pool", "pair"):
+        copy_search(before, folder / stage)
+        require(forked(lambda to=stage: tiny_search.go_on(settings, folder / to, until=to), folder / "log"))
+        before = folder / stage
+    for start in ("fresh", "base", "pool", "pair"):
+        search, count = folder / f"whole-from-{start}", folder / f"reached-from-{start}"
+        copy_search(folder / start, search)
+        require(forked(lambda at=search, to=count: _count(settings, at, to), folder / "log"))
+        reached[start] = json.loads(count.read_text())
+    reference = standing(settings, folder / "whole-from-fresh")
+    for start in ("base", "pool", "pair"):
+        if found := differences(standing(settings, folder / f"whole-from-{start}"), reference):
+            raise RuntimeError(f"begun at {start}, the search is another: {found}")
+    return Stand(folder, settings, reached, reference)
+
+
+def forked(work: Callable[[], object], log: Path) -> int:
+    """The exit code of ``work`` in a forked process whose words go to a file; negative: a signal ended it."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = 70
+    try:
+        signal.alarm(PATIENCE)
+        words = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(words, 1)
+        os.dup2(words, 2)
+        logging.basicConfig(level=logging.INFO, force=True)
+        work()
+        code = 0
+    except BaseException as error:
+        traceback.print_exc()
+        code = report_error(error, as_json=False)
+    finally:
+        os._exit(code)
+
+
+def copy_search(source: Path, target: Path) -> None:
+    """Copies a search's folder; MLflow's database knows it by its path."""
+    shutil.copytree(source, target)
+    with sqlite3.connect(target / "mlflow.db") as database:
+        for table, column in _PLACES.items():
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(source), str(target))
+            )
+    database.close()
+
+
+def require(code: int) -> None:
+    if code:
+        raise RuntimeError(f"a search without a fault ended with {code}")
+
+
+def _count(settings: Settings, search: Path, count: Path) -> None:
+    """Goes on to the end and notes how often each place was reached, and how many steps were trained."""
+    seen = dict.fromkeys([*map(str, faults.Point), "steps"], 0)
+
+    def add(name: str) -> None:
+        seen[name] += 1
+
+    faults.watch(add)
+    with listening(lambda *step: add("steps") if _is_training(*step) else None):
+        tiny_search.go_on(settings, search)
+    count.write_text(json.dumps(seen))
+
+
+def _tell_steps(stage: str, done: int, total: int, note: str) -> None:
+    if _is_training(stage, done, total, note):
+        os.write(2, f"\nstep {done} of {stage}\n".encode())
+
+
+def _is_training(stage: str, done: int, total: int, note: str) -> bool:
+    return note.startswith("epoch ")

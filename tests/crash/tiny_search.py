@@ -1,0 +1,114 @@
+"""A whole search that takes a second, and how a process goes on with it: all is real but for Prefect."""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import Future
+from pathlib import Path
+
+from flows import settings_file
+from flows.opening import FINGERPRINT_FILE, fingerprint, require_same
+from flows.runs import SETTINGS_FILE
+from jdn_core import assemble, durable, jobs, stopping
+from jdn_core.data.shapes import generate
+from jdn_core.run import Run
+from jdn_core.search import engine
+from jdn_core.search.hill_climbing import HillClimber
+from jdn_core.search.pairs import Pair, PairRecord
+from jdn_core.search.score import Base, Scorer
+from jdn_core.search.top_k import top_k
+from jdn_core.settings import Settings
+from tasks.tracking import Publisher
+from tests.tiny_run import tiny_settings
+
+ITERATIONS = 2
+_TRAINING = {"epochs": 2, "batch": 4, "lr": 0.02}
+_SPACE = {
+    "depths": [[1, 1], [1, 2], [1, 1], [1, 1]],
+    "widths": [1.0, 1.5],
+    "width": 0.0625,
+    "neck": 8,
+    "head": 8,
+}
+_FEW = {"train_proposals": [20, 10], "proposals": [10, 5], "rois_per_image": 8}
+
+
+def draw_data(folder: Path) -> None:
+    """Eight photos for training and two for validation."""
+    generate(folder, images=10, size=64, seed=0)
+
+
+def settings_of(data: Path) -> Settings:
+    """Two steps an epoch, two epochs a training, two phases, two pairs, about 55,000 parameters."""
+    supernet = {"name": "supernet", **_TRAINING}
+    shrink = {"name": "shrink", **_TRAINING, "depths": _SPACE["depths"], "widths": _SPACE["widths"]}
+    return tiny_settings(
+        data,
+        iterations=ITERATIONS,
+        data={"resolutions": ["32x32", "48x48"]},
+        detector={"width": 0.0625, "neck": 8, "head": 8, **_FEW},
+        base=_TRAINING,
+        pool={"space": _SPACE, "calibration_images": 8, "phases": [supernet, shrink]},
+        evaluation={**_TRAINING, "latency_warmup": 0, "latency_repeats": 1},
+        tracking={"preview_images": 0},
+    )
+
+
+def go_on(settings: Settings, folder: Path, *, until: str = "") -> None:
+    """What ``jdn resume`` does, from wherever the folder's work ends.
+
+    Args:
+        settings: of the search.
+        folder: of the search.
+        until: ``base``, ``pool`` or ``pair``: end well after it, or after the first pair; else at the end.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.request(number))
+    run = Run(settings, folder)
+    with durable.own(folder):
+        durable.clean_leftovers(folder)
+        durable.write_bytes(folder / SETTINGS_FILE, settings_file.dump(settings).encode())
+        require_same(folder / FINGERPRINT_FILE, fingerprint(settings))
+        with Publisher(run) as publisher:
+            jobs.train_base(run)
+            if until != "base":
+                _train_pool(run, publisher)
+            if until not in ("base", "pool"):
+                _climb(run, publisher, 1 if until == "pair" else ITERATIONS)
+            stopping.check()
+
+
+def best(run: Run) -> list[str]:
+    """Keys of the best pairs, best first."""
+    records = run.records.all()
+    base = records[0].evaluation
+    if base is None:
+        raise RuntimeError("the base has no evaluation")
+    scorer = Scorer(assemble.score_rule(run.settings), Base.of(base))
+    return [record.pair.key for record in top_k(records, scorer, run.settings.search.top_k)]
+
+
+def _train_pool(run: Run, publisher: Publisher) -> None:
+    for index in range(len(run.settings.pool.phases)):
+        publisher.records()
+        stopping.check()
+        jobs.train_phase(run, index)
+
+
+def _climb(run: Run, publisher: Publisher, iterations: int) -> None:
+    stopping.check()
+    jobs.evaluate_base(run)
+    climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
+
+    def submit(pair: Pair) -> Future[PairRecord]:
+        future: Future[PairRecord] = Future()
+        student = jobs.mutate(run, pair)
+        teacher = jobs.reset_bn(run, pair.teacher)
+        future.set_result(jobs.fast_evaluate(run, pair, student, teacher))
+        return future
+
+    for _ in engine.climb(climber, iterations=iterations, workers=1, submit=submit):
+        best(run)
+        publisher.records()
+        stopping.check()
+    if iterations == ITERATIONS:
+        run.forget_work()
