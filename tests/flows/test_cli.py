@@ -20,7 +20,7 @@ from jdn_core.stopping import Stopped
 COMMANDS = (
     "demo", "upgrade", "train-base", "train-pool", "search", "resume", "status", "candidates", "rescore",
     "arch", "pool size", "pool sample", "data check", "data convert voc", "data convert yolo", "data shapes",
-    "evaluate", "predict", "doctor",
+    "evaluate", "predict", "doctor", "pool evaluate", "pool extract", "pool search",
 )  # fmt: skip
 # Not pydantic: typer takes it for its own options where it is installed.
 HEAVY = {"torch", "torchvision", "numpy", "prefect", "mlflow", "pycocotools", "matplotlib", "yaml", "rich"}
