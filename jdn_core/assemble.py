@@ -206,4 +206,5 @@ def climb_rules(settings: Settings) -> ClimbRules:
         frozen_student_iterations=search.frozen_student_iterations,
         student_probability=search.student_probability,
         prune_shares=search.prune_shares,
+        draw=search.draw,
     )

@@ -299,6 +299,10 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     prune_shares: tuple[Share, ...] = Field(
         (0.05, 0.1), min_length=1, description="Shares of the channels that one pruning may remove (ours)."
     )
+    draw: Literal["instance", "kind"] = Field(
+        "instance",
+        description="What is equally likely: every change, or every kind of change first (ours).",
+    )
     max_failures: Count = Field(10, description="Failed pairs in a row that stop the search (ours).")
     hang_medians: Rate = Field(
         100.0, description="A worker without a sign of life for so many median steps is replaced (ours)."
@@ -440,6 +444,8 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         else:
             detector["pretrained"] = self.detector.pretrained.name
         data["search"]["lookback"] = self.search.effective_lookback
+        if self.search.draw == "kind":  # the only one that the first searches knew
+            del data["search"]["draw"]
         for free in ("iterations", "workers", "hang_medians", "hang_seconds"):
             del data["search"][free]
         for free in ("latency_warmup", "latency_repeats"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import chain
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -41,6 +42,8 @@ class ClimbRules:
         frozen_student_iterations: first proposals that only mutate the teacher.
         student_probability: chance that the student evolves, not the teacher.
         prune_shares: shares of the channels that one pruning may remove.
+        draw: ``instance``: every change of the side that has its turn is as likely; ``kind``: the kind of the
+            change is drawn first and the change second, so that a short search sees every action (ours).
     """
 
     search: str
@@ -52,6 +55,7 @@ class ClimbRules:
     frozen_student_iterations: int = 5
     student_probability: float = 0.5
     prune_shares: tuple[float, ...] = (0.05, 0.1)
+    draw: Literal["instance", "kind"] = "instance"
 
     def __post_init__(self) -> None:
         for name in ("top_k", "lookback"):
@@ -74,10 +78,9 @@ def propose(
     """The pair to try as number ``index``.
 
     A parent is drawn among the best pairs with weights 1 / rank. Then either its student evolves by one
-    action or its teacher changes in one slot; the kind of the change is drawn first and the change second, so
-    that every action has its turn (ours). Pairs equal to an earlier one in student and teacher are not
-    proposed (ours): the draw is among the others, and goes on to the next best pairs where the best have none
-    left. Failed pairs are no parents.
+    action or its teacher changes in one slot, drawn as ``rules.draw`` says. Pairs equal to an earlier one in
+    student and teacher are not proposed (ours): the draw is among the others, and goes on to the next best
+    pairs where the best have none left. Failed pairs are no parents.
 
     Args:
         index: >= 1.
@@ -240,14 +243,15 @@ def _parents(rng: Random, best: Sequence[PairRecord], k: int) -> Iterator[PairRe
 
 
 def _draw(rng: Random, changes: _Changes, rules: ClimbRules) -> _Change | None:
-    """One change: the side first, then its kind, then the change; a side without changes leaves its turn."""
+    """One change: the side first, then one of its changes; a side without changes leaves its turn."""
     sides = [side for side in _BOTH if changes[side]]
     if not sides:
         return None
     side = sides[0]
     if len(sides) == 2 and rng.random() >= rules.student_probability:
         side = "teacher"
-    return pick(rng, pick(rng, list(changes[side].values())))
+    kinds = list(changes[side].values())
+    return pick(rng, pick(rng, kinds) if rules.draw == "kind" else list(chain(*kinds)))
 
 
 def _untried(

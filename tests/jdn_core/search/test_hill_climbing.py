@@ -13,9 +13,9 @@ from jdn_core.search.hill_climbing import ClimbRules, HillClimber, first_pair, p
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.score import Base, Scorer, ScoreRule
 from jdn_core.search.top_k import top_k
-from jdn_core.space.actions import kind, parse
+from jdn_core.space.actions import key, kind, legal, parse
 from jdn_core.space.teachers import SubnetSpace
-from tests.jdn_core.search.worlds import BASE, SPACE, evaluate, rules, start
+from tests.jdn_core.search.worlds import BASE, SHARES, SPACE, evaluate, rules, start
 
 ONE_TEACHER = SubnetSpace(((1, 1),) * 4, (1.0,))
 Choose = Callable[[int], int]
@@ -73,12 +73,32 @@ def test_a_pool_of_one_teacher_is_searched_by_students_alone() -> None:
 
 
 def test_every_kind_of_action_and_every_slot_has_its_turn() -> None:
-    pairs = [record.pair for record in climb(100)]
+    pairs = [record.pair for record in climb(100, draw="kind")]
     kinds = Counter(kind(parse(pair.action)) for pair in pairs[1:] if is_student_action(pair))
     slots = Counter(pair.action.rpartition(":")[0] for pair in pairs[1:] if not is_student_action(pair))
     assert set(kinds) == {"prune_channels", "prune_layer", "add_layer", "rearrange"}
     assert min(kinds.values()) >= 5
     assert len(slots) == 10
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_every_legal_change_of_a_pair_is_equally_likely(side: str) -> None:
+    draws = 4000
+    drawn: Counter[str] = Counter()
+    for seed in range(draws):
+        climb_rules, base = start(
+            seed=seed, student_probability=float(side == "student"), frozen_student_iterations=0
+        )
+        pair = propose(1, earlier=[base.pair], records=[base], rules=climb_rules)
+        assert pair is not None
+        drawn[pair.action] += 1
+    students = {key(action) for action in legal(BASE.backbone, shares=SHARES)}
+    teachers = {name for name, _ in SPACE.mutations(SPACE.largest)}
+    every = students if side == "student" else teachers
+    assert set(drawn) == every
+    expected = draws / len(every)
+    chi_square = sum((count - expected) ** 2 / expected for count in drawn.values())
+    assert chi_square < 2.5 * len(every)  # far beyond the 99.9th percentile for so many
 
 
 def test_no_pair_is_tried_twice() -> None:
