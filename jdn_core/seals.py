@@ -43,7 +43,7 @@ def unsealed(data: bytes) -> bytes | None:
         return None
     body = data[: seal.start()]
     if (seal[1], seal[2]) != (_NAME.encode(), _hash(body).encode()) or not data.endswith(b"}\n"):
-        raise ValueError(f"the member {_NAME} at the end is not the hash of the text before it")
+        raise ValueError(f"damaged or edited: the last member, {_NAME}, is not the hash of the text before")
     return body + b"}"
 
 

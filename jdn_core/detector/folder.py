@@ -41,7 +41,7 @@ def save_detector(detector: Detector, folder: Path) -> Written:
         raise StorageError(f"{folder}: {error.strerror}") from error
     written = write_bytes(folder / WEIGHTS_FILE, save(state))
     weights = {"sha256": written.sha256, "bytes": written.bytes}
-    write_json(folder / SPEC_FILE, {**detector.spec.to_json(), "weights": weights})
+    write_json(folder / SPEC_FILE, {**detector.spec.to_json(), "weights": weights}, seal=True)
     return written
 
 

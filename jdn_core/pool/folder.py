@@ -72,7 +72,7 @@ def save_pool(supernet: SuperNet, folder: Path, *, origin: Origin) -> durable.Wr
         **asdict(origin),
         "weights": {"sha256": written.sha256, "bytes": written.bytes},
     }
-    durable.write_json(folder / POOL_FILE, data)
+    durable.write_json(folder / POOL_FILE, data, seal=True)
     return written
 
 

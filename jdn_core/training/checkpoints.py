@@ -12,7 +12,7 @@ import safetensors.torch
 from torch import Tensor
 
 from jdn_core import durable
-from jdn_core.errors import UserError
+from jdn_core.errors import StorageError, UserError
 
 KEPT = 2
 
@@ -81,7 +81,7 @@ class Checkpoints:
         kept = [*entries, newest][-KEPT:]
         history = {key: list(values) for key, values in checkpoint.history.items()}
         index = {"identity": self._identity, "history": history, "kept": [asdict(entry) for entry in kept]}
-        durable.write_json(self._index, index)
+        durable.write_json(self._index, index, seal=True)
         for entry in entries:
             if entry not in kept:
                 (self._folder / entry.file).unlink(missing_ok=True)
@@ -100,7 +100,8 @@ class Checkpoints:
         return None
 
     def _entries(self) -> list[_Entry]:
-        if not self._index.is_file():
+        try:
+            index = durable.read_json(self._index)
+        except (FileNotFoundError, StorageError):  # what is not whole counts as missing
             return []
-        index = durable.read_json(self._index)
         return [_Entry(**entry) for entry in index["kept"]] if index["identity"] == self._identity else []

@@ -75,8 +75,8 @@ def child(parent: Pair, index: int, draw: Random) -> Pair:
     """One step from the parent, on either side."""
     step = replace(parent, index=index, parent=parent.key)
     if draw.random() < 0.5:
-        action, teacher = draw.choice(RULES.space.mutations(parent.teacher))
-        return replace(step, action=action, teacher=teacher)
+        mutation, teacher = draw.choice(RULES.space.mutations(parent.teacher))
+        return replace(step, action=mutation, teacher=teacher)
     spec = parent.student.backbone
     action = draw.choice(legal(spec, shares=RULES.prune_shares))
     backbone = apply(spec, action) if isinstance(action, AddLayer | Rearrange) else thinner(spec, 0.97)

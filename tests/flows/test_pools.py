@@ -20,7 +20,6 @@ from flows import cli, pools
 from flows.settings_file import dump
 from jdn_core import assemble, durable
 from jdn_core.detector.folder import load_detector, load_spec
-from jdn_core.durable import read_json
 from jdn_core.errors import InputMissing, OwnedByAnother, UsageError
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import POOL_FILE, Origin, load_pool, save_pool
@@ -149,7 +148,7 @@ def test_what_cannot_be_measured_is_said(
 def test_other_classes_and_missing_folders_are_refused(
     pool: Path, data: Path, tmp_path: Path, jdn: Jdn
 ) -> None:
-    other = read_json(pool / POOL_FILE)
+    other = durable.read_json(pool / POOL_FILE)
     other["template"]["classes"] = [[1, "cat"], [2, "dog"], [9, "cow"]]
     (tmp_path / POOL_FILE).write_text(json.dumps(other))
     code, _, err = jdn("evaluate", tmp_path, "--data", data)

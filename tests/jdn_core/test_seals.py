@@ -45,7 +45,7 @@ def test_the_seal_is_the_last_member_and_laid_out_as_the_others(text: str) -> No
     assert list(value) == [*json.loads(text), "sha256"]
     assert value["sha256"] == hashlib.sha256(body.encode()).hexdigest()
     layout = {"indent": 2} if "\n" in text else {"separators": (",", ":")}
-    assert sealed(text) == json.dumps(value, **layout)  # type: ignore[arg-type]
+    assert sealed(text) == json.dumps(value, **layout)
 
 
 @pytest.mark.parametrize("text", TEXTS)

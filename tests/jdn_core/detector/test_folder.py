@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_detector, load_spec, save_detector
-from jdn_core.durable import sha256_of
+from jdn_core.durable import read_json, sha256_of
 from jdn_core.errors import CheckpointError, InputMissing, StorageError
 from tests.jdn_core.tiny import SIZES, grown, images, tiny_spec
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 def _replace_weights(folder: Path, data: bytes) -> None:
     """New weights with the hash that belongs to them, so that only their content can be refused."""
     (folder / WEIGHTS_FILE).write_bytes(data)
-    spec = json.loads((folder / SPEC_FILE).read_text())
+    spec = read_json(folder / SPEC_FILE)
     spec["weights"]["sha256"] = sha256_of(folder / WEIGHTS_FILE)
     (folder / SPEC_FILE).write_text(json.dumps(spec))
 
@@ -168,7 +168,7 @@ def test_all_that_does_not_fit_is_said_at_once(folder: Path) -> None:
 def test_a_specification_of_wrong_values_is_refused_before_memory_is_taken(
     folder: Path, place: str, value: object, message: str
 ) -> None:
-    data = json.loads((folder / SPEC_FILE).read_text())
+    data = read_json(folder / SPEC_FILE)
     *parents, last = place.split(".")
     node = data
     for name in parents:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from jdn_core.detector.folder import WEIGHTS_FILE
+from jdn_core.durable import read_json
 from jdn_core.errors import CheckpointError, InputMissing, UserError
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import POOL_FILE, Origin, load_pool, load_pool_spec, save_pool
@@ -51,7 +52,7 @@ def test_saving_twice_gives_the_same_bytes(supernet: SuperNet, folder: Path, tmp
 
 
 def test_a_pool_of_which_less_is_known_can_be_used_too(folder: Path) -> None:
-    data = json.loads((folder / POOL_FILE).read_text())
+    data = read_json(folder / POOL_FILE)
     del data["dataset"], data["curves"]
     (folder / POOL_FILE).write_text(json.dumps(data))
     assert load_pool_spec(folder).origin == Origin(ORIGIN.settings)
@@ -66,7 +67,7 @@ def test_one_flipped_bit_in_the_weights_is_seen(folder: Path) -> None:
 
 
 def test_weights_of_another_space_are_refused_by_name(folder: Path) -> None:
-    data = json.loads((folder / POOL_FILE).read_text())
+    data = read_json(folder / POOL_FILE)
     data["space"]["neck"] *= 2
     (folder / POOL_FILE).write_text(json.dumps(data))
     with pytest.raises(CheckpointError, match=r"neck\.inner_blocks\.0\.0\.weight: shape must be"):
@@ -85,7 +86,7 @@ def test_weights_of_another_space_are_refused_by_name(folder: Path) -> None:
 def test_a_broken_specification_is_an_error_that_says_why(
     folder: Path, change: dict[str, object], message: str
 ) -> None:
-    data = json.loads((folder / POOL_FILE).read_text())
+    data = read_json(folder / POOL_FILE)
     (folder / POOL_FILE).write_text(json.dumps(data | change))
     with pytest.raises(CheckpointError, match=message):
         load_pool_spec(folder)

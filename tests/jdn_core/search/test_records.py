@@ -117,7 +117,7 @@ def damaged(folder: Path, damage: Callable[[str], str], *, sealed: bool) -> str:
 def test_a_record_that_its_seal_does_not_vouch_for_is_left_out(
     tmp_path: Path, damage: Callable[[str], str]
 ) -> None:
-    assert "the member sha256 at the end is not the hash" in damaged(tmp_path, damage, sealed=True)
+    assert "damaged or edited: the last member, sha256, is not" in damaged(tmp_path, damage, sealed=True)
 
 
 @pytest.mark.parametrize(
