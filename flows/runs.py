@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from flows.console import progress_printer, say
 from flows.settings_file import Override
 from jdn_core import durable
 from jdn_core.errors import (
+    CheckpointError,
     DataError,
     FingerprintError,
     InputMissing,
@@ -83,12 +84,12 @@ def choose(
     _check_machine(settings, source, overrides)
     if settings.data.root is None:
         raise UsageError("no dataset: give --data DIR, or data.root in the settings")
-    root = settings.data.root.expanduser().resolve()
+    root = _absolute(settings.data.root)
     if not root.is_dir():
         raise InputMissing(f"{root}: no such dataset folder")
     found: dict[str, Any] = {"data": settings.data.model_copy(update={"root": root})}
     if (file := settings.detector.pretrained) is not None:
-        if not (file := file.expanduser().resolve()).is_file():
+        if not (file := _absolute(file)).is_file():
             raise InputMissing(f"{file}: no such file; detector.pretrained names a checkpoint")
         found["detector"] = settings.detector.model_copy(update={"pretrained": file})
     return settings.model_copy(update=found)
@@ -125,10 +126,12 @@ def run(
     durable.write_bytes(out / SETTINGS_FILE, settings_file.dump(settings).encode())
     try:
         with _logged(out), _told(out), progress_printer() as listener, listening(listener):
+            if not begun:
+                _check_inputs(settings, out)
             return _flow(flow)(settings, out)
-    except (DataError, InputMissing, SettingsError):
+    except (CheckpointError, DataError, InputMissing, SettingsError):
         if not begun:  # nothing was trained: mended, the same command works again
-            _clear(out)
+            _clear(out, taken=stages or ())
         raise
 
 
@@ -138,7 +141,7 @@ def writable(out: Path) -> Path:
     Raises:
         StorageError: nothing can be written there.
     """
-    out = out.expanduser().resolve()
+    out = _absolute(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -229,6 +232,18 @@ def _check_machine(settings: Settings, source: str, overrides: Sequence[Override
         raise SettingsError.of([settings_file.sourced(problem, overrides) for problem in problems])
 
 
+def _absolute(path: Path) -> Path:
+    """Unlike pathlib's own way, takes loops of links and homes of nobody for names that lead nowhere."""
+    return Path(os.path.realpath(os.path.expanduser(path)))
+
+
+def _check_inputs(settings: Settings, out: Path) -> None:
+    """Refuses bad input in the seconds that torch takes, not after those of Prefect's server."""
+    from jdn_core.preflight import check_inputs
+
+    check_inputs(settings, out)
+
+
 def _flow(name: str) -> Any:
     """Imports late and quietly, and says what takes its time."""
     for variable, value in QUIET.items():
@@ -276,9 +291,11 @@ def _logged(out: Path) -> Iterator[None]:
         handler.close()
 
 
-def _clear(out: Path) -> None:
+def _clear(out: Path, *, taken: Collection[str]) -> None:
     """Forgets a run that finished no stage, so that its folder is not taken for a search over other data."""
-    if not any((out / stage).exists() for stage in ("base", "pool", "pairs")):
+    if not any((out / stage).exists() for stage in {"base", "pool", "pairs"} - {*taken}):
+        for stage in taken:
+            shutil.rmtree(out / stage, ignore_errors=True)
         for name in (SETTINGS_FILE, FINGERPRINT_FILE):
             (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / "work", ignore_errors=True)

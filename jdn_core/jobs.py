@@ -15,12 +15,13 @@ import torch
 from jdn_core import assemble, durable, stages
 from jdn_core.detector.build import Detector
 from jdn_core.detector.folder import load_detector, save_detector
-from jdn_core.errors import DataError, Diverged
+from jdn_core.errors import Diverged
 from jdn_core.faults import Point, faultpoint
 from jdn_core.morphism.evolve import evolve
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import Origin, load_pool, load_pool_spec, save_pool
 from jdn_core.pool.supernet import SuperNet
+from jdn_core.preflight import require_classes
 from jdn_core.reports.examples import write_detections
 from jdn_core.run import TRAINING_FILE, Run
 from jdn_core.search.hill_climbing import first_pair
@@ -92,9 +93,7 @@ def evaluate_base(run: Run) -> PairRecord:
     """
     bench = assemble.bench(run.settings)
     detector = load_detector(run.base, bench.device)
-    classes = assemble.classes(bench.train_set)
-    if detector.spec.classes != classes:
-        raise DataError(f"the base knows the classes {detector.spec.classes}, the dataset has {classes}")
+    require_classes("base", detector.spec.classes, assemble.classes(bench.train_set))
     pair = first_pair(assemble.climb_rules(run.settings), detector.spec)
     found = run.records.get(pair.key)
     return found or _commit_evaluation(run, pair, detector, _training(run.base))

@@ -9,8 +9,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from jdn_core import assemble, jobs
-from jdn_core.errors import DataError, Problem, SettingsError
 from jdn_core.pool.folder import load_pool_spec
+from jdn_core.preflight import require_pool
 from jdn_core.run import Run
 from jdn_core.workers.attempts import insist
 from jdn_core.workers.pool import Workers
@@ -30,15 +30,8 @@ def check_pool(run: Run) -> None:
         SettingsError: it has other subnets.
         DataError: it tells other classes apart.
     """
-    spec, space = load_pool_spec(run.pool), assemble.subnet_space(run.settings.pool)
     classes = assemble.classes(assemble.bench(run.settings).train_set)
-    if spec.template.classes != classes:
-        raise DataError(f"the pool knows the classes {spec.template.classes}, the dataset has {classes}")
-    if spec.space != space:
-        remedy = "copy pool.space from the settings that the pool was trained under"
-        raise SettingsError.of(
-            [Problem("settings", "pool.space", f"the pool has {spec.space}", str(space), remedy)]
-        )
+    require_pool(load_pool_spec(run.pool), run.settings, classes)
 
 
 def pool_summary(run: Run) -> dict[str, Any]:

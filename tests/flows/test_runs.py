@@ -26,14 +26,19 @@ from jdn_core.errors import (
 from jdn_core.progress import report
 from jdn_core.settings import Settings
 from jdn_core.stopping import Stopped
+from tests.tiny_run import shapes, tiny_settings
 
 Flow = Callable[[Settings, Path], dict[str, Any]]
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shapes(tmp_path_factory.mktemp("shapes") / "data")
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "data").mkdir()
-    return runs.choose("bccd_cpu", data=tmp_path / "data")
+def settings(data: Path) -> Settings:
+    return tiny_settings(data)
 
 
 def flow_is(monkeypatch: pytest.MonkeyPatch, flow: Flow) -> None:
@@ -148,15 +153,19 @@ def test_an_unexpected_end_leaves_its_traceback_in_the_log(
     assert "Traceback" not in err
 
 
-def test_a_resume_may_change_devices_and_iterations(settings: Settings) -> None:
+def test_a_resume_may_change_devices_and_iterations() -> None:
     keys = {"device": "cpu", "threads": 1, "search.iterations": 99, "tracking.uri": "http://host"}
-    runs.refuse_changes(settings, load("bccd_cpu", [Override("--set", *item) for item in keys.items()]))
+    runs.refuse_changes(
+        load("bccd_cpu"), load("bccd_cpu", [Override("--set", *item) for item in keys.items()])
+    )
 
 
-def test_a_resume_with_other_settings_names_old_and_new(settings: Settings) -> None:
+def test_a_resume_with_other_settings_names_old_and_new() -> None:
     keys = {"score.alpha": 0.9, "search.iterations": 99, "data.resolutions": ["64x64"]}
     with pytest.raises(FingerprintError) as caught:
-        runs.refuse_changes(settings, load("bccd_cpu", [Override("--set", *item) for item in keys.items()]))
+        runs.refuse_changes(
+            load("bccd_cpu"), load("bccd_cpu", [Override("--set", *item) for item in keys.items()])
+        )
     assert [problem.where for problem in caught.value.problems] == ["data.resolutions", "score.alpha"]
     last = str(caught.value).splitlines()[-1]
     assert last.startswith("settings.yaml: score.alpha: must stay ")
