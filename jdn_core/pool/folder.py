@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from jdn_core import durable
 from jdn_core.detector.folder import WEIGHTS_FILE, filled, hash_of_weights, read_weights
-from jdn_core.errors import CheckpointError, InputMissing, StorageError
+from jdn_core.errors import CheckpointError, InputMissing, Problem, SettingsError, StorageError
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.reading import BROKEN, read_detector, reason
@@ -86,6 +86,30 @@ def load_pool(folder: Path, device: str | torch.device = "cpu") -> SuperNet:
     spec = load_pool_spec(folder)
     state = read_weights(folder / WEIGHTS_FILE, spec.sha256)
     return filled(lambda: SuperNet(spec.space, spec.template), state, folder / POOL_FILE, device)
+
+
+def require_like(pool: PoolSpec, base: DetectorSpec) -> None:
+    """Refuses teachers that see or box pictures in another way than the students that learn from them.
+
+    How wide they are, and how many regions they sample, may differ.
+
+    Raises:
+        SettingsError: normalisation, anchors or RoIAlign of the pool are not the base's; all are named.
+    """
+    remedy = "take a pool trained under the base's detector settings: pool.json holds those of this one"
+    problems = [
+        Problem(POOL_FILE, f"template.{name}", f"must be the base's {theirs}", str(ours), remedy)
+        for name, ours, theirs in [
+            *((name, getattr(pool.template, name), getattr(base, name)) for name in ("mean", "std")),
+            *(
+                (f"region.{name}", getattr(pool.template.region, name), getattr(base.region, name))
+                for name in ("anchor_sizes", "aspect_ratios", "rounded_anchors", "pooled", "aligned")
+            ),
+        ]
+        if ours != theirs
+    ]
+    if problems:
+        raise SettingsError.of(problems)
 
 
 def load_pool_spec(folder: Path) -> PoolSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.durable import read_json
-from jdn_core.errors import CheckpointError, InputMissing, UserError
+from jdn_core.errors import CheckpointError, InputMissing, SettingsError, UserError
 from jdn_core.pool.extraction import extract
-from jdn_core.pool.folder import POOL_FILE, Origin, load_pool, load_pool_spec, save_pool
+from jdn_core.pool.folder import POOL_FILE, Origin, load_pool, load_pool_spec, require_like, save_pool
 from jdn_core.pool.supernet import SuperNet
+from jdn_core.space.families import family
 
 ORIGIN = Origin({"seed": 7, "pool": {}}, "0" * 64, {"supernet": {"loss_classifier": [1.5, 0.25]}, "last": {}})
 
@@ -97,6 +99,26 @@ def test_what_is_no_pool_is_refused(folder: Path, text: str) -> None:
     (folder / POOL_FILE).write_text(text)
     with pytest.raises(UserError, match=POOL_FILE):
         load_pool(folder)
+
+
+def test_a_pool_suits_a_base_of_another_width_and_other_sampling(folder: Path) -> None:
+    pool = load_pool_spec(folder)
+    region = replace(pool.template.region, rois_per_image=8, proposals=(7, 7), train_proposals=(9, 9))
+    base = replace(pool.template, backbone=family("r50"), neck=8, head=9, region=region)
+    require_like(pool, base)
+
+
+def test_a_pool_that_sees_or_boxes_in_another_way_is_refused_with_every_difference(folder: Path) -> None:
+    pool = load_pool_spec(folder)
+    region = replace(pool.template.region, aligned=True, pooled=5, anchor_sizes=(4, 8, 16, 32, 64))
+    with pytest.raises(SettingsError) as caught:
+        require_like(pool, replace(pool.template, mean=(0.1, 0.2, 0.3), region=region))
+    where = ["mean", "region.anchor_sizes", "region.pooled", "region.aligned"]
+    assert [problem.where for problem in caught.value.problems] == [f"template.{name}" for name in where]
+    assert (
+        "pool.json: template.mean: must be the base's (0.1, 0.2, 0.3), got (0.485, 0.456, 0.406); take a"
+        in str(caught.value)
+    )
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
