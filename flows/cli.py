@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from flows import console
-from flows.commands import arch, data, detectors, doctor, look, pool, upgrade
+from flows.commands import arch, data, detectors, doctor, keep, look, pool, upgrade
 from jdn_core.stopping import Stopped
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"max_content_width": console.WIDTH, "help_option_names": ["-h", "--help"]},
 )
-for room in (upgrade, look, arch, pool, data, detectors, doctor):
+for room in (upgrade, look, keep, arch, pool, data, detectors, doctor):
     room.add_to(app)
 
 

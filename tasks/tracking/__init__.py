@@ -2,11 +2,21 @@
 
 ``server`` is one experiment of a tracking server and the only module that speaks MLflow; ``mirror`` is a
 search's folder beside its run there. On them stand ``publisher``, which sends what is new while a search runs
-and after it, and ``restoring``, which fetches what a folder lacks.
+and after it, ``restoring``, which fetches what a folder lacks, and ``verification``, which compares.
 """
 
 from tasks.tracking.mirror import FINGERPRINT_FILE, SETTINGS_FILE
 from tasks.tracking.publisher import Publication, Publisher, sync
 from tasks.tracking.restoring import fetch, restore_files
+from tasks.tracking.verification import mlflow_problems
 
-__all__ = ["FINGERPRINT_FILE", "SETTINGS_FILE", "Publication", "Publisher", "fetch", "restore_files", "sync"]
+__all__ = [
+    "FINGERPRINT_FILE",
+    "SETTINGS_FILE",
+    "Publication",
+    "Publisher",
+    "fetch",
+    "mlflow_problems",
+    "restore_files",
+    "sync",
+]

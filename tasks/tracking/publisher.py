@@ -26,11 +26,15 @@ logger = logging.getLogger(__name__)
 
 
 class Publication(NamedTuple):
-    """How far MLflow knows of a search: runs that are there, runs that are not, what stands in the way."""
+    """How far MLflow knows of a search: runs that are there, runs that are not, what stands in the way.
+
+    ``fresh`` of the runs that are there were sent by this publisher or this ``sync``.
+    """
 
     sent: int
     missing: int
     error: str = ""
+    fresh: int = 0
 
 
 def sync(run: Run, *, state: str) -> Publication:
@@ -46,7 +50,7 @@ def sync(run: Run, *, state: str) -> Publication:
         mirror = Mirror.open(run)
         error = delivery.attempt(mirror, trusting=False)
         mirror.end(state)
-    return Publication(len(delivery.known), delivery.missing, _line(error) if error else "")
+    return delivery.publication(_line(error) if error else "")
 
 
 class Publisher:
@@ -105,7 +109,7 @@ class Publisher:
                 "MLflow at %s does not have everything (%s); `jdn sync %s` sends the rest",
                 shown(tracking_uri(self._run)), self._error or "it is slow", self._run.folder,
             )  # fmt: skip
-        return Publication(len(self._delivery.known), self._delivery.missing, self._error)
+        return self._delivery.publication(self._error)
 
     def __enter__(self) -> Self:
         return self
@@ -165,7 +169,7 @@ class _Delivery:
 
     def __init__(self) -> None:
         self.known: set[str] = set()  # identities that MLflow holds whole
-        self.missing = 0
+        self.missing = self.fresh = 0
         self._uploaded: dict[Path, int] = {}  # file below the folder -> its time of change when it was sent
         self._to = ""  # id of the search's run; another one knows nothing
 
@@ -192,9 +196,13 @@ class _Delivery:
                 continue
             self.known.add(entry.identity[1])
             self.missing -= 1
+            self.fresh += 1
         if waiting:
             mirror.remember(self.known)
         return refused
+
+    def publication(self, error: str) -> Publication:
+        return Publication(len(self.known), self.missing, error, self.fresh)
 
 
 def _line(error: Exception) -> str:

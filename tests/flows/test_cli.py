@@ -19,6 +19,7 @@ from jdn_core.stopping import Stopped
 
 COMMANDS = (
     "demo", "upgrade", "train-base", "train-pool", "search", "resume", "status", "candidates", "rescore",
+    "sync", "verify",
     "arch", "pool size", "pool sample", "data check", "data convert voc", "data convert yolo", "data shapes",
     "evaluate", "predict", "doctor", "pool evaluate", "pool extract", "pool search",
 )  # fmt: skip

@@ -12,81 +12,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run as MlflowRun
 
-from jdn_core import durable
 from jdn_core.run import Run
 from jdn_core.search.pairs import PairRecord
-from jdn_core.settings import TrackingSettings, parse
+from jdn_core.settings import TrackingSettings
 from tasks import links
 from tasks.links import tracking_uri
 from tasks.tracking import Publisher
 from tests.made_up_search import FRAMES, keep, make_records
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables without a row; their sixty migrations take seconds, so they are run once."""
-    file = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
-@pytest.fixture
-def run(tmp_path: Path, empty_database: Path) -> Run:
-    """A search's folder with a base, one phase of a pool, and four records, of which the third failed."""
-    run = _made(tmp_path / "search")
-    shutil.copyfile(empty_database, run.folder / "mlflow.db")
-    return run
-
-
-def _made(folder: Path, **tracked: object) -> Run:
-    settings = parse(
-        {"name": "shapes", "seed": 3, "pool": {"phases": [{"name": "supernet"}]}, "tracking": tracked}
-    )
-    run = Run(settings, folder)
-    for stage in (run.base, run.pool):
-        stage.mkdir(parents=True)
-        (stage / "weights.safetensors").write_bytes(stage.name.encode())
-        durable.write_json(
-            stage / "training.json", {"losses": {"loss_classifier": [1.0, 0.5]}, "seconds": 20.0}
-        )
-    durable.write_json(folder / "fingerprint.json", {"train": "a" * 64, "val": "b" * 64})
-    (folder / "settings.yaml").write_text("name: shapes\n")
-    for record in make_records(4, failing={2}):
-        keep(record, folder)
-    return run
-
-
-def _client(run: Run) -> MlflowClient:
-    return MlflowClient(tracking_uri(run))
-
-
-def _runs(run: Run, wanted: str = "") -> list[MlflowRun]:
-    client = _client(run)
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    return list(client.search_runs(ids, wanted, order_by=["attributes.start_time ASC"]))
-
-
-def _files(run: Run, run_id: str, folder: str | None = None) -> set[str]:
-    return {file.path for file in _client(run).list_artifacts(run_id, folder)}
+from tests.tasks.tracking.searches import client_of, files_of, made, pair_of, runs_of
 
 
 def _publish(run: Run) -> None:
-    assert Publisher(run).finish() == (6, 0, "")
-
-
-def _pair(run: Run, index: int) -> MlflowRun:
-    (found,) = _runs(run, f"tags.`jdn.pair_index` = '{index}'")
-    return found
+    assert Publisher(run).finish()[:3] == (6, 0, "")
 
 
 def test_a_pair_holds_every_tag_param_metric_and_artifact_of_the_contract(run: Run) -> None:
     _publish(run)
     record = next(record for record in run.records.all() if record.pair.index == 3)
-    found = _pair(run, 3)
-    (search,) = _runs(run, "tags.`jdn.kind` = 'search'")
+    found = pair_of(run, 3)
+    (search,) = runs_of(run, "tags.`jdn.kind` = 'search'")
     tags = {key: value for key, value in found.data.tags.items() if key.startswith("jdn.")}
     assert tags == {
         "jdn.kind": "pair",
@@ -118,7 +63,7 @@ def test_a_pair_holds_every_tag_param_metric_and_artifact_of_the_contract(run: R
     per_frame = {f"{name}_{frame}" for name in ("ap", "gmacs") for frame in FRAMES}
     losses = {"loss_classifier", "loss_box_reg", "loss_feature"}
     assert set(found.data.metrics) == fixed | per_frame | losses
-    assert _files(run, found.info.run_id) == {
+    assert files_of(run, found.info.run_id) == {
         "detector.json",
         "weights.safetensors",
         "pair.json",
@@ -133,23 +78,23 @@ def test_a_pair_holds_every_tag_param_metric_and_artifact_of_the_contract(run: R
 def test_metrics_are_unrounded_and_losses_go_by_epoch(run: Run) -> None:
     _publish(run)
     record = next(record for record in run.records.all() if record.pair.index == 0)
-    found = _pair(run, 0)
+    found = pair_of(run, 0)
     evaluation = record.evaluation
     assert evaluation is not None
     assert found.data.metrics[f"ap_{FRAMES[0]}"] == evaluation.measurements[0].ap
     assert found.data.metrics["params_m"] == evaluation.params / 1e6
-    history = _client(run).get_metric_history(found.info.run_id, "loss_classifier")
+    history = client_of(run).get_metric_history(found.info.run_id, "loss_classifier")
     assert [(point.step, point.value) for point in history] == [(1, 0.9), (2, 0.6), (3, 0.5)]
 
 
 def test_a_failed_pair_is_a_failed_run_with_its_reason(run: Run) -> None:
     _publish(run)
-    found = _pair(run, 2)
+    found = pair_of(run, 2)
     assert found.info.status == "FAILED"
     assert found.data.tags["jdn.status"] == "failed"
     assert found.data.tags["jdn.reason"].startswith("nan: epoch 2")
     assert found.data.metrics == {}
-    assert _files(run, found.info.run_id) == {"pair.json"}
+    assert files_of(run, found.info.run_id) == {"pair.json"}
 
 
 def test_the_search_holds_settings_datasets_and_report(run: Run) -> None:
@@ -157,11 +102,11 @@ def test_the_search_holds_settings_datasets_and_report(run: Run) -> None:
     (run.folder / "report" / "index.html").write_text("<p>")
     (run.folder / "report" / "examples" / "7.jpg").write_bytes(b"jpg")
     _publish(run)
-    (search,) = _runs(run, "tags.`jdn.kind` = 'search'")
+    (search,) = runs_of(run, "tags.`jdn.kind` = 'search'")
     assert search.info.status == "FINISHED"
     assert (search.data.params["search.top_k"], search.data.params["name"]) == ("5", "shapes")
-    assert _files(run, search.info.run_id) == {"settings.yaml", "search.json", "fingerprint.json", "report"}
-    assert _files(run, search.info.run_id, "report") == {"report/index.html", "report/examples"}
+    assert files_of(run, search.info.run_id) == {"settings.yaml", "search.json", "fingerprint.json", "report"}
+    assert files_of(run, search.info.run_id, "report") == {"report/index.html", "report/examples"}
     digests = {given.tags[0].value: given.dataset.digest for given in search.inputs.dataset_inputs}
     assert digests == {"training": "a" * 36, "validation": "b" * 36}
 
@@ -169,16 +114,16 @@ def test_the_search_holds_settings_datasets_and_report(run: Run) -> None:
 def test_base_and_pool_are_runs_with_loss_curves_and_weights(run: Run) -> None:
     _publish(run)
     for kind, name in (("base", "base"), ("pool", "supernet")):
-        (found,) = _runs(run, f"tags.`jdn.kind` = '{kind}'")
+        (found,) = runs_of(run, f"tags.`jdn.kind` = '{kind}'")
         assert (found.info.run_name, found.data.tags["jdn.status"]) == (name, "done")
         assert found.data.metrics == {"train_seconds": 20.0, "loss_classifier": 0.5}
-        assert "weights.safetensors" in _files(run, found.info.run_id)
+        assert "weights.safetensors" in files_of(run, found.info.run_id)
 
 
 def test_candidates_are_logged_models_with_metrics_on_the_validation_set(run: Run) -> None:
     _publish(run)
-    client = _client(run)
-    models = client.search_logged_models([_pair(run, 0).info.experiment_id])
+    client = client_of(run)
+    models = client.search_logged_models([pair_of(run, 0).info.experiment_id])
     assert {model.name for model in models} == {"pair-0000", "pair-0001", "pair-0003"}
     assert {str(model.status) for model in models} == {"READY"}
     first = next(model for model in models if model.name == "pair-0000")
@@ -187,28 +132,28 @@ def test_candidates_are_logged_models_with_metrics_on_the_validation_set(run: Ru
     assert first.params["action"] == "base"
 
 
-def test_publishing_twice_leaves_one_run_and_one_model_per_pair(run: Run) -> None:
+def test_publishing_twice_leaves_one_run_and_one_model_perpair_of(run: Run) -> None:
     _publish(run)
     before = {
-        (r.info.run_id, r.info.end_time, r.info.status) for r in _runs(run, "tags.`jdn.kind` != 'search'")
+        (r.info.run_id, r.info.end_time, r.info.status) for r in runs_of(run, "tags.`jdn.kind` != 'search'")
     }
     _publish(run)
     after = {
-        (r.info.run_id, r.info.end_time, r.info.status) for r in _runs(run, "tags.`jdn.kind` != 'search'")
+        (r.info.run_id, r.info.end_time, r.info.status) for r in runs_of(run, "tags.`jdn.kind` != 'search'")
     }
     assert (len(before), before) == (6, after)
-    assert len(_client(run).search_logged_models([_pair(run, 0).info.experiment_id])) == 3
-    assert len(_runs(run, "tags.`jdn.kind` = 'search'")) == 1
+    assert len(client_of(run).search_logged_models([pair_of(run, 0).info.experiment_id])) == 3
+    assert len(runs_of(run, "tags.`jdn.kind` = 'search'")) == 1
 
 
 def test_a_run_begun_before_a_crash_is_finished_not_repeated(run: Run) -> None:
     _publish(run)
-    found = _pair(run, 3)
-    client = _client(run)
+    found = pair_of(run, 3)
+    client = client_of(run)
     client.set_tag(found.info.run_id, "jdn.status", "running")
     client.update_run(found.info.run_id, status="RUNNING")
     _publish(run)
-    again = _pair(run, 3)
+    again = pair_of(run, 3)
     assert (again.info.run_id, again.info.status) == (found.info.run_id, "FINISHED")
     assert again.data.metrics == found.data.metrics
     assert len(client.get_metric_history(found.info.run_id, "loss_feature")) == 3
@@ -217,25 +162,25 @@ def test_a_run_begun_before_a_crash_is_finished_not_repeated(run: Run) -> None:
 
 def test_a_run_that_only_wants_its_end_gets_it(run: Run) -> None:
     _publish(run)
-    found = _pair(run, 1)
-    _client(run).update_run(found.info.run_id, status="RUNNING")
+    found = pair_of(run, 1)
+    client_of(run).update_run(found.info.run_id, status="RUNNING")
     _publish(run)
-    assert _pair(run, 1).info.status == "FINISHED"
+    assert pair_of(run, 1).info.status == "FINISHED"
 
 
 def test_ghosts_of_lost_replies_are_closed_as_aborted(run: Run) -> None:
     _publish(run)
-    client, (search,) = _client(run), _runs(run, "tags.`jdn.kind` = 'search'")
-    twice = [search, _pair(run, 3)]
+    client, (search,) = client_of(run), runs_of(run, "tags.`jdn.kind` = 'search'")
+    twice = [search, pair_of(run, 3)]
     ghosts = [
         client.create_run(each.info.experiment_id, 1, {**each.data.tags, "jdn.status": "running"})
         for each in twice
     ]
     _publish(run)
-    states = {r.info.run_id: (r.data.tags["jdn.status"], r.info.status) for r in _runs(run)}
+    states = {r.info.run_id: (r.data.tags["jdn.status"], r.info.status) for r in runs_of(run)}
     assert [states[ghost.info.run_id] for ghost in ghosts] == [("aborted", "KILLED")] * 2
     assert [states[each.info.run_id] for each in twice] == [("finished", "FINISHED"), ("done", "FINISHED")]
-    assert len(_runs(run)) == 9
+    assert len(runs_of(run)) == 9
 
 
 def test_records_that_came_while_nobody_listened_are_caught_up(run: Run) -> None:
@@ -243,8 +188,8 @@ def test_records_that_came_while_nobody_listened_are_caught_up(run: Run) -> None
     late = make_records(6, failing={2})[4:]
     for record in late:
         keep(record, run.folder)
-    assert Publisher(run).finish() == (8, 0, "")
-    found = {r.data.tags["jdn.pair_key"] for r in _runs(run, "tags.`jdn.kind` = 'pair'")}
+    assert Publisher(run).finish() == (8, 0, "", 2)
+    found = {r.data.tags["jdn.pair_key"] for r in runs_of(run, "tags.`jdn.kind` = 'pair'")}
     assert found == {record.pair.key for record in run.records.all()}
 
 
@@ -252,22 +197,22 @@ def test_a_running_publisher_hears_of_new_records(run: Run) -> None:
     with Publisher(run) as publisher:
         keep(make_records(5, failing={2})[4], run.folder)
         publisher.records()
-    assert _pair(run, 4).data.tags["jdn.status"] == "done"
+    assert pair_of(run, 4).data.tags["jdn.status"] == "done"
 
 
 def test_two_searches_of_one_name_stay_apart(tmp_path: Path, empty_database: Path) -> None:
     shared = f"sqlite:///{shutil.copyfile(empty_database, tmp_path / 'shared.db')}"
     for folder in ("one", "two"):
-        other = _made(tmp_path / folder, uri=shared)
+        other = made(tmp_path / folder, uri=shared)
         _publish(other)
-    assert len(_runs(other, "tags.`jdn.kind` = 'search'")) == 2
-    assert len(_runs(other, "tags.`jdn.pair_index` = '0'")) == 2
+    assert len(runs_of(other, "tags.`jdn.kind` = 'search'")) == 2
+    assert len(runs_of(other, "tags.`jdn.pair_index` = '0'")) == 2
 
 
 def test_an_interrupted_search_is_not_left_running(run: Run) -> None:
     with pytest.raises(KeyboardInterrupt), Publisher(run):
         raise KeyboardInterrupt
-    (search,) = _runs(run, "tags.`jdn.kind` = 'search'")
+    (search,) = runs_of(run, "tags.`jdn.kind` = 'search'")
     assert (search.info.status, search.data.tags["jdn.status"]) == ("KILLED", "interrupted")
 
 
@@ -283,7 +228,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_server_that_is_not_there_costs_a_warning_not_the_search(
     tmp_path: Path, nobody: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = _made(tmp_path / "search", uri=nobody)
+    run = made(tmp_path / "search", uri=nobody)
     begun = time.monotonic()
     publisher = Publisher(run)
     publisher.records()
@@ -299,7 +244,7 @@ def test_a_server_that_is_not_there_costs_a_warning_not_the_search(
 def test_what_an_outage_kept_back_is_sent_when_the_server_is_there(
     tmp_path: Path, nobody: str, empty_database: Path
 ) -> None:
-    run = _made(tmp_path / "search", uri=nobody)
+    run = made(tmp_path / "search", uri=nobody)
     assert Publisher(run).finish(timeout=30).sent == 0
     shutil.copyfile(empty_database, run.folder / "mlflow.db")
     _publish(replace(run, settings=run.settings.model_copy(update={"tracking": TrackingSettings()})))
@@ -313,13 +258,13 @@ def test_one_refused_pair_does_not_keep_back_the_others(run: Run) -> None:
     publication = Publisher(run).finish()
     assert (publication.sent, publication.missing) == (5, 1)
     assert "nowhere" in publication.error or "weights" in publication.error
-    assert _pair(run, 3).info.status == "FINISHED"
+    assert pair_of(run, 3).info.status == "FINISHED"
 
 
 def test_links_name_the_runs_sorted_by_score_and_how_to_open_them(run: Run) -> None:
     _publish(run)
     found, seen = links.of(run), links.where(run)
-    (search,) = _runs(run, "tags.`jdn.kind` = 'search'")
+    (search,) = runs_of(run, "tags.`jdn.kind` = 'search'")
     assert found is not None
     assert found.search == f"http://127.0.0.1:5000/#/experiments/1/runs/{search.info.run_id}"
     assert "orderByKey=metrics.%60score%60&orderByAsc=false" in found.pairs
@@ -346,6 +291,6 @@ def test_no_password_is_shown() -> None:
 
 def test_the_published_record_is_the_record(run: Run, tmp_path: Path) -> None:
     _publish(run)
-    place = _client(run).download_artifacts(_pair(run, 1).info.run_id, "pair.json", str(tmp_path))
+    place = client_of(run).download_artifacts(pair_of(run, 1).info.run_id, "pair.json", str(tmp_path))
     record = next(record for record in run.records.all() if record.pair.index == 1)
     assert PairRecord.from_json(json.loads(Path(place).read_text())) == record

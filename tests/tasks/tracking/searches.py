@@ -1,0 +1,74 @@
+"""Searches for MLflow to hear of, made up and real, and what it says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
+
+from jdn_core import assemble, durable, jobs
+from jdn_core.run import Run
+from jdn_core.search.hill_climbing import HillClimber
+from jdn_core.settings import Settings, parse
+from tasks.links import tracking_uri
+from tests.made_up_search import keep, make_records
+
+
+def made(folder: Path, **tracked: object) -> Run:
+    """A base, one phase of a pool, and four records, of which the third failed; nothing of it loads."""
+    settings = parse(
+        {"name": "shapes", "seed": 3, "pool": {"phases": [{"name": "supernet"}]}, "tracking": tracked}
+    )
+    run = Run(settings, folder)
+    for stage in (run.base, run.pool):
+        stage.mkdir(parents=True)
+        (stage / "weights.safetensors").write_bytes(stage.name.encode())
+        durable.write_json(
+            stage / "training.json", {"losses": {"loss_classifier": [1.0, 0.5]}, "seconds": 20.0}
+        )
+    durable.write_json(folder / "fingerprint.json", {"train": "a" * 64, "val": "b" * 64})
+    (folder / "settings.yaml").write_text("name: shapes\n")
+    for record in make_records(4, failing={2}):
+        keep(record, folder)
+    return run
+
+
+def trained(settings: Settings, folder: Path) -> Run:
+    """A run whose base, pool and pair 0 are real and there."""
+    run = Run(settings, folder)
+    folder.mkdir()
+    durable.write_json(folder / "fingerprint.json", {"train": "a" * 64, "val": "b" * 64})
+    jobs.train_base(run)
+    for index in range(len(settings.pool.phases)):
+        jobs.train_phase(run, index)
+    jobs.evaluate_base(run)
+    return run
+
+
+def climb(run: Run, pairs: int) -> str:
+    """Goes on to so many pairs after the base; the digest of all records."""
+    climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
+    while climber.next_index <= pairs and (pair := climber.ask()):
+        student, teacher = jobs.mutate(run, pair), jobs.reset_bn(run, pair.teacher)
+        climber.tell(jobs.fast_evaluate(run, pair, student, teacher))
+    return run.records.digest()
+
+
+def client_of(run: Run) -> MlflowClient:
+    return MlflowClient(tracking_uri(run))
+
+
+def runs_of(run: Run, wanted: str = "") -> list[MlflowRun]:
+    client = client_of(run)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(ids, wanted, order_by=["attributes.start_time ASC"]))
+
+
+def pair_of(run: Run, index: int) -> MlflowRun:
+    (found,) = runs_of(run, f"tags.`jdn.pair_index` = '{index}'")
+    return found
+
+
+def files_of(run: Run, run_id: str, folder: str | None = None) -> set[str]:
+    return {file.path for file in client_of(run).list_artifacts(run_id, folder)}
