@@ -17,6 +17,7 @@ from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.settings import Settings
 from jdn_core.workers.pool import Workers
+from tasks import orchestrator
 from tasks.base import evaluate_base
 from tasks.data import check_data
 from tasks.pairs import fast_evaluate, mutate_pair, refuse_more_failures, reset_bn, score_pair, update_top_k
@@ -41,6 +42,7 @@ def climb(run: Run, publisher: Publisher, workers: Workers) -> dict[str, Any]:
     climber = HillClimber(assemble.climb_rules(run.settings), records)
 
     def submit(pair: Pair) -> PrefectFuture[PairRecord]:
+        orchestrator.require()
         student = mutate_pair.submit(run, pair, workers)
         teacher = reset_bn.submit(run, pair.teacher, workers)
         return fast_evaluate.submit(run, pair, student, teacher, workers)  # type: ignore[call-overload]

@@ -15,7 +15,7 @@ from jdn_core.reports.tables import Candidate, base_row, candidates, ranked
 from jdn_core.run import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Base, Scorer
-from tasks import links
+from tasks import links, orchestrator
 
 TOP_K, PROGRESS = "jdn-top-k", "jdn-progress"
 _HEADS = ("pair", "action", "H", "AP (%)", "computation", "parameters", "latency", "resolution")
@@ -29,6 +29,9 @@ def publish_top_k(run: Run, records: Sequence[PairRecord]) -> None:
     A server that does not answer costs the artifact, never the search.
     """
     if not (FlowRunContext.get() or TaskRunContext.get()):
+        return
+    if not orchestrator.answers():  # its client would try for a minute
+        logger.warning("Prefect was not shown the top-k: its server does not answer")
         return
     done = max(record.pair.index for record in records)
     iterations = run.settings.search.iterations

@@ -34,20 +34,27 @@ def climb(
         submit: begins an evaluation and returns at once, or when it is over.
 
     Raises:
-        Exception: whatever an evaluation raised; those under way are left to their owner.
+        Exception: what ``submit`` raised, once those under way are finished; or at once what an evaluation
+            raised, and those under way are left to their owner.
     """
     finished: SimpleQueue[Pending] = SimpleQueue()
-    running, exhausted = 0, False
+    running, ending = 0, False
+    refusal: Exception | None = None
     while True:
-        while running < workers and not exhausted and climber.next_index <= iterations and climber.ready:
+        while running < workers and not ending and climber.next_index <= iterations and climber.ready:
             pair = climber.ask()
             if pair is None:
-                exhausted = True
-            else:
-                faultpoint(Point.SEARCH_ASK)
+                ending = True
+                break
+            faultpoint(Point.SEARCH_ASK)
+            try:
                 submit(pair).add_done_callback(finished.put)
                 running += 1
+            except Exception as error:
+                refusal, ending = error, True
         if not running:
+            if refusal is not None:
+                raise refusal
             return
         record = finished.get().result()
         running -= 1

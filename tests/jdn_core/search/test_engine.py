@@ -123,6 +123,21 @@ def test_an_evaluation_that_raises_ends_the_loop() -> None:
         searched(submit)
 
 
+def test_where_nothing_new_can_begin_what_is_under_way_is_finished_first() -> None:
+    crowd = crowd_ending_in((2, 1, 3))
+
+    def submit(pair: Pair) -> Future[PairRecord]:
+        if pair.index > 3:
+            raise ConnectionError("no server")
+        return crowd(pair)
+
+    climb_rules, base = start(lookback=6)
+    climbing = engine.climb(HillClimber(climb_rules, [base]), iterations=ITERATIONS, workers=3, submit=submit)
+    assert [next(climbing).pair.index for _ in range(3)] == [2, 1, 3]
+    with pytest.raises(ConnectionError, match="no server"):
+        next(climbing)
+
+
 def test_a_search_without_another_neighbour_ends_when_all_results_are_in() -> None:
     def failing(pair: Pair) -> Future[PairRecord]:
         done: Future[PairRecord] = Future()
