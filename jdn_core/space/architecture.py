@@ -20,7 +20,6 @@ StridedKernel = Literal["3x3", "1x1"]
 # Fields younger than the schema, with the values that older files mean. JSON leaves those values out, so the
 # content keys of everything that does without them stay what they were.
 _UNSAID: dict[str, object] = {"stride_in": "3x3", "rounded_anchors": True, "aligned": False}
-_SAID = object()
 
 
 class Resolution(NamedTuple):
@@ -275,7 +274,14 @@ def content_key(value: object) -> str:
 
 def _plain(value: Any) -> Any:
     """A value as JSON would read it back: tuples are lists, and what need not be said is left out."""
-    if isinstance(value, BlockSpec | BackboneSpec | RegionSpec | DetectorSpec):
-        members = ((name, getattr(value, name)) for name in value.__match_args__)
-        return {name: _plain(each) for name, each in members if _UNSAID.get(name, _SAID) != each}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_plain(each) if isinstance(each, _PARTS) else each for each in value]
+    members = [(name, getattr(value, name)) for name in value.__match_args__]
+    return {
+        name: _plain(each) if isinstance(each, _PARTS) else each
+        for name, each in members
+        if name not in _UNSAID or each != _UNSAID[name]
+    }
+
+
+_PARTS = (tuple, BlockSpec, BackboneSpec, RegionSpec)

@@ -90,7 +90,7 @@ def test_sealed_json_reads_back_without_its_seal_or_not_at_all(tmp_path: Path, i
     assert durable.read_json(path) == {"a": 12, "b": [1]}
     assert list(json.loads(path.read_text())) == ["a", "b", "sha256"]
     path.write_text(path.read_text().replace("12", "13"))
-    with pytest.raises(StorageError, match=r"sealed\.json: not valid JSON: damaged or edited: the last member, sha256"):
+    with pytest.raises(StorageError, match=r"sealed\.json: not valid JSON: damaged or edited: "):
         durable.read_json(path)
 
 
