@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torchvision.models.detection.image_list import ImageList
 
 from jdn_core.detector.backbone import Backbone
@@ -16,6 +19,12 @@ from jdn_core.detector.neck import build_neck
 from jdn_core.space.architecture import DetectorSpec
 
 Size = tuple[int, int]
+_DRAWS = frozenset(
+    {
+        nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_,
+        nn.init.constant_, Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_,
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +138,32 @@ def build(spec: DetectorSpec) -> Detector:
 
 def blank(spec: DetectorSpec, device: str | torch.device = "cpu") -> Detector:
     """A detector whose weights are still to be filled in: nothing is drawn, so no generator moves."""
-    with torch.device("meta"):
+    with weightless():
         detector = Detector(spec)
     return detector.to_empty(device=device)
+
+
+@contextmanager
+def weightless() -> Iterator[None]:
+    """Modules made inside have shapes and no memory; nothing is drawn, which would be half the time."""
+    with torch.device("meta"), _Undrawn():
+        yield
+
+
+class _Undrawn(TorchFunctionMode):
+    """Skips what gives a fresh module its numbers."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _to_channels_last(module: nn.Module) -> None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from jdn_core.detector.build import Detector
+from jdn_core.detector.build import Detector, weightless
 from jdn_core.durable import Written, read_json, read_verified, write_bytes, write_json
 from jdn_core.errors import CheckpointError, InputMissing, Problem, StorageError
 from jdn_core.space.architecture import DetectorSpec
@@ -78,7 +78,7 @@ def filled(
         CheckpointError: there is no such module, or the weights do not fit it; all that is wrong is named.
     """
     try:
-        with torch.device("meta"):
+        with weightless():
             module = make()
     except (RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
         raise CheckpointError(f"{spec_file}: no module can be built so: {reason(error)}") from error
