@@ -33,13 +33,15 @@ class Case:
     Attributes:
         start: how far it is: ``fresh``, or well after ``base``, ``pool`` or ``pair``, the first one.
         fault: ``NAME:HIT:ACTION`` for the first process.
-        again: the same for the second; a third one then goes on to the end.
+        again: the same for the second process.
+        until: where the last process shall end, as in ``start``; none: with the search.
         without: a rule that is switched off in all of them, by its name in ``controls``.
     """
 
     start: str
     fault: str
     again: str = ""
+    until: str = ""
     without: str = ""
 
 
@@ -77,12 +79,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Stand:
-    """Where cases are played: searches to start from, and what an uninterrupted one comes to."""
+    """Where cases are played.
+
+    Attributes:
+        folder: holds the searches to start from.
+        settings: of all of them.
+        reached: start -> how often each place is reached from there to the end; ``steps``: of training.
+        references: what an uninterrupted search comes to: stage -> until there; without name: in the end.
+    """
 
     folder: Path
     settings: Settings
     reached: dict[str, dict[str, int]]
-    reference: dict[str, Any]
+    references: dict[str, dict[str, Any]]
 
     def play(self, case: Case, place: Path) -> Outcome:
         """Runs a case in a new folder, which is dropped; each of its processes is forked from this one."""
@@ -94,7 +103,7 @@ class Stand:
             codes.append(forked(lambda armed=fault: self._process(case, search, armed), log))
             seconds.append(time.monotonic() - begun)
         try:
-            found = differences(standing(self.settings, search), self.reference)
+            found = differences(standing(self.settings, search), self.references[case.until])
         except Exception as error:  # whatever reading a search that is not whole may raise
             found = [f"{type(error).__name__}: {error}"]
         text = log.read_text()
@@ -109,7 +118,7 @@ class Stand:
         if fault:
             faults.arm(fault)
         with listening(_tell_steps):
-            tiny_search.go_on(self.settings, search)
+            tiny_search.go_on(self.settings, search, until=case.until)
 
 
 def set_up(folder: Path, empty_database: Path) -> Stand:
@@ -135,11 +144,12 @@ def set_up(folder: Path, empty_database: Path) -> Stand:
         copy_search(folder / start, search)
         require(forked(lambda at=search, to=count: _count(settings, at, to), folder / "log"))
         reached[start] = json.loads(count.read_text())
-    reference = standing(settings, folder / "whole-from-fresh")
+    references = {start: standing(settings, folder / start) for start in ("base", "pool", "pair")}
+    references[""] = standing(settings, folder / "whole-from-fresh")
     for start in ("base", "pool", "pair"):
-        if found := differences(standing(settings, folder / f"whole-from-{start}"), reference):
+        if found := differences(standing(settings, folder / f"whole-from-{start}"), references[""]):
             raise RuntimeError(f"begun at {start}, the search is another: {found}")
-    return Stand(folder, settings, reached, reference)
+    return Stand(folder, settings, reached, references)
 
 
 def forked(work: Callable[[], object], log: Path) -> int:

@@ -6,6 +6,7 @@ a line for each as it ends.
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -117,9 +118,11 @@ def _next(lanes: dict[int, Path]) -> str:
 
 
 def _empty_database(file: Path) -> Path:
-    """MLflow's tables without a row; its sixty migrations take seconds, so they are run once."""
+    """MLflow's tables without a row; its sixty migrations take seconds, so they are run and read once."""
     from mlflow import MlflowClient
+    from mlflow.store.db import utils
 
+    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
     MlflowClient(f"sqlite:///{file}").search_experiments()
     return file
 

@@ -11,6 +11,7 @@ from typing import Any
 from jdn_core import durable
 from jdn_core.run import TRAINING_FILE, Run
 from jdn_core.settings import Settings
+from tasks.tracking.mirror import PUBLISHED_FILE
 from tests.crash.tiny_search import best
 
 _CLOCKS = ("train_seconds", "latency")
@@ -23,17 +24,17 @@ def standing(settings: Settings, folder: Path) -> dict[str, Any]:
     stages = [run.base, *(run.phase(index) for index in range(len(settings.pool.phases)))]
     return {
         "records": run.records.digest(),
-        "pairs": sorted(path.name for path in (folder / "pairs").iterdir()),
+        "pairs": sorted(path.name for path in folder.glob("pairs/*")),
         "problems": [str(problem) for problem in run.records.problems(files=True)],
-        "best": best(run),
+        "best": best(run) if run.records.all() else [],
         "weights": {
             str(path.relative_to(folder)): durable.sha256_of(path)
             for path in sorted(folder.glob("*/**/*"))
             if path.name in _WEIGHTS and "mlartifacts" not in path.parts
         },
-        "losses": [durable.read_json(stage / TRAINING_FILE)["losses"] for stage in stages],
+        "losses": [durable.read_json(stage / TRAINING_FILE)["losses"] for stage in stages if stage.is_dir()],
         "leftovers": sorted(path.name for path in folder.rglob(".*.tmp")),
-        "work": sorted(path.name for path in (folder / "work").iterdir()),
+        "work": sorted({path.name for path in (folder / "work").iterdir()} - {PUBLISHED_FILE.name}),
         "mlflow": _tracked(folder),
     }
 
