@@ -47,7 +47,7 @@ class ElasticConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         weight = _leading(self.weight, self.active, input.shape[1])
-        bias = None if self.bias is None else self.bias[: self.active]
+        bias = None if self.bias is None else _first(self.bias, self.active)
         return functional.conv2d(input, weight, bias, self.stride, self.padding)
 
 
@@ -71,8 +71,8 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
             input,
             self.running_mean[:channels],
             self.running_var[:channels],
-            self.weight[:channels],
-            self.bias[:channels],
+            _first(self.weight, channels),
+            _first(self.bias, channels),
             training=self.training,
             momentum=self.momentum,
             eps=self.eps,
@@ -93,7 +93,7 @@ class ElasticLinear(nn.Linear):
         return elastic
 
     def forward(self, input: Tensor) -> Tensor:
-        return functional.linear(input, self.weight[:, : input.shape[1]], self.bias)
+        return functional.linear(input, _leading(self.weight, self.out_features, input.shape[1]), self.bias)
 
 
 class ElasticStage(nn.Sequential):
@@ -110,3 +110,8 @@ class ElasticStage(nn.Sequential):
 def _leading(weight: Tensor, outputs: int, inputs: int) -> Tensor:
     """The first outputs and inputs; the weight itself where that is all, so that nothing is recorded."""
     return weight if weight.shape[:2] == (outputs, inputs) else weight[:outputs, :inputs]
+
+
+def _first(vector: Tensor, channels: int) -> Tensor:
+    """The first elements; the vector itself where that is all."""
+    return vector if len(vector) == channels else vector[:channels]
