@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jdn_core import assemble
-from jdn_core.detector.folder import SPEC_FILE, load_detector
+from jdn_core.detector.folder import SPEC_FILE, load_detector, load_spec
 from jdn_core.errors import DataError, Problem, SettingsError, shown
-from jdn_core.pool.folder import POOL_FILE, PoolSpec, load_pool, load_pool_spec
+from jdn_core.pool.folder import POOL_FILE, PoolSpec, load_pool, load_pool_spec, require_like
 from jdn_core.settings import Settings
 
 Classes = Sequence[tuple[int, str]]
@@ -25,7 +25,8 @@ def check_inputs(settings: Settings, folder: Path) -> None:
         InputMissing: a file is not there.
         DataError: the dataset breaks rules, or base or pool tell other classes apart.
         CheckpointError: weights are damaged, or belong to another architecture.
-        SettingsError: a batch is larger than the training split, or the pool has other subnets.
+        SettingsError: a batch is larger than the training split, or the pool has other subnets, or does not
+        suit the base.
     """
     train, _ = assemble.check_data(settings)
     classes = assemble.classes(train)
@@ -34,7 +35,9 @@ def check_inputs(settings: Settings, folder: Path) -> None:
     elif settings.detector.pretrained is not None:
         assemble.base_detector(assemble.base_spec(settings), settings)
     if (pool := folder / "pool").is_dir():
-        require_pool(load_pool_spec(pool), settings, classes)
+        require_pool(spec := load_pool_spec(pool), settings, classes)
+        if base.is_dir():
+            require_like(spec, load_spec(base))
         load_pool(pool)
 
 

@@ -9,7 +9,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from jdn_core import assemble, jobs
-from jdn_core.pool.folder import load_pool_spec
+from jdn_core.detector.folder import load_spec
+from jdn_core.pool.folder import load_pool_spec, require_like
 from jdn_core.preflight import require_pool
 from jdn_core.run import Run
 from jdn_core.workers.attempts import insist
@@ -27,11 +28,12 @@ def check_pool(run: Run) -> None:
     """Raises where a pool from elsewhere is not the one that the settings and the data ask for.
 
     Raises:
-        SettingsError: it has other subnets.
+        SettingsError: it has other subnets, or sees or boxes pictures in another way than the base.
         DataError: it tells other classes apart.
     """
-    classes = assemble.classes(assemble.bench(run.settings).train_set)
-    require_pool(load_pool_spec(run.pool), run.settings, classes)
+    spec, classes = load_pool_spec(run.pool), assemble.classes(assemble.bench(run.settings).train_set)
+    require_pool(spec, run.settings, classes)
+    require_like(spec, load_spec(run.base))
 
 
 def pool_summary(run: Run) -> dict[str, Any]:

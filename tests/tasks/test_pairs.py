@@ -12,6 +12,7 @@ import torch
 from jdn_core import assemble, durable, jobs
 from jdn_core.detector.folder import load_detector
 from jdn_core.errors import DataError, InputMissing, SearchFailed, SettingsError
+from jdn_core.preflight import check_inputs
 from jdn_core.run import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
@@ -124,6 +125,20 @@ def test_a_pool_of_another_space_is_refused(trained: Run) -> None:
     other = like(trained, pool={"space": space, "phases": [phase]})
     with pytest.raises(SettingsError, match=r"settings: pool\.space: the pool has SubnetSpace"):
         pool.check_pool.fn(other)
+
+
+def test_a_pool_under_another_normalisation_than_the_base_is_refused(trained: Run, tmp_path: Path) -> None:
+    for stage in ("base", "pool"):
+        shutil.copytree(trained.folder / stage, tmp_path / stage)
+    run = Run(trained.settings, tmp_path)
+    pool.check_pool.fn(run)
+    data = durable.read_json(tmp_path / "pool" / "pool.json")
+    data["template"]["mean"] = [0.0, 0.0, 0.0]
+    durable.write_json(tmp_path / "pool" / "pool.json", data)
+    said = r"^pool\.json: template\.mean: must be the base's \(0\.485, .*take a pool trained under"
+    for refuse in (lambda: pool.check_pool.fn(run), lambda: check_inputs(run.settings, tmp_path)):
+        with pytest.raises(SettingsError, match=said):
+            refuse()
 
 
 def test_a_base_of_other_classes_is_refused(trained: Run, tmp_path: Path) -> None:
