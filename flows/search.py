@@ -42,7 +42,7 @@ def climb(run: Run, publisher: Publisher, workers: Workers) -> dict[str, Any]:
     climber = HillClimber(assemble.climb_rules(run.settings), records)
 
     def submit(pair: Pair) -> PrefectFuture[PairRecord]:
-        orchestrator.require()
+        orchestrator.require(run.settings.tracking.patience)
         student = mutate_pair.submit(run, pair, workers)
         teacher = reset_bn.submit(run, pair.teacher, workers)
         return fast_evaluate.submit(run, pair, student, teacher, workers)  # type: ignore[call-overload]

@@ -10,17 +10,16 @@ from prefect.context import FlowRunContext
 
 from jdn_core.errors import ServiceUnavailable
 
-PATIENCE = 60.0  # seconds; a restarted server needs ten to twenty
 _TIMEOUT = 3.0
 
 logger = logging.getLogger(__name__)
 
 
-def require(patience: float = PATIENCE) -> None:
+def require(patience: float) -> None:
     """Returns once the server of the flow at hand answers; outside a flow at once.
 
     Raises:
-        ServiceUnavailable: it did not, for ``patience`` seconds.
+        ServiceUnavailable: it did not, for ``patience`` seconds; a restarted one needs ten to twenty.
     """
     begun = time.monotonic()
     for pause in _pauses():
