@@ -121,10 +121,12 @@ def run(
     if begun:
         refuse_changes(read_back(out), settings)
     settings = settings.with_lookback()
-    for stage, source in (stages or {}).items():
-        take_stage(source, stage, out, uri=settings.tracking.uri)
-    durable.write_bytes(out / SETTINGS_FILE, settings_file.dump(settings).encode())
+    for stage in stages or ():
+        _refuse_second(stage, out)
     try:
+        for stage, source in (stages or {}).items():
+            take_stage(source, stage, out, uri=settings.tracking.uri)
+        durable.write_bytes(out / SETTINGS_FILE, settings_file.dump(settings).encode())
         with _logged(out), _told(out), progress_printer() as listener, listening(listener):
             if not begun:
                 _check_inputs(settings, out)

@@ -34,6 +34,8 @@ def device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise SettingsError.of([Problem("settings", "device", "must be auto, cpu or cuda", repr(name))])
     if name == "cuda" and not torch.cuda.is_available():
         problem = Problem(
             "settings", "device", "no CUDA device on this machine", name, "use device: cpu or auto"

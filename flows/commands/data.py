@@ -65,7 +65,7 @@ def check(
         for note in found.notes:
             screen.print(note, markup=False, soft_wrap=True)
         counts = f"{found.images} images, {found.boxes} boxes, {found.categories} categories"
-        screen.print(f"{path}: {counts}, problems: {len(found.problems)}", markup=False)
+        screen.print(f"{path}: {counts}, problems: {len(found.problems)}", markup=False, soft_wrap=True)
 
     problems = [asdict(problem) for problem in found.problems]
     data = {

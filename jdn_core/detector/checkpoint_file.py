@@ -113,11 +113,16 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             what = f"holds {found[1]}, which is code or may run code, so nothing of it was read"
             raise CheckpointError(f"{path}: {what}; {_AGAIN}") from None
-        reason = str(error).splitlines()[0] if type(error) is RuntimeError else type(error).__name__
+        reason = _first_sentence(error) if type(error) is RuntimeError else type(error).__name__
         raise CheckpointError(f"{path}: damaged, or more than weights: {reason}; {_AGAIN}") from None
     if not isinstance(data, Mapping):
         raise CheckpointError(f"{path}: must hold tensors by name, got {type(data).__name__}; {_AGAIN}")
     return data
+
+
+def _first_sentence(error: RuntimeError) -> str:
+    """What torch found, without its place in torch and its advice."""
+    return re.sub(r"^\[.*?\][ .]*", "", str(error).splitlines()[0]).partition(". ")[0]
 
 
 def _rule_against(value: object) -> str | None:
