@@ -31,6 +31,7 @@ _SUFFIX = ".tmp"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 _CHUNK = 1 << 20
+_BLOCK = 4096  # bytes that a folder takes
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def write_bytes(path: Path, data: bytes) -> Written:
     """Puts a file in its place, replacing what was there; its folder must exist.
 
     Raises:
-        StorageError: the disk is full or broken; the old file is as it was.
+        StorageError: the disk is full or broken; the old file is as it was, or the new one is whole.
     """
     with _storage(path, needed=len(data)):
         part = _beside(path)
@@ -82,7 +83,7 @@ def write_json(path: Path, value: object, *, indent: int | None = 2, seal: bool 
 
     Raises:
         ValueError: the value holds a NaN or an infinity.
-        StorageError: the disk is full or broken; the old file is as it was.
+        StorageError: as ``write_bytes`` does.
     """
     text = canonical_json(value)
     if indent is not None:
@@ -148,7 +149,7 @@ def read_verified(path: Path, sha256: str) -> bytes:
 
 def stage_folder(final: Path) -> Path:
     """A new, empty folder beside ``final``, to be filled and then committed to its place."""
-    with _storage(final):
+    with _storage(final, needed=_BLOCK):
         staged = _beside(final)
         staged.mkdir(parents=True)
         faultpoint(Point.DURABLE_STAGE)
@@ -162,10 +163,11 @@ def commit_folder(staged: Path, final: Path) -> bool:
         Whether this folder is the one that is now in place.
 
     Raises:
-        StorageError: the disk is full or broken; nothing is in place that was not before.
+        StorageError: the disk is full or broken; nothing is in place that was not before, or all of it.
     """
-    with _storage(final):
-        for path in sorted(staged.rglob("*")):
+    paths = sorted(staged.rglob("*"))
+    with _storage(final, needed=sum(path.stat().st_size for path in paths)):
+        for path in paths:
             _sync(path)
         _sync(staged)
         faultpoint(Point.DURABLE_FOLDER)
@@ -197,10 +199,11 @@ def clean_leftovers(folder: Path) -> tuple[Path, ...]:
     """
     found = tuple(sorted(folder.rglob(f".*{_SUFFIX}"), reverse=True))
     for path in found:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        with _storage(path):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     faultpoint(Point.RESUME_CLEANED)
     return found
 
@@ -221,13 +224,22 @@ def own(folder: Path) -> Iterator[None]:
             owner = os.pread(lock, _CHUNK, 0).decode() or "another process"
             raise OwnedByAnother(f"search {folder.resolve().name} is owned by {owner}") from None
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"pid {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
+        owner = f"pid {os.getpid()} on {socket.gethostname()} since {since}"
+        with _storage(folder / LOCK_FILE, needed=len(owner)):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, owner.encode(), 0)
         faultpoint(Point.RESUME_OPENED)
         yield
         os.ftruncate(lock, 0)
     finally:
         os.close(lock)
+
+
+def free_bytes(path: Path) -> int:
+    """Room on the disk that a path, whether or not it is there, is on."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
 
 
 def _beside(path: Path) -> Path:
@@ -254,7 +266,7 @@ def _storage(path: Path, *, needed: int = 0) -> Iterator[None]:
             raise
         room = ""
         if error.errno in _FULL:
-            room = f": needed {needed} bytes, free {shutil.disk_usage(path.parent).free}"
+            room = f": needed {needed} bytes, free {free_bytes(path)}"
         raise StorageError(f"{path}: {error.strerror}{room}") from error
 
 

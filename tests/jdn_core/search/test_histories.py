@@ -1,6 +1,5 @@
 """Whatever happens to its process and to either copy, a search has the records of one nothing happened to."""
 
-import os
 import shutil
 import tempfile
 from dataclasses import replace
@@ -15,12 +14,11 @@ from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.records import RECORD_FILE, Records
 from jdn_core.space.architecture import content_key
-from tests.jdn_core.search.worlds import evaluate, start
+from tests.jdn_core.search.worlds import MEMORY, evaluate, start
 
 MOST, WORKERS, LOOKBACK = 6, 3, 3
 FAILING = frozenset({4})
 WEIGHTS = "weights.safetensors"
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # where a sync waits for no disk
 WHICH = st.integers(0, MOST)
 
 
