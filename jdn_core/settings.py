@@ -261,6 +261,11 @@ class PoolSettings(BaseModel, frozen=True, extra="forbid"):
     calibration_images: Count = Field(
         64, description="Training images that reset a subnet's BN statistics (ours)."
     )
+    processes: Count | None = Field(
+        1,
+        description="That train the pool together, each on a GPU of its own if there are any; "
+        "none: one for each GPU (ours).",
+    )
 
     @model_validator(mode="after")
     def _phases_stay_inside(self) -> Self:
@@ -363,10 +368,13 @@ class ScoreSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class TrackingSettings(BaseModel, frozen=True, extra="forbid"):
-    """Where MLflow listens."""
+    """What MLflow and Prefect are told, and where."""
 
     uri: str | None = Field(
         None, description="Tracking URI; none: MLFLOW_TRACKING_URI, else SQLite in the search's folder."
+    )
+    patience: Rate = Field(
+        60.0, description="Seconds that a search waits for Prefect's server before it ends (ours)."
     )
     figures_every: Count = Field(10, description="Pairs between two figures of the running search.")
     keep_weights: Literal["all", "needed"] = Field(
@@ -450,6 +458,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
             del data["search"][free]
         for free in ("latency_warmup", "latency_repeats"):
             del data["evaluation"][free]
+        del data["pool"]["processes"]
         for training in (data["base"], data["evaluation"], *data["pool"]["phases"]):
             del training["recompute"]
             for name in [name for name, old in _YOUNGER.items() if training.get(name, old) == old]:
@@ -463,6 +472,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         data = self.model_dump(mode="json", include=sections)
         for here in ("root", "workers", "cache_mb"):
             del data["data"][here]
+        del data["pool"]["processes"]
         if self.detector.pretrained is not None:
             data["detector"]["pretrained"] = self.detector.pretrained.name
         return data
