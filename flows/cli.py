@@ -12,7 +12,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from flows import console
-from flows.commands import arch, data, detectors, doctor, keep, look, pool, upgrade
+from flows.commands import arch, data, detectors, doctor, keep, look, pool, study, upgrade
+from jdn_core.errors import ServiceUnavailable
 from jdn_core.stopping import Stopped
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"max_content_width": console.WIDTH, "help_option_names": ["-h", "--help"]},
 )
-for room in (upgrade, look, keep, arch, pool, data, detectors, doctor):
+for room in (upgrade, look, keep, arch, pool, study, data, detectors, doctor):
     room.add_to(app)
 
 
@@ -66,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = app(list(arguments), prog_name="jdn", standalone_mode=False)
     except (Exception, Stopped) as error:
         code = console.report_error(_ours(error), as_json=as_json)
+        if code == ServiceUnavailable.exit_code:
+            # Prefect's threads would try for minutes to tell the server that is gone of its own end.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
     sys.exit(code or 0)
 
 

@@ -129,6 +129,11 @@ def bench(found: FoundPool, photos: Photos) -> stages.Bench:
     )
 
 
+def calibrated(found: FoundPool, supernet: SuperNet, subnet: SubnetSpec, place: stages.Bench) -> Detector:
+    """A subnet as a plain detector after its BN reset, as the pool's settings want it."""
+    return stages.calibrated_teacher(supernet, subnet, place, images=found.settings.pool.calibration_images)
+
+
 def evaluate(
     found: FoundPool,
     subnet: SubnetSpec,
@@ -144,7 +149,7 @@ def evaluate(
     place = bench(found, photos)
     wanted = tuple(frames) or place.frames
     supernet = load_pool(found.folder)
-    detector = _calibrated(found, supernet, subnet, place)
+    detector = calibrated(found, supernet, subnet, place)
     answer = _at(assess(detector, subnet, place, frames=wanted), str(wanted[-1]))
     if before:
         raw = extract(supernet, subnet).to(place.device)
@@ -165,7 +170,7 @@ def take_out(found: FoundPool, subnet: SubnetSpec, out: Path, photos: Photos | N
     supernet = load_pool(found.folder)
     detector = extract(supernet, subnet)
     if photos is not None:
-        detector = _calibrated(found, supernet, subnet, bench(found, photos))
+        detector = calibrated(found, supernet, subnet, bench(found, photos))
     written = save_detector(detector, runs.writable(out))
     return {
         "subnet": str(subnet),
@@ -202,7 +207,7 @@ def search(
             records=SubnetRecords(out / "subnets"),
         )
         best = ranking[0]
-        detector = _calibrated(found, supernet, best.subnet, place)
+        detector = calibrated(found, supernet, best.subnet, place)
         detector.spec = replace(detector.spec, resolution=Resolution.parse(best.resolution))
         save_detector(detector, out / BEST)
     return {
@@ -211,10 +216,6 @@ def search(
         "evaluated": len(ranking),
         "subnets": [record.to_json() for record in ranking],
     }
-
-
-def _calibrated(found: FoundPool, supernet: SuperNet, subnet: SubnetSpec, place: stages.Bench) -> Detector:
-    return stages.calibrated_teacher(supernet, subnet, place, images=found.settings.pool.calibration_images)
 
 
 def _at(record: SubnetRecord, frame: str) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def test_measuring_leaves_the_loaded_pool_bit_equal(pool: Path, data: Path) -> N
     shared = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
     place = pools.bench(found, pools.Photos(data))
     for seed in range(3):
-        pools._calibrated(found, supernet, supernet.space.draw(Random(seed)), place)
+        pools.calibrated(found, supernet, supernet.space.draw(Random(seed)), place)
     assert all(torch.equal(tensor, shared[name]) for name, tensor in supernet.state_dict().items())
 
 

@@ -1,0 +1,1 @@
+"""Claims of the paper, tried on the data that a user has; one module each."""
