@@ -61,7 +61,7 @@ class Records:
     def problems(self, *, files: bool = False) -> tuple[Problem, ...]:
         """All that is wrong: records that are not whole and, with ``files``, files of another hash."""
         found: list[Problem] = []
-        for key in self._keys():
+        for key in sorted(self._keys()):
             try:
                 record = self._load(key)
             except (FileNotFoundError, StorageError) as error:
@@ -106,7 +106,7 @@ class Records:
     def _keys(self) -> list[str]:
         if not self._pairs.is_dir():
             return []
-        return sorted(filter(_KEY.fullmatch, os.listdir(self._pairs)))
+        return [*filter(_KEY.fullmatch, os.listdir(self._pairs))]
 
     def _load(self, key: str) -> PairRecord:
         """Raises StorageError where the record is damaged, or that of another pair or version."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -91,9 +92,10 @@ def keep(record: PairRecord, folder: Path) -> None:
 
 
 def clocked(work: Callable[[], T]) -> tuple[T, float]:
-    start = time.perf_counter()
+    """Seconds of this process, which other processes on the machine do not lengthen."""
+    start = time.process_time()
     value = work()
-    return value, time.perf_counter() - start
+    return value, time.process_time() - start
 
 
 def main(folder: Path) -> dict[str, float]:
@@ -108,8 +110,9 @@ def main(folder: Path) -> dict[str, float]:
     record = evaluated(pair, Random(1))
     keep(record, folder)
     climber.tell(record)
+    gc.collect()  # what the resume left to collect would fall on one of the figures that follow
     known, listing = clocked(records.all)
-    assert [record.pair.index for record in known] == list(range(PAIRS + 1))
+    assert known == (*found, record)
     _, ranking = clocked(lambda: top_k(known, scorer, RULES.top_k))
     _, next_asking = clocked(climber.ask)
     _, digesting = clocked(records.digest)

@@ -53,9 +53,10 @@ def test_a_state_that_there_is_not_is_refused() -> None:
         record_of(canonical_json({**record.to_json(), "state": "doze"}))
 
 
-def test_equal_students_are_one_value() -> None:
+def test_what_pairs_have_in_common_is_one_value() -> None:
     records = [record_of(text_of(record)) for record in climb(3)]
     assert records[0].pair.student is records[1].pair.student is records[2].pair.student
+    assert record_of(text_of(records[2])).pair.teacher is records[2].pair.teacher
 
 
 def test_an_object_that_was_not_read_yet_is_like_the_one_it_holds() -> None:
