@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from jdn_core.settings import Settings
 from tests.crash import controls, tiny_search
 from tests.crash.standing import differences, standing
 
+STAGES = ("fresh", "base", "pool", "pair", "end")  # well after the base, the pool, the first pair, the last
 PATIENCE = 60  # seconds for a process of a case, which takes one
 _PLACES = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
 
@@ -31,18 +33,30 @@ class Case:
     """What to do to a search.
 
     Attributes:
-        start: how far it is: ``fresh``, or well after ``base``, ``pool`` or ``pair``, the first one.
+        start: how far it is, one of ``STAGES``.
         fault: ``NAME:HIT:ACTION`` for the first process.
         again: the same for the second process.
-        until: where the last process shall end, as in ``start``; none: with the search.
+        until: where its processes end, unless they are ended.
         without: a rule that is switched off in all of them, by its name in ``controls``.
     """
 
     start: str
     fault: str
     again: str = ""
-    until: str = ""
+    until: str = "end"
     without: str = ""
+
+    @property
+    def point(self) -> str:
+        return self.fault.partition(":")[0]
+
+    @property
+    def room(self) -> str:
+        return self.fault.partition(".")[0]
+
+    @property
+    def action(self) -> faults.Action:
+        return faults.Action(self.fault.rpartition(":")[2])
 
 
 @dataclass(frozen=True)
@@ -84,14 +98,15 @@ class Stand:
     Attributes:
         folder: holds the searches to start from.
         settings: of all of them.
-        reached: start -> how often each place is reached from there to the end; ``steps``: of training.
-        references: what an uninterrupted search comes to: stage -> until there; without name: in the end.
+        reached: stage -> how often each place is reached on the way to it from the one before; ``steps``: of
+            training.
+        standings: stage -> all that an uninterrupted search has made by then.
     """
 
     folder: Path
     settings: Settings
     reached: dict[str, dict[str, int]]
-    references: dict[str, dict[str, Any]]
+    standings: dict[str, dict[str, Any]]
 
     def play(self, case: Case, place: Path) -> Outcome:
         """Runs a case in a new folder, which is dropped; each of its processes is forked from this one."""
@@ -103,7 +118,7 @@ class Stand:
             codes.append(forked(lambda armed=fault: self._process(case, search, armed), log))
             seconds.append(time.monotonic() - begun)
         try:
-            found = differences(standing(self.settings, search), self.references[case.until])
+            found = differences(standing(self.settings, search), self.standings[case.until])
         except Exception as error:  # whatever reading a search that is not whole may raise
             found = [f"{type(error).__name__}: {error}"]
         text = log.read_text()
@@ -122,10 +137,9 @@ class Stand:
 
 
 def set_up(folder: Path, empty_database: Path) -> Stand:
-    """Makes the data and the searches to start from, and plays each to its end without a fault.
+    """Plays a search without a fault, at once and, for the folders to start from, stage by stage.
 
-    How often it reaches every place of ``faults.Point`` is counted on the way. One search is played in this
-    process, so that everything is imported and warm, and no case pays for it.
+    One search is played in this process, so that everything is imported and warm, and no case pays for it.
     """
     folder.mkdir()
     tiny_search.draw_data(folder / "data")
@@ -134,22 +148,21 @@ def set_up(folder: Path, empty_database: Path) -> Stand:
         (folder / start).mkdir()
         shutil.copyfile(empty_database, folder / start / "mlflow.db")
     tiny_search.go_on(settings, folder / "warm")
-    before, reached = folder / "fresh", {}
-    for stage in ("base", "pool", "pair"):
-        copy_search(before, folder / stage)
-        require(forked(lambda to=stage: tiny_search.go_on(settings, folder / to, until=to), folder / "log"))
-        before = folder / stage
-    for start in ("fresh", "base", "pool", "pair"):
-        search, count = folder / f"whole-from-{start}", folder / f"reached-from-{start}"
-        copy_search(folder / start, search)
-        require(forked(lambda at=search, to=count: _count(settings, at, to), folder / "log"))
-        reached[start] = json.loads(count.read_text())
-    references = {start: standing(settings, folder / start) for start in ("base", "pool", "pair")}
-    references[""] = standing(settings, folder / "whole-from-fresh")
-    for start in ("base", "pool", "pair"):
-        if found := differences(standing(settings, folder / f"whole-from-{start}"), references[""]):
-            raise RuntimeError(f"begun at {start}, the search is another: {found}")
-    return Stand(folder, settings, reached, references)
+    reached, standings = {}, {}
+    for start, until in (*pairwise(STAGES), ("fresh", "whole")):
+        copy_search(folder / start, folder / until)
+        count = folder / f"reached before {until}"
+        if code := forked(
+            lambda to=until, file=count: _count(settings, folder / to, to, file), folder / "log"
+        ):
+            raise RuntimeError(
+                f"without a fault the search ends with {code}:\n{(folder / 'log').read_text()}"
+            )
+        reached[until] = json.loads(count.read_text())
+        standings[until] = standing(settings, folder / until)
+    if found := differences(standings["end"], standings["whole"]):
+        raise RuntimeError(f"stage by stage the search is another: {found}")
+    return Stand(folder, settings, reached, standings)
 
 
 def forked(work: Callable[[], object], log: Path) -> int:
@@ -184,13 +197,8 @@ def copy_search(source: Path, target: Path) -> None:
     database.close()
 
 
-def require(code: int) -> None:
-    if code:
-        raise RuntimeError(f"a search without a fault ended with {code}")
-
-
-def _count(settings: Settings, search: Path, count: Path) -> None:
-    """Goes on to the end and notes how often each place was reached, and how many steps were trained."""
+def _count(settings: Settings, search: Path, until: str, file: Path) -> None:
+    """Goes on and notes how often each place was reached, and how many steps were trained."""
     seen = dict.fromkeys([*map(str, faults.Point), "steps"], 0)
 
     def add(name: str) -> None:
@@ -198,8 +206,8 @@ def _count(settings: Settings, search: Path, count: Path) -> None:
 
     faults.watch(add)
     with listening(lambda *step: add("steps") if _is_training(*step) else None):
-        tiny_search.go_on(settings, search)
-    count.write_text(json.dumps(seen))
+        tiny_search.go_on(settings, search, until=until)
+    file.write_text(json.dumps(seen))
 
 
 def _tell_steps(stage: str, done: int, total: int, note: str) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 from tests.crash.case import Case, Outcome, Stand, set_up
 
@@ -87,34 +87,41 @@ def serve(folder: Path, answers: IO[str]) -> None:
 
 
 def _played(stand: Stand, cases: Sequence[Case], folder: Path) -> Iterator[str]:
-    """Plays each case in a process of its own."""
-    lanes: dict[int, Path] = {}
-    for number, case in enumerate(cases):
-        if len(lanes) == LANES:
-            yield _next(lanes)
-        file = folder / f"outcome-{number}.json"
-        pid = os.fork()
-        if not pid:
-            _play(stand, case, folder / f"case-{number}", file)
-        lanes[pid] = file
-    while lanes:
-        yield _next(lanes)
+    """Plays the cases in forks of this process, each of which takes the next one as long as there are any.
+
+    A case that could not be played leaves an empty line.
+    """
+    waiting, queue = os.pipe()
+    ended, report = os.pipe()
+    os.write(queue, bytes(range(len(cases))))
+    os.close(queue)
+    lanes = [_lane(stand, cases, folder, (waiting, report)) for _ in range(LANES)]
+    for _ in cases:
+        (number,) = os.read(ended, 1)
+        outcome = folder / f"outcome-{number}"
+        yield outcome.read_text()
+        outcome.unlink()
+    for pid in lanes:
+        os.waitpid(pid, 0)
+    for pipe in (waiting, ended, report):
+        os.close(pipe)
 
 
-def _play(stand: Stand, case: Case, place: Path, file: Path) -> NoReturn:
-    try:
-        file.write_text(stand.play(case, place).to_json())
-    except BaseException:
-        traceback.print_exc()
+def _lane(stand: Stand, cases: Sequence[Case], folder: Path, pipes: tuple[int, int]) -> int:
+    """A forked process that plays cases; its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    waiting, report = pipes
+    while number := os.read(waiting, 1):
+        outcome = ""
+        try:
+            outcome = stand.play(cases[number[0]], folder / f"case-{number[0]}").to_json()
+        except Exception:
+            traceback.print_exc()
+        (folder / f"outcome-{number[0]}").write_text(outcome)
+        os.write(report, number)
     os._exit(0)
-
-
-def _next(lanes: dict[int, Path]) -> str:
-    """Waits for any lane, and frees it; a case that could not be played leaves an empty line."""
-    file = lanes.pop(os.wait()[0])
-    outcome = file.read_text() if file.is_file() else ""
-    file.unlink(missing_ok=True)
-    return outcome
 
 
 def _empty_database(file: Path) -> Path:

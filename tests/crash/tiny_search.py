@@ -54,13 +54,13 @@ def settings_of(data: Path) -> Settings:
     )
 
 
-def go_on(settings: Settings, folder: Path, *, until: str = "") -> None:
+def go_on(settings: Settings, folder: Path, *, until: str = "end") -> None:
     """What ``jdn resume`` does, from wherever the folder's work ends.
 
     Args:
         settings: of the search.
         folder: of the search.
-        until: ``base``, ``pool`` or ``pair``: end well after it, or after the first pair; else at the end.
+        until: ``base``, ``pool`` or ``pair``, the first one: end well after it; else with the search.
     """
     signal.signal(signal.SIGTERM, lambda number, _: stopping.request(number))
     run = Run(settings, folder)
