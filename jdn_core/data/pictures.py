@@ -98,7 +98,7 @@ def _measure(path: Path, *, decode: bool) -> tuple[int, int] | DataError:
             turned = _orientation(image) in _QUARTER_TURNS
             if decode or not _ends_well(path, image.format):
                 # An eighth of the size spares JPEG half of the work and sees the same errors.
-                image.draft(None, (width // 8, height // 8))
+                image.draft(None, (max(1, width // 8), max(1, height // 8)))
                 image.load()
     except DataError as error:
         return error

@@ -41,16 +41,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def annotations(folder: Path) -> Path:
+def file_of(folder: Path) -> Path:
     return folder / "annotations" / "train.json"
 
 
 def write(folder: Path, content: object) -> None:
-    annotations(folder).write_text(json.dumps(content))
+    file_of(folder).write_text(json.dumps(content))
 
 
 def checked(folder: Path, jdn: Jdn, *options: str) -> tuple[int, str, str]:
-    return jdn("data", "check", annotations(folder), *options)
+    return jdn("data", "check", file_of(folder), *options)
 
 
 NUMBERS = "must be four finite numbers [x, y, width, height]"
@@ -231,7 +231,7 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize(("change", "lines"), RULES.values(), ids=RULES)
 def test_a_bad_annotation_file(change: Change, lines: tuple[str, ...], folder: Path, jdn: Jdn) -> None:
-    content = json.loads(annotations(folder).read_text())
+    content = json.loads(file_of(folder).read_text())
     change(content)
     write(folder, content)
     add_odd_files(folder / "train")
@@ -282,13 +282,13 @@ FILES = {
 
 @pytest.mark.parametrize(("contents", "line"), FILES.values(), ids=FILES)
 def test_a_file_that_is_no_annotation_file(contents: bytes, line: str, folder: Path, jdn: Jdn) -> None:
-    annotations(folder).write_bytes(contents)
+    file_of(folder).write_bytes(contents)
     code, _, err = checked(folder, jdn)
     assert (code, err) == (65, f"ERROR 65 {line}\n")
 
 
 def test_an_annotation_file_that_is_missing_or_never_ends(folder: Path, jdn: Jdn) -> None:
-    file = annotations(folder)
+    file = file_of(folder)
     file.unlink()
     assert checked(folder, jdn) == refusal(66, f"{file}: no such file")
     os.mkfifo(file)
@@ -315,18 +315,18 @@ FINE: dict[str, tuple[str, Callable[[Path], object]]] = {
 @pytest.mark.parametrize(("name", "draw"), FINE.values(), ids=FINE)
 def test_images_that_are_fine(name: str, draw: Callable[[Path], object], folder: Path, jdn: Jdn) -> None:
     draw(folder / "train" / name)
-    content = json.loads(annotations(folder).read_text())
+    content = json.loads(file_of(folder).read_text())
     content["images"].append({"id": 9, "file_name": name, "width": 40, "height": 30})
     content["annotations"][0]["iscrowd"] = 1
     write(folder, content)
     counts = "2 images, 2 boxes, 3 categories, problems: 0"
-    assert checked(folder, jdn) == (0, f"{annotations(folder)}: {counts}\n", "")
+    assert checked(folder, jdn) == (0, f"{file_of(folder)}: {counts}\n", "")
 
 
 def test_bad_boxes_are_dropped_on_demand_and_counted(folder: Path, jdn: Jdn) -> None:
-    content = json.loads(annotations(folder).read_text())
+    content = json.loads(file_of(folder).read_text())
     annotation(bbox=[1, 2, -3, 4])(content)
-    annotations(folder).write_text("\ufeff" + json.dumps(content))
+    file_of(folder).write_text("\ufeff" + json.dumps(content))
     code, out, err = checked(folder, jdn, "--drop-bad-boxes")
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "train.json: unusable boxes that are left out: 1"

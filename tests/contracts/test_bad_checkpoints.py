@@ -81,6 +81,11 @@ def test_a_sound_detector_predicts(detector: Path, jdn: Jdn) -> None:
     assert predicted(detector, jdn)[0] == 0
 
 
+def test_a_device_that_nobody_knows(detector: Path, jdn: Jdn) -> None:
+    answer = jdn("predict", detector, detector.parent / "photo.png", "--device", "tpu")
+    assert answer == refusal(78, "settings: device: must be auto, cpu or cuda, got 'tpu'")
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_weights_of_another_hash(damage: Callable[[Path], object], detector: Path, jdn: Jdn) -> None:
     weights = detector / WEIGHTS_FILE

@@ -14,7 +14,6 @@ from typing import NoReturn
 
 import pytest
 
-from flows import cli
 from jdn_core.stopping import Stopped
 
 COMMANDS = (
@@ -27,25 +26,6 @@ COMMANDS = (
 # Not pydantic: typer takes it for its own options where it is installed.
 HEAVY = {"torch", "torchvision", "numpy", "prefect", "mlflow", "pycocotools", "matplotlib", "yaml", "rich"}
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def jdn(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process; gives its exit code, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            with pytest.raises(SystemExit) as ended:
-                cli.main([str(argument) for argument in arguments])
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        code = ended.value.code
-        assert isinstance(code, int)
-        return (code, *capfd.readouterr())
-
-    return run
 
 
 @pytest.mark.parametrize("command", COMMANDS)

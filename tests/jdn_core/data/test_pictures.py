@@ -125,6 +125,12 @@ def test_exif_orientation_is_applied_to_size_and_pixels(
     assert pictures.measure([tmp_path / f"a.{suffix}"]) == [(32, 24)]
 
 
+@pytest.mark.parametrize("size", [(1, 1), (7, 40), (40, 7)])
+def test_a_jpeg_may_be_smaller_than_the_blocks_of_its_format(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("RGB", size).save(tmp_path / "a.jpg")
+    assert pictures.measure([tmp_path / "a.jpg"], decode=True) == [size]
+
+
 def test_damaged_exif_means_upright(tmp_path: Path) -> None:
     path = photo(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken")
     assert pictures.measure([path]) == [(32, 24)]
