@@ -111,8 +111,34 @@ def _check_batches(settings: Settings, images: int) -> None:
         for place, batch in batches.items()
         if batch > images
     ]
+    problems += _sharing_problems(settings)
     if problems:
         raise SettingsError.of(problems)
+
+
+def pool_processes(settings: Settings) -> int:
+    """How many processes train the pool together: one for each GPU, where the settings leave it open."""
+    return settings.pool.processes or max(1, _gpus(settings))
+
+
+def _gpus(settings: Settings) -> int:
+    return 0 if settings.device == "cpu" else torch.cuda.device_count()
+
+
+def _sharing_problems(settings: Settings) -> list[Problem]:
+    """What keeps the pool's processes from having a GPU and an equal share of every batch each."""
+    count, gpus = pool_processes(settings), _gpus(settings)
+    problems = [
+        Problem(
+            "settings", f"pool.phases.{i}.batch", f"must be a multiple of pool.processes ({count})", str(n)
+        )
+        for i, n in enumerate(phase.batch for phase in settings.pool.phases)
+        if n % count
+    ]
+    if 0 < gpus < count:
+        what = f"must be <= the number of GPUs ({gpus})"
+        problems.append(Problem("settings", "pool.processes", what, str(count)))
+    return problems
 
 
 def classes(images: CocoDataset) -> tuple[tuple[int, str], ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,6 +29,8 @@ from jdn_core.search.hill_climbing import first_pair
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.space import actions
 from jdn_core.space.teachers import SubnetSpec
+from jdn_core.training.distributed import on_ranks
+from jdn_core.training.ranks import ALONE, Ranks
 
 DETECTIONS_FILE = "detections.png"
 
@@ -64,25 +67,35 @@ def train_phase(run: Run, index: int) -> Path:
     folder = run.phase(index)
     if not folder.is_dir() and not run.pool.is_dir():
         faultpoint(Point.POOL_START)
-        bench = assemble.bench(run.settings)
-        phase = assemble.phases(run.settings.pool)[index]
-        supernet = _supernet(run, index).to(bench.device)
-        training = stages.train_phase(
-            supernet,
-            phase,
-            bench,
-            teacher=_largest(run, bench.device) if index else None,
-            distillation=run.settings.distillation,
-            checkpoints=run.checkpoints("pool", phase.name),
-        )
-
-        def fill(staged: Path) -> None:
-            save_pool(supernet, staged, origin=_origin(run, index, training))
-            durable.write_json(staged / TRAINING_FILE, training._asdict())
-
-        _make(folder, fill)
+        count = assemble.pool_processes(run.settings)
+        if count == 1:
+            _train_phase(ALONE, run, index)
+        else:
+            on_ranks(_train_phase, run, index, count=count)
         faultpoint(Point.POOL_SAVED)
     return folder
+
+
+def _train_phase(ranks: Ranks, run: Run, index: int) -> None:
+    """What each of the processes does that train a phase together; the first one leaves the folder."""
+    bench = replace(assemble.bench(run.settings), ranks=ranks)
+    phase = assemble.phases(run.settings.pool)[index]
+    supernet = _supernet(run, index).to(bench.device)
+    training = stages.train_phase(
+        supernet,
+        phase,
+        bench,
+        teacher=_largest(run, bench.device) if index else None,
+        distillation=run.settings.distillation,
+        checkpoints=run.checkpoints("pool", phase.name),
+    )
+
+    def fill(staged: Path) -> None:
+        save_pool(supernet, staged, origin=_origin(run, index, training))
+        durable.write_json(staged / TRAINING_FILE, training._asdict())
+
+    if ranks.first:
+        _make(run.phase(index), fill)
 
 
 def evaluate_base(run: Run) -> PairRecord:

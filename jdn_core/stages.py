@@ -24,7 +24,7 @@ from jdn_core.morphism.evolve import prospects
 from jdn_core.pool.calibration import reset_bn
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.shrinking import Phase, draw_for, sort_channels
-from jdn_core.pool.supernet import SuperNet
+from jdn_core.pool.supernet import SuperNet, synchronise
 from jdn_core.search.pairs import Evaluation, Measurement, Timing
 from jdn_core.settings import DistillationSettings, TrainingSettings
 from jdn_core.space.architecture import Resolution
@@ -32,6 +32,7 @@ from jdn_core.space.teachers import SubnetSpec
 from jdn_core.training.checkpoints import Checkpoints
 from jdn_core.training.loop import Course, History, LossesOf, train
 from jdn_core.training.randomness import Stream
+from jdn_core.training.ranks import ALONE, Ranks
 from jdn_core.training.resolutions import training_plan
 
 CALIBRATION_BATCH = 8
@@ -63,6 +64,7 @@ class Bench:
         flip: chance of a mirrored training image.
         device: where tensors live.
         stream: the run's seed; every draw is a child of it.
+        ranks: the processes that train together, each with a bench of its own.
     """
 
     train: BatchLoader
@@ -71,6 +73,7 @@ class Bench:
     flip: float
     device: torch.device
     stream: Stream
+    ranks: Ranks = ALONE
 
     @property
     def train_set(self) -> CocoDataset:
@@ -99,7 +102,9 @@ class Bench:
                 block.recompute = regime.recompute
         course = Course(stage, regime, plan_of, stream)
         started = time.monotonic()
-        losses = train(module, losses_of, course=course, loader=self.train, checkpoints=checkpoints)
+        losses = train(
+            module, losses_of, course=course, loader=self.train, checkpoints=checkpoints, ranks=self.ranks
+        )
         return Training(losses, time.monotonic() - started)
 
 
@@ -141,6 +146,9 @@ def train_phase(
 ) -> Training:
     """One phase of integrated progressive shrinking (paper, section 3.1.3), in place.
 
+    Processes that train together draw the same subnets; on GPUs their BN is synchronised (paper), on CPUs
+    each normalises by its own share of the batch.
+
     Args:
         supernet: as the phase before left it; fresh for the first.
         phase: the subnets that are drawn, one an iteration, and the training.
@@ -151,6 +159,8 @@ def train_phase(
     """
     stream = bench.stream.child("pool", phase.name)
     stream.child("init").seed_torch()
+    if bench.ranks.count > 1 and bench.device.type == "cuda":
+        synchronise(supernet)
     modules = nn.ModuleDict({"pool": supernet})
     distiller = None
     if teacher is not None:

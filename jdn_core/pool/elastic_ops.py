@@ -10,8 +10,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import cast
 
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
+from torch.nn.modules._functions import SyncBatchNorm  # what nn.SyncBatchNorm calls, for any width
 
 
 class ElasticConv2d(nn.Conv2d):
@@ -52,7 +53,14 @@ class ElasticConv2d(nn.Conv2d):
 
 
 class ElasticBatchNorm2d(nn.BatchNorm2d):
-    """BN of [B, c, H, W] for any c up to ``num_features``; all widths share weights and statistics."""
+    """BN of [B, c, H, W] for any c up to ``num_features``; all widths share weights and statistics.
+
+    Attributes:
+        synchronised: normalise by the statistics of all processes of torch's default group, which train the
+            same layers at the same widths; on GPUs alone.
+    """
+
+    synchronised = False
 
     @classmethod
     def of(cls, norm: nn.BatchNorm2d) -> ElasticBatchNorm2d:
@@ -67,12 +75,20 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         channels = input.shape[1]
         if self.running_mean is None or self.running_var is None or self.momentum is None:
             raise RuntimeError("an elastic BN needs running statistics and a momentum")
+        mean, variance = self.running_mean[:channels], self.running_var[:channels]
+        weight, bias = _first(self.weight, channels), _first(self.bias, channels)
+        if self.synchronised and self.training:
+            group, count = distributed.group.WORLD, distributed.get_world_size()
+            synchronised: Tensor = SyncBatchNorm.apply(  # type: ignore[no-untyped-call]
+                input, weight, bias, mean, variance, self.eps, self.momentum, group, count
+            )
+            return synchronised
         return functional.batch_norm(
             input,
-            self.running_mean[:channels],
-            self.running_var[:channels],
-            _first(self.weight, channels),
-            _first(self.bias, channels),
+            mean,
+            variance,
+            weight,
+            bias,
             training=self.training,
             momentum=self.momentum,
             eps=self.eps,

@@ -61,6 +61,13 @@ class SuperNet(Detector):
         self._active = subnet
 
 
+def synchronise(supernet: SuperNet) -> None:
+    """Makes BN take the statistics of all processes that train the super-network together."""
+    for module in supernet.modules():
+        if isinstance(module, ElasticBatchNorm2d):
+            module.synchronised = True
+
+
 def blocks_of(backbone: Backbone) -> list[list[Block]]:
     """The blocks of each stage, those included that are not active."""
     return [cast(list[Block], list(stage.children())) for stage in backbone.stages]

@@ -18,6 +18,7 @@ from jdn_core.settings import TrainingSettings
 from jdn_core.training import optimisation
 from jdn_core.training.checkpoints import Checkpoint, Checkpoints
 from jdn_core.training.randomness import Stream
+from jdn_core.training.ranks import ALONE, Ranks
 from jdn_core.training.resolutions import Part, deal
 from jdn_core.training.schedules import learning_rate
 
@@ -72,6 +73,7 @@ def train(
     course: Course,
     loader: BatchLoader,
     checkpoints: Checkpoints | None = None,
+    ranks: Ranks = ALONE,
 ) -> History:
     """Trains until the regime's last epoch, from the newest checkpoint if there is one.
 
@@ -81,6 +83,7 @@ def train(
         course: what to train through.
         loader: makes the plan's batches.
         checkpoints: one is saved after every epoch, now and then inside a long one, and before a stop.
+        ranks: the processes that train this together, each with its own copy of everything.
 
     Returns:
         Mean of every loss per epoch, oldest first.
@@ -94,15 +97,19 @@ def train(
     if found := checkpoints.load() if checkpoints else None:
         optimisation.restore(module, optimizer, found.tensors)
         standing = _Standing(found.epochs, found.steps, dict(found.sums), dict(found.history))
-    stopping.check()
+    if wish := ranks.agree(stopping.requested()):
+        raise stopping.Stopped(wish)
     module.train()
     room = course.stage.partition(" ")[0]
     while standing.epochs < course.regime.epochs:
-        for _ in _steps(module, optimizer, losses_of, standing=standing, course=course, loader=loader):
+        epoch = _steps(
+            module, optimizer, losses_of, standing=standing, course=course, loader=loader, ranks=ranks
+        )
+        for _ in epoch:
             faultpoint(f"{room}.{'mid_epoch' if standing.steps else 'epoch_end'}")
-            wish = stopping.requested()
+            wish = ranks.agree(stopping.requested())
             ended = standing.steps == 0 and standing.epochs < course.regime.epochs
-            if checkpoints and (wish or ended or checkpoints.due):
+            if checkpoints and ranks.first and (wish or ended or checkpoints.due):
                 checkpoints.save(standing.checkpoint(optimisation.state(module, optimizer)))
                 faultpoint(f"{room}.checkpointed")
             if wish:
@@ -119,13 +126,17 @@ def _steps(
     standing: _Standing,
     course: Course,
     loader: BatchLoader,
+    ranks: Ranks,
 ) -> Iterator[None]:
     """Goes through the rest of the running epoch and pauses after every step."""
     epoch, regime = standing.epochs, course.regime
     device = next(module.parameters()).device
     plan = course.plan_of(epoch)
     total = regime.epochs * len(plan)
-    dealt = [deal(samples, most=regime.device_batch) for samples in plan[standing.steps :]]
+    dealt = [
+        deal(samples, most=regime.device_batch, devices=ranks.count)[ranks.number :: ranks.count]
+        for samples in plan[standing.steps :]
+    ]
     batches = loader.batches([part.samples for parts in dealt for part in parts])
     last_finite = math.nan
     for parts in dealt:
@@ -134,7 +145,8 @@ def _steps(
         rate = learning_rate(regime, iteration=iteration, total=total)
         optimizer.zero_grad()
         seen = ((part, next(batches).to(device)) for part in parts)
-        losses = _gradients(losses_of, seen, course=course, iteration=iteration)
+        losses = ranks.add_losses(_gradients(losses_of, seen, course=course, iteration=iteration))
+        ranks.add_gradients(module.parameters())
         loss = torch.stack(list(losses.values())).sum()
         norm = nn.utils.clip_grad_norm_(module.parameters(), regime.clip_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):

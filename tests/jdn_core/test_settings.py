@@ -216,6 +216,7 @@ def test_an_address_without_a_password_is_taken(uri: str | None) -> None:
         {"threads": 4},
         {"checkpoint_minutes": 0.5},
         {"base": {"recompute": True}},
+        {"pool": {"processes": 4}},
         {"tracking": {"uri": "http://host:5000"}},
         {"data": {"root": "/elsewhere", "workers": 3, "cache_mb": 1}},
         {"search": {"iterations": 5000}},

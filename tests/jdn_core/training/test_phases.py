@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from jdn_core import jobs
+from jdn_core import assemble, jobs
 from jdn_core.durable import read_json
+from jdn_core.errors import SettingsError
 from jdn_core.pool.folder import load_pool
 from jdn_core.pool.supernet import SuperNet
+from jdn_core.progress import listening
 from jdn_core.run import TRAINING_FILE, Run
 from jdn_core.settings import Settings
 from tests.tiny_run import shapes, tiny_settings
@@ -49,3 +51,31 @@ def test_a_pool_trains_in_bfloat16_and_in_parts(photos: Path, tmp_path: Path) ->
     _, found = trained(tmp_path / "narrow", settings_of(photos, precision="bfloat16", device_batch=2))
     assert found.keys() == wanted.keys()
     assert found["loss_objectness"] == pytest.approx(wanted["loss_objectness"], rel=0.1)
+
+
+def shared(photos: Path, count: int | None, **settings: Any) -> Settings:
+    plain = settings_of(photos, **settings)
+    return plain.model_copy(update={"pool": plain.pool.model_copy(update={"processes": count})})
+
+
+def test_two_processes_train_a_pool_and_its_first_phase_is_that_of_one_in_parts(
+    photos: Path, tmp_path: Path
+) -> None:
+    together, parts = shared(photos, 2), settings_of(photos, device_batch=2)
+    told = []
+    with listening(lambda stage, done, total, _: told.append((stage, done, total))):
+        pool, losses = trained(tmp_path / "two", together)
+    trained(tmp_path / "one", parts)
+    assert told == [(f"pool {name}", step, 4) for name in ("supernet", "shrink-1") for step in (1, 2, 3, 4)]
+    assert "loss_feature" in losses
+    assert all(torch.isfinite(weight).all() for weight in pool.parameters())
+    two, one = (load_pool(Run(together, tmp_path / name).phase(0)) for name in ("two", "one"))
+    expected = dict(one.named_parameters())
+    assert all(torch.equal(weight, expected[name]) for name, weight in two.named_parameters())
+
+
+def test_the_processes_of_a_pool_share_every_batch_evenly(photos: Path) -> None:
+    assert assemble.pool_processes(shared(photos, None)) == 1
+    message = r"pool\.phases\.1\.batch: must be a multiple of pool\.processes \(3\), got 4"
+    with pytest.raises(SettingsError, match=message):
+        assemble.check_data(shared(photos, 3))

@@ -1,0 +1,122 @@
+"""Processes that train together: they agree, they end as one, and they compute what one process computes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jdn_core import stopping
+from jdn_core.data.shapes import generate
+from jdn_core.errors import DataError
+from jdn_core.progress import listening
+from jdn_core.stopping import Stopped
+from jdn_core.training.distributed import on_ranks
+from jdn_core.training.loop import History
+from tests.jdn_core.training.together import Case, State, alone, counted, trained
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes")
+    generate(folder, images=15, size=64, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(photos: Path) -> tuple[State, History]:
+    return on_ranks(trained, Case(photos), count=2)
+
+
+@pytest.fixture
+def _no_wish() -> Iterator[None]:
+    yield
+    stopping.clear()
+
+
+def assert_equal(found: tuple[State, History], wanted: tuple[State, History]) -> None:
+    assert found[1] == wanted[1]
+    assert all(np.array_equal(found[0][name], values) for name, values in wanted[0].items())
+
+
+def test_gradients_are_added_up_and_the_first_ones_reports_are_heard() -> None:
+    told = []
+    with listening(lambda *report: told.append(report)):
+        assert on_ranks(counted, count=2) == (0, [3.0, 2.0, -1.0])
+    assert told == [("counting", 0, 2, "")]
+
+
+def test_a_process_that_dies_is_started_again_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "jdn_core"):
+        assert on_ranks(counted, "crash", count=2) == (2, [3.0, 2.0, -1.0])
+    assert [record.message for record in caplog.records] == [
+        f"a training process died; all go on from the last checkpoint, start {start}" for start in (2, 3)
+    ]
+
+
+def test_an_error_of_the_users_ends_all_of_them_at_once() -> None:
+    told = []
+    with listening(lambda *report: told.append(report)), pytest.raises(DataError, match="image 7"):
+        on_ranks(counted, "data", count=2)
+    assert len(told) == 1
+
+
+def test_a_fault_that_comes_again_and_again_is_said() -> None:
+    with pytest.raises(RuntimeError, match=r"processes died 5 times, at last: ValueError: a bug"):
+        on_ranks(counted, "bug", count=2)
+
+
+def test_one_wish_to_stop_stops_all_of_them() -> None:
+    with pytest.raises(Stopped) as caught:
+        on_ranks(counted, "stop", count=2)
+    assert caught.value.number == 2
+
+
+@pytest.mark.usefixtures("_no_wish")
+def test_the_parents_wish_to_stop_reaches_them(
+    photos: Path, tmp_path: Path, undisturbed: tuple[State, History]
+) -> None:
+    case = Case(photos, checkpoints=tmp_path)
+    with listening(lambda *_: stopping.request()), pytest.raises(Stopped):
+        on_ranks(trained, case, count=2)
+    stopping.clear()
+    assert_equal(on_ranks(trained, case, count=2), undisturbed)
+
+
+def test_two_processes_train_like_one_that_takes_its_batch_in_parts(
+    photos: Path, undisturbed: tuple[State, History]
+) -> None:
+    found, history = undisturbed
+    wanted, expected = alone(Case(photos, device_batch=2))
+    assert history == expected
+    shared = [name for name in wanted if "running" not in name and "num_batches" not in name]
+    assert all(np.array_equal(found[name], wanted[name]) for name in shared)
+
+
+def test_without_batch_statistics_two_processes_train_like_one_with_the_doubled_batch(photos: Path) -> None:
+    found, history = on_ranks(trained, Case(photos, batch_free=True), count=2)
+    wanted, expected = alone(Case(photos, batch_free=True))
+    for name, values in expected.items():
+        assert history[name] == pytest.approx(values, rel=1e-4), name
+    for name, values in wanted.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_after_a_killed_process_training_ends_bit_equal(
+    photos: Path, tmp_path: Path, undisturbed: tuple[State, History], step: int
+) -> None:
+    assert_equal(on_ranks(trained, Case(photos, checkpoints=tmp_path, kill=step), count=2), undisturbed)
+
+
+@pytest.mark.usefixtures("_no_wish")
+@pytest.mark.parametrize("step", [2, 5])
+def test_after_a_stop_at_a_step_training_ends_bit_equal(
+    photos: Path, tmp_path: Path, undisturbed: tuple[State, History], step: int
+) -> None:
+    with pytest.raises(Stopped):
+        on_ranks(trained, Case(photos, checkpoints=tmp_path, stop=step), count=2)
+    assert_equal(on_ranks(trained, Case(photos, checkpoints=tmp_path), count=2), undisturbed)
