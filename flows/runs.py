@@ -46,6 +46,7 @@ QUIET = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "jdn_core,tasks,flows",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # 13 s, but minutes on a busy machine
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # its server keeps the log; terminals show progress
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # an unreachable server is noticed after 4 s, not 246
@@ -111,9 +112,11 @@ def run(
         UsageError: the folder holds a run already.
         FingerprintError: it was begun with other settings.
         StorageError: the folder cannot be written.
+        OwnedByAnother: another process runs in it.
     """
     out = writable(out)
-    begun = (out / SETTINGS_FILE).exists()
+    with durable.own(out):  # the second of two hears it now, not after Prefect has started
+        begun = (out / SETTINGS_FILE).exists()
     if begun and not again:
         raise UsageError(
             f"{out} holds a search already; continue it with `jdn resume {out}`, or choose another --out"
@@ -167,7 +170,7 @@ def refuse_changes(old: Settings, new: Settings) -> None:
     """
     if old.digest == new.digest:
         return
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
     raise FingerprintError.of(
         [
             Problem(
@@ -269,12 +272,19 @@ def _told(out: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if any(words in str(error) for words in NO_PREFECT):
+        if any(words in str(error) for words in NO_PREFECT) or _is_connection_lost(error):
             what = "start it or unset PREFECT_API_URL; `jdn doctor` says what answers"
             raise ServiceUnavailable(f"Prefect's server does not answer: {error}; {what}") from error
         logging.getLogger("flows").exception("the run ended unexpectedly")
         say(f"the log is {out / LOG_FILE}; `jdn resume {out}` goes on")
         raise
+
+
+def _is_connection_lost(error: Exception) -> bool:
+    """Whether Prefect's client gave up; MLflow's never reaches a run."""
+    import httpx
+
+    return isinstance(error, httpx.TransportError)
 
 
 @contextlib.contextmanager
@@ -312,10 +322,11 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+def flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as ``search.top_k`` -> 5; a list is one value."""
     if not isinstance(data, dict):
         return {prefix: data}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, inner in data.items():
-        flat |= _flat(inner, f"{prefix}.{name}".strip("."))
-    return flat
+        found |= flat(inner, f"{prefix}.{name}".strip("."))
+    return found

@@ -1,0 +1,126 @@
+"""Prefect's server restarted under a search, and gone for good: nothing that was trained is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from flows import settings_file
+from jdn_core import jobs
+from jdn_core.run import Run
+from jdn_core.search.records import Records
+from tests.tiny_run import shapes, tiny_settings
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
+ITERATIONS = 4
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("trained")
+    settings = tiny_settings(shapes(folder / "shapes"), search={"iterations": ITERATIONS})
+    run = Run(settings.with_lookback(), folder / "run")
+    jobs.train_base(run)
+    for index in range(len(run.settings.pool.phases)):
+        jobs.train_phase(run, index)
+    return run
+
+
+def search_in(trained: Run, out: Path, *, patience: float) -> list[str]:
+    """The command that searches in a folder, begun or not, and waits so long for the server."""
+    for stage in ("base", "pool"):
+        shutil.copytree(trained.folder / stage, out / stage, dirs_exist_ok=True)
+    tracking = trained.settings.tracking.model_copy(update={"patience": patience})
+    settings = trained.settings.model_copy(update={"tracking": tracking})
+    (out / "settings.yaml").write_text(settings_file.dump(settings))
+    return [sys.executable, "-m", "flows.cli", "resume", str(out)]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Of a server of its own and of the searches that it serves; the client gives up at once."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return os.environ | {
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_CLIENT_MAX_RETRIES": "1",
+    }
+
+
+@contextmanager
+def server(environment: dict[str, str]) -> Iterator[None]:
+    """A real server; at the end it is killed."""
+    url = environment["PREFECT_API_URL"]
+    port = url.rpartition(":")[2].partition("/")[0]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + 180
+            while not _answers(f"{url}/health"):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def read_until(child: subprocess.Popen[str], line: str) -> None:
+    assert child.stderr is not None
+    said = []
+    for text in child.stderr:
+        said.append(text)
+        if text.startswith(line):
+            return
+    pytest.fail(f"the search ended before {line!r}: {said}")
+
+
+def test_a_server_that_is_gone_ends_the_search_69_and_a_restarted_one_is_waited_for(
+    trained: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
+    command = search_in(trained, tmp_path / "run", patience=2)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as child:
+        with server(environment):
+            read_until(child, "pair 1: 1/")
+        assert child.stderr is not None
+        said = child.stderr.read()
+    assert child.returncode == 69, said
+    assert "ERROR 69 Prefect's server does not answer" in said
+    assert "Traceback" not in said
+    before = Records(tmp_path / "run").all()
+    assert [record.pair.index for record in before] == [0, 1]  # what was under way is finished
+    command = search_in(trained, tmp_path / "run", patience=120)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as child:
+        with server(environment):
+            read_until(child, "pair 2: 1/")
+        with server(environment):
+            assert child.stderr is not None
+            said = child.stderr.read()
+            assert child.wait() == 0, said
+    records = Records(tmp_path / "run").all()
+    assert records[:2] == before
+    assert len(records) == ITERATIONS + 1
