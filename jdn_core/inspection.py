@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jdn_core import assemble, durable
+from jdn_core import durable
 from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_detector
 from jdn_core.errors import Problem, StorageError, UserError
 from jdn_core.pool.folder import load_pool
 from jdn_core.progress import report
 from jdn_core.run import Run
 from jdn_core.search.pairs import PairRecord
-from jdn_core.search.retention import removable
-from jdn_core.search.score import Base, Scorer
 
 AGAIN = "remove that folder; `jdn resume` fetches it from MLflow, or evaluates the pair again"
 
@@ -43,25 +41,15 @@ def inspect(run: Run) -> Inspection:
     found.problems.extend(_loading(run, run.pool, load_pool, remedy))
     for problem in run.records.problems():
         found.problems.append(Problem(problem.file, problem.where, problem.what, problem.value, AGAIN))
-    spare = removable_weights(run, records)
+    may_go = run.settings.tracking.keep_weights == "needed"
     for number, record in enumerate(records, start=1):
         report("verify", number, len(records), "")
         key = record.pair.key
-        if key in spare and not (run.records.path(key) / WEIGHTS_FILE).exists():
+        has_weights = (run.records.path(key) / WEIGHTS_FILE).exists()
+        if may_go and record.pair.index > 0 and WEIGHTS_FILE in record.files and not has_weights:
             found.dropped.add(key)
         found.problems.extend(_pair_problems(run, record, dropped=key in found.dropped))
     return found
-
-
-def removable_weights(run: Run, records: tuple[PairRecord, ...]) -> frozenset[str]:
-    """Keys of the pairs that may be without weights in a search that keeps only what it needs."""
-    base = next((record.evaluation for record in records if record.pair.index == 0), None)
-    if run.settings.tracking.keep_weights == "all" or base is None:
-        return frozenset()
-    rules = assemble.climb_rules(run.settings)
-    horizon = rules.horizon(1 + max(record.pair.index for record in records))
-    scorer = Scorer(rules.score, Base.of(base))
-    return removable(records, (), scorer=scorer, top_k=rules.top_k, horizon=horizon)
 
 
 def _loading(run: Run, folder: Path, load: Callable[[Path], object], remedy: str) -> Iterator[Problem]:

@@ -38,6 +38,7 @@ class Entry:
         identity: a tag and its value that find the run again, unique among the search's runs.
         tags, params, numbers: what it holds.
         folder: its files, all of them artifacts.
+        files: names of those that must be there.
         state: ``done`` or ``failed``.
         started, finished: seconds since the epoch.
         is_candidate: whether it is also a row of the table of models.
@@ -52,6 +53,7 @@ class Entry:
     state: Literal["done", "failed"]
     started: float
     finished: float
+    files: tuple[str, ...] = ()
     is_candidate: bool = field(default=False)
 
 
@@ -78,6 +80,7 @@ def of_pair(record: PairRecord, row: Candidate, folder: Path) -> Entry:
         state=record.state,
         started=finished - (evaluation.timing.train_seconds if evaluation else 0.0),
         finished=finished,
+        files=tuple(sorted(record.files)),
         is_candidate=record.state == "done",
     )
 

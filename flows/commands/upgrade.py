@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,16 @@ Base = Annotated[
 ]
 Pool = Annotated[
     Path, typer.Option("--pool", metavar="DIR", help="A trained pool: its folder, or its run in MLflow.")
+]
+FromMlflow = Annotated[
+    str | None,
+    typer.Option(
+        "--from-mlflow", metavar="RUN_ID", help="Fetch the search of this run first; SEARCH is a new folder."
+    ),
+]
+Fork = Annotated[
+    Path | None,
+    typer.Option("--fork", metavar="DIR", help="Begin a new search there, with these pairs and other --set."),
 ]
 
 
@@ -164,14 +175,25 @@ def resume(
     device: options.Device = None,
     threads: options.Threads = None,
     data: options.Data = None,
+    from_mlflow: FromMlflow = None,
+    fork: Fork = None,
     json: options.Json = False,
 ) -> Answer:
-    """Go on where a search stopped. Only devices, places and more iterations may change."""
+    """Go on where a search stopped. Only devices, places and more iterations may change, but for a fork."""
     from flows.runs import SETTINGS_FILE, choose, read_back, run
 
+    chosen = partial(choose, sets=sets, data=data, workers=workers, device=device, threads=threads)
+    if from_mlflow is not None:
+        from flows.rebuilding import rebuilt
+
+        rebuilt(from_mlflow, folder, choose=chosen, sets=sets)
     read_back(folder)
-    source = str(folder / SETTINGS_FILE)
-    settings = choose(source, sets=sets, data=data, workers=workers, device=device, threads=threads)
+    settings = chosen(str(folder / SETTINGS_FILE))
+    if fork is not None:
+        from flows.forking import fork as begin
+
+        begin(folder, fork, settings)
+        folder = fork
     return _upgraded(run("upgrade", settings, folder, again=True))
 
 

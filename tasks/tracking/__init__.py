@@ -5,18 +5,21 @@ search's folder beside its run there. On them stand ``publisher``, which sends w
 and after it, ``restoring``, which fetches what a folder lacks, and ``verification``, which compares.
 """
 
-from tasks.tracking.mirror import FINGERPRINT_FILE, SETTINGS_FILE
+from tasks.tracking.mirror import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from tasks.tracking.publisher import Publication, Publisher, sync
-from tasks.tracking.restoring import fetch, restore_files
+from tasks.tracking.restoring import fetch, fetch_head, rebuild, restore_files
 from tasks.tracking.verification import mlflow_problems
 
 __all__ = [
     "FINGERPRINT_FILE",
+    "SEARCH_FILE",
     "SETTINGS_FILE",
     "Publication",
     "Publisher",
     "fetch",
+    "fetch_head",
     "mlflow_problems",
+    "rebuild",
     "restore_files",
     "sync",
 ]

@@ -126,7 +126,7 @@ class Publisher:
         while True:
             self._news.wait(self._patience[min(failures, len(self._patience)) - 1] if failures else None)
             self._news.clear()
-            ending = self._ending
+            ending, before = self._ending, self._delivery.fresh
             try:
                 mirror = mirror or Mirror.open(self._run)
                 self._exchange(mirror)
@@ -134,7 +134,7 @@ class Publisher:
                     mirror.end(ending)
                 failures, self._error = 0, ""
             except Exception as error:  # whatever MLflow, its database or the network can raise
-                failures += 1
+                failures = 1 if self._delivery.fresh > before else failures + 1
                 mirror = None
                 self._complain(error)
             finally:

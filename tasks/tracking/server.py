@@ -178,11 +178,18 @@ class Server:
             entry: the run to be.
             parent: id of the search's run.
             dataset: name and digest of what the numbers were measured on.
+
+        Raises:
+            InputMissing: one of its files is gone, and so is the run that had it.
         """
         tag, value = entry.identity
         found = self.the_one({tag: value, PARENT: parent})
         if found is not None and is_whole(found):
             return str(found.info.run_id)
+        if gone := [name for name in entry.files if not (entry.folder / name).is_file()]:
+            raise InputMissing(
+                f"{entry.name}: {entry.folder} has no {', '.join(gone)}, and MLflow has no run"
+            )
         started, finished = round(entry.started * 1000), round(entry.finished * 1000)
         if found is None:
             tags = {**entry.tags, PARENT: parent, STATUS: "running"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mlflow import MlflowClient
 from flows import settings_file
 from jdn_core.run import Run
 from tests.tasks.tracking.searches import climb, made, trained
+from tests.tasks.tracking.servers import MlflowServer
 from tests.tiny_run import shapes, tiny_settings
 
 PAIRS = 4
@@ -48,3 +50,21 @@ def search(searched: Run, tmp_path: Path, empty_database: Path) -> Run:
     folder = shutil.copytree(searched.folder, tmp_path / "search")
     shutil.copyfile(empty_database, folder / "mlflow.db")
     return Run(searched.settings, folder)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[MlflowServer]:
+    """One server for all tests that need a real one; each of them has searches of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copyfile(empty_database, folder / "server.db")
+    server = MlflowServer(folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that repeats at once, so that tests of failures take seconds."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
