@@ -1,0 +1,82 @@
+"""A search that keeps only the weights it needs: MLflow has the others, verified, and gives them back."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jdn_core import assemble
+from jdn_core.inspection import inspect
+from jdn_core.run import Run
+from jdn_core.search.hill_climbing import HillClimber
+from jdn_core.search.top_k import top_k
+from tasks.pairs import scorer
+from tasks.retention import forget_weights
+from tasks.tracking import Publisher, mlflow_problems, restore_files
+from tests.tasks.tracking.conftest import PAIRS
+from tests.tasks.tracking.searches import pair_of
+from tests.tasks.tracking.servers import free_port
+
+WEIGHTS = "weights.safetensors"
+
+
+@pytest.fixture
+def thrifty(search: Run) -> Run:
+    """The tiny search under ``keep_weights: needed``, with one best pair."""
+    settings = search.settings
+    changed = {
+        "tracking": settings.tracking.model_copy(update={"keep_weights": "needed"}),
+        "search": settings.search.model_copy(update={"top_k": 1}),
+    }
+    return replace(search, settings=settings.model_copy(update=changed))
+
+
+def with_weights(run: Run) -> set[int]:
+    return {r.pair.index for r in run.records.all() if (run.records.path(r.pair.key) / WEIGHTS).exists()}
+
+
+def forget(run: Run, *, down_to: set[int]) -> None:
+    """As a search does after every result, until no others have weights."""
+    climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
+    with Publisher(run) as publisher:
+        end = time.monotonic() + 30
+        while with_weights(run) > down_to and time.monotonic() < end:
+            forget_weights(run, climber, publisher)
+            publisher.records()
+
+
+def test_base_and_best_stay_and_all_others_are_in_mlflow(thrifty: Run) -> None:
+    (best,) = top_k(thrifty.records.all(), scorer(thrifty), 1)
+    forget(thrifty, down_to={0, best.pair.index})
+    assert with_weights(thrifty) == {0, best.pair.index}
+    found = inspect(thrifty)
+    assert (found.problems, len(found.dropped)) == ([], PAIRS + 1 - len(with_weights(thrifty)))
+    assert mlflow_problems(thrifty, dropped=found.dropped) == []
+    for key in found.dropped:
+        assert restore_files(thrifty, key) == (WEIGHTS,)
+    assert thrifty.records.problems(files=True) == ()
+
+
+def test_weights_that_left_and_that_mlflow_lost_are_a_problem(thrifty: Run) -> None:
+    (best,) = top_k(thrifty.records.all(), scorer(thrifty), 1)
+    forget(thrifty, down_to={0, best.pair.index})
+    gone = next(index for index in range(1, PAIRS) if index not in with_weights(thrifty))
+    shutil.rmtree(Path(pair_of(thrifty, gone).info.artifact_uri.removeprefix("file://")))
+    found = mlflow_problems(thrifty, dropped=inspect(thrifty).dropped)
+    assert any(f"pair {gone}" in str(problem) and "weights" in str(problem) for problem in found)
+
+
+def test_nothing_goes_where_all_is_kept_or_mlflow_does_not_answer(search: Run, thrifty: Run) -> None:
+    silent = thrifty.settings.tracking.model_copy(update={"uri": f"http://127.0.0.1:{free_port()}"})
+    unheard = replace(thrifty, settings=thrifty.settings.model_copy(update={"tracking": silent}))
+    for run in (search, unheard):
+        climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
+        publisher = Publisher(run)
+        assert forget_weights(run, climber, publisher) == frozenset()
+        publisher.finish(timeout=20)
+        assert forget_weights(run, climber, publisher) == frozenset()
+    assert with_weights(search) == set(range(PAIRS + 1))
