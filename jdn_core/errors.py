@@ -40,7 +40,12 @@ class Problem:
 
 def shown(value: object) -> str:
     """A value as a problem shows it: its ``repr`` without a URI's password, cut to what fits a line."""
-    return cut(_PASSWORD.sub(r"\1***@", repr(value)))
+    return cut(hidden(repr(value)))
+
+
+def hidden(text: str) -> str:
+    """A text whose addresses have stars for passwords."""
+    return _PASSWORD.sub(r"\1***@", text)
 
 
 def cut(text: str) -> str:

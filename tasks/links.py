@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from jdn_core import durable
-from jdn_core.errors import StorageError
+from jdn_core.errors import StorageError, hidden
 from jdn_core.run import Run
 
 LOCAL_UI = "http://127.0.0.1:5000"
@@ -36,6 +36,11 @@ def shown(uri: str) -> str:
     """The URI without a password, for logs, files and terminals."""
     parts = urlsplit(uri)
     return uri if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def complaint(error: Exception) -> str:
+    """What MLflow's client, a database or the network said, in a line; they repeat passwords of addresses."""
+    return hidden(f"{type(error).__name__}: {error}".splitlines()[0])[:300]
 
 
 class Links(NamedTuple):

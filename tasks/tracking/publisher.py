@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from jdn_core.run import Run
-from tasks.links import shown, tracking_uri
+from tasks.links import complaint, shown, tracking_uri
 from tasks.tracking.mirror import SEARCH_FILE, Mirror
 from tasks.tracking.restoring import fetch_records, holds_weights
 from tasks.tracking.server import asking
@@ -50,7 +50,7 @@ def sync(run: Run, *, state: str) -> Publication:
         mirror = Mirror.open(run)
         error = delivery.attempt(mirror, trusting=False)
         mirror.end(state)
-    return delivery.publication(_line(error) if error else "")
+    return delivery.publication(complaint(error) if error else "")
 
 
 class Publisher:
@@ -158,7 +158,7 @@ class Publisher:
             raise error
 
     def _complain(self, error: Exception) -> None:
-        text = _line(error)
+        text = complaint(error)
         if text != self._error:
             logger.warning("MLflow was not told: %s", text)
         self._error = text
@@ -203,7 +203,3 @@ class _Delivery:
 
     def publication(self, error: str) -> Publication:
         return Publication(len(self.known), self.missing, error, self.fresh)
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]

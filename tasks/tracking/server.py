@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from jdn_core.errors import InputMissing, ServiceUnavailable, UserError
 from jdn_core.faults import Point, faultpoint
 from tasks.entries import FILES_TAG, Entry
-from tasks.links import PARENT, database, shown
+from tasks.links import PARENT, complaint, database, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,8 +59,8 @@ def asking(uri: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # of MLflow, its database or the network; there is no class for them all
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        raise ServiceUnavailable(f"MLflow at {shown(uri)} does not answer: {text}") from error
+        what = f"MLflow at {shown(uri)} does not answer: {complaint(error)}"
+        raise ServiceUnavailable(what) from error
 
 
 @dataclass(frozen=True)
