@@ -12,11 +12,12 @@ import torch
 from jdn_core import assemble, durable, jobs
 from jdn_core.detector.folder import load_detector
 from jdn_core.errors import DataError, InputMissing, SearchFailed, SettingsError
+from jdn_core.pool.folder import load_pool_spec
 from jdn_core.preflight import check_inputs
 from jdn_core.run import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
-from jdn_core.settings import Settings
+from jdn_core.settings import Settings, parse
 from jdn_core.workers.attempts import Failure
 from jdn_core.workers.pool import Workers, places
 from tasks import pairs, pool
@@ -117,6 +118,17 @@ def test_what_fails_for_good_in_a_worker_is_a_record_too(trained: Run, tmp_path:
     assert isinstance(student, Path)
     assert (record.state, record.reason) == ("failed", "oom: peak 9 of 8 GiB")
     assert jobs.fast_evaluate(run, pair, student, student) == record
+
+
+def test_a_pool_tells_of_its_whole_training(trained: Run) -> None:
+    origin, settings = load_pool_spec(trained.pool).origin, trained.settings
+    told = parse(origin.settings)
+    assert (told.seed, told.pool, told.data.frames) == (settings.seed, settings.pool, settings.data.frames)
+    assert origin.dataset == assemble.dataset(settings.data, "train").fingerprint
+    assert list(origin.curves) == sorted(phase.name for phase in settings.pool.phases)
+    for phase in settings.pool.phases:
+        assert {len(values) for values in origin.curves[phase.name].values()} == {phase.epochs}
+    assert str(settings.data.root) not in (trained.pool / "pool.json").read_text()
 
 
 def test_a_pool_of_another_space_is_refused(trained: Run) -> None:
