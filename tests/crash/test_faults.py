@@ -137,5 +137,25 @@ def test_more_than_300_faults_at_30_points_fired_and_every_search_is_the_same(su
     )
 
 
+@pytest.mark.parametrize(
+    ("rule", "start", "fault"),
+    [
+        ("commit order", "pair", "commit.record:1:kill9"),
+        ("commit order", "pair", "commit.record:1:raise"),
+        ("fsync", "fresh", "base.saved:1:kill9"),
+        ("fsync", "pair", "commit.done:1:kill9"),
+        ("counted randomness", "fresh", "base.checkpointed:1:kill9"),
+        ("counted randomness", "pair", "pair.checkpointed:1:sigterm"),
+    ],
+)
+def test_with_a_rule_switched_off_the_suite_is_red(
+    server: ForkServer, rule: str, start: str, fault: str
+) -> None:
+    """The same cases are green with the rule, in ``test_a_fault_leaves_no_trace``."""
+    (outcome,) = server.play([Case(start, fault, without=rule)])
+    assert outcome.fired == 1, told(outcome)
+    assert outcome.codes[-1] or outcome.differences, told(outcome)
+
+
 def told(outcome: Outcome) -> str:
     return f"{outcome}\n{outcome.text}"
