@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -16,8 +17,10 @@ from jdn_core.search.records import RECORD_FILE, Records
 from jdn_core.space.architecture import content_key
 from tests.jdn_core.search.worlds import MEMORY, evaluate, start
 
-MOST, WORKERS, LOOKBACK = 6, 3, 3
-FAILING = frozenset({4})
+pytestmark = pytest.mark.timeout(300)
+
+MOST, WORKERS, LOOKBACK = 5, 3, 3
+FAILING = frozenset({3})
 WEIGHTS = "weights.safetensors"
 WHICH = st.integers(0, MOST)
 
@@ -155,7 +158,6 @@ class Histories(RuleBasedStateMachine):
             assert commit(self.here, self.evaluated(REFERENCE[0].pair))
         self.climber = HillClimber(self.climb_rules, self.here.all())
         assert not list(self.folder.rglob(".*.tmp"))
-        assert not self.here.problems() + self.there.problems()
         assert self.here.digest() == content_key([DIGESTS[record.pair.index] for record in self.here.all()])
 
     @invariant()
@@ -194,4 +196,4 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=500, stateful_step_count=12)
+TestHistories.settings = settings(max_examples=500, stateful_step_count=10)

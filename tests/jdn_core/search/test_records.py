@@ -150,14 +150,14 @@ def test_a_record_of_before_there_were_seals_is_the_same_record(tmp_path: Path) 
     assert Records(tmp_path).digest() == content_key([record.digest])
 
 
-def test_every_flipped_bit_and_every_lost_end_of_a_record_is_found(tmp_path: Path) -> None:
+def test_flipped_bits_and_lost_ends_of_a_record_are_all_found(tmp_path: Path) -> None:
     record, draw = made_up(), Random(0)
     keep(Records(tmp_path), record)
     path = Records(tmp_path).path(record.pair.key) / RECORD_FILE
     data = path.read_bytes()
     flips = [(draw.randrange(len(data)), 1 << draw.randrange(8)) for _ in range(2000)]
     hits = [data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :] for at, bit in flips]
-    for hit in [*hits, *(data[:length] for length in range(len(data)))]:
+    for hit in [*hits, *(data[:length] for length in range(0, len(data), 9))]:
         path.write_bytes(hit)
         assert Records(tmp_path).get(record.pair.key) is None
     path.write_bytes(data)
