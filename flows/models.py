@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from flows import searches
+from flows.runs import read_back
 from jdn_core import assemble
 from jdn_core.data import pictures as files
 from jdn_core.data.coco import Category, CocoDataset, ImageRecord, Split, find_split, load
@@ -22,6 +23,7 @@ from jdn_core.evaluation.detection import detect
 from jdn_core.evaluation.detection import evaluate as evaluate_detector
 from jdn_core.progress import report
 from jdn_core.reports.examples import Panel, draw
+from jdn_core.run import Run
 from jdn_core.space.architecture import Resolution
 from jdn_core.training.resolutions import evaluation_plan
 
@@ -55,6 +57,10 @@ def find(model: str, *, pair: int | None = None, resolution: str | None = None) 
         folder = folder / "base"
     if searches.is_search(folder):
         row = searches.row(folder, pair)
+        if not Path(str(row.weights)).exists():  # they may have left for MLflow (tracking.keep_weights)
+            from tasks.tracking import restore_files
+
+            restore_files(Run(read_back(folder), folder.resolve()), row.key)
         folder, frame = folder / "pairs" / row.key, Resolution.parse(str(row.resolution))
     elif pair is not None:
         raise UsageError(f"--pair needs a search's folder, got {model}")

@@ -23,6 +23,7 @@ from tasks.data import check_data
 from tasks.pairs import fast_evaluate, mutate_pair, refuse_more_failures, reset_bn, score_pair, update_top_k
 from tasks.pool import check_pool
 from tasks.reports import draw_figures, summarise, write_report
+from tasks.retention import forget_weights
 from tasks.tracking import Publisher
 
 
@@ -36,6 +37,7 @@ def search(settings: Settings, out: Path) -> dict[str, Any]:
 
 def climb(run: Run, publisher: Publisher, workers: Workers) -> dict[str, Any]:
     """Algorithm 1, several pairs at a time, then the report; what is recorded already is not done again."""
+    publisher.restored()
     check_pool(run)
     evaluate_base(run, workers)
     records, iterations = run.records.all(), run.settings.search.iterations
@@ -53,6 +55,7 @@ def climb(run: Run, publisher: Publisher, workers: Workers) -> dict[str, Any]:
         update_top_k(run)
         draw_figures(run)
         publisher.records()
+        forget_weights(run, climber, publisher)
         report("search", told, iterations, record.pair.action)
         refuse_more_failures(run)
     write_report(run)

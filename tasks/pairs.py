@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from jdn_core import assemble, jobs
-from jdn_core.errors import SearchFailed
+from jdn_core.errors import CheckpointError, InputMissing, SearchFailed
 from jdn_core.run import Run
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.score import Base, Grade, Scorer
@@ -17,12 +17,21 @@ from jdn_core.space.teachers import SubnetSpec
 from jdn_core.workers.attempts import Failure, attempt
 from jdn_core.workers.pool import Workers
 from tasks import artifacts
+from tasks.tracking import restore_files
 
 
 @task(name="mutate pair", task_run_name="mutate pair {pair.index}: {pair.action}", cache_policy=NO_CACHE)
 def mutate_pair(run: Run, pair: Pair, workers: Workers) -> Path | Failure:
-    """The pair's student before its training: the parent's weights after the action (f_evolve)."""
-    return attempt(workers, jobs.mutate, run, pair)
+    """The pair's student before its training: the parent's weights after the action (f_evolve).
+
+    Weights that are damaged, or left for MLflow (``tracking.keep_weights``), are fetched from there.
+    """
+    try:
+        return attempt(workers, jobs.mutate, run, pair)
+    except (CheckpointError, InputMissing):
+        if not restore_files(run, str(pair.parent)):
+            raise
+        return attempt(workers, jobs.mutate, run, pair)
 
 
 @task(name="reset BN", task_run_name="reset BN of {subnet}", cache_policy=NO_CACHE)

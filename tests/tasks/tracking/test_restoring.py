@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from flows import settings_file
-from jdn_core import durable
+from flows import models, settings_file
+from jdn_core import assemble, durable
 from jdn_core.errors import CheckpointError, InputMissing, ServiceUnavailable
 from jdn_core.run import Run
+from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.settings import TrackingSettings
+from jdn_core.workers.pool import Workers, places
+from tasks import pairs
 from tasks.tracking import Publisher, fetch, fetch_head, rebuild, restore_files, sync
 from tests.tasks.tracking.conftest import PAIRS
 from tests.tasks.tracking.searches import climb, pair_of, runs_of
@@ -156,3 +159,25 @@ def test_a_stage_that_changed_in_mlflow_is_not_taken(published: Run, tmp_path: P
     with pytest.raises(CheckpointError, match="MLflow's files have digest"):
         fetch(base.info.run_id, f"sqlite:///{published.folder / 'mlflow.db'}", tmp_path / "base")
     assert list(tmp_path.glob("*base*")) == []
+
+
+@pytest.mark.services
+def test_a_damaged_parent_is_fetched_before_its_child_is_made(published: Run) -> None:
+    climber = HillClimber(assemble.climb_rules(published.settings), published.records.all())
+    pair = climber.ask()
+    assert pair is not None
+    file = published.records.path(str(pair.parent)) / "weights.safetensors"
+    whole = file.read_bytes()
+    with Workers(places(1, device="cpu", threads=1)) as workers:
+        for damage in (flip, Path.unlink):
+            damage(file)
+            assert (pairs.mutate_pair.fn(published, pair, workers) / "weights.safetensors").is_file()
+            assert file.read_bytes() == whole
+
+
+def test_weights_that_left_come_back_for_whoever_asks(published: Run) -> None:
+    file = folder_of(published, 2) / "weights.safetensors"
+    whole = file.read_bytes()
+    file.unlink()
+    assert models.find(f"{published.folder}#2").folder == file.parent
+    assert file.read_bytes() == whole
