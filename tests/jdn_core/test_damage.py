@@ -1,6 +1,8 @@
 """Nothing damaged is ever used: readers find each flipped bit and each lost end of a file of state."""
 
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -17,11 +19,12 @@ from jdn_core.pool.folder import POOL_FILE, Origin, load_pool, save_pool
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.space.teachers import SubnetSpace
 from jdn_core.training.checkpoints import Checkpoint, Checkpoints
+from tests.jdn_core.search.worlds import MEMORY
 from tests.jdn_core.tiny import tiny_spec
 
 FLIPS = 2000
 LENGTHS = 200
-SPEC = tiny_spec(width=1 / 16, depth=1)
+SPEC = replace(tiny_spec(width=1 / 16, depth=1), neck=4, head=4)
 SMALL = save({"weight": torch.arange(40.0), "bias": torch.ones(8)})
 
 
@@ -41,24 +44,30 @@ def reads(read: Callable[[], object]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> State:
-    folder = tmp_path_factory.mktemp("detector")
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def detector(scratch: Path) -> State:
+    folder = scratch / "detector"
     save_detector(build(SPEC), folder)
     return State(folder, lambda: reads(lambda: load_detector(folder)))
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> State:
-    folder = tmp_path_factory.mktemp("pool")
+def pool(scratch: Path) -> State:
+    folder = scratch / "pool"
     space = SubnetSpace(((1, 1),) * 4, (1.0, 2.0), width=1 / 16, neck=8, head=8)
     save_pool(SuperNet(space, SPEC), folder, origin=Origin({"seed": 7}))
     return State(folder, lambda: reads(lambda: load_pool(folder)))
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> State:
+def checkpoints(scratch: Path) -> State:
     """The first of its two checkpoints is the one whose file is named in the tests."""
-    folder = tmp_path_factory.mktemp("checkpoints")
+    folder = scratch / "checkpoints"
     kept = Checkpoints(folder, identity="pair")
     kept.save(Checkpoint(1, {"weight": torch.arange(40.0)}, {"loss": (0.5,)}))
     return State(folder, lambda: kept.load() is not None)
@@ -99,8 +108,8 @@ def test_2000_flipped_bits_and_lost_ends_are_all_found(
     assert state.is_used()
 
 
-def test_every_flipped_bit_and_every_lost_end_of_small_weights_is_found(tmp_path: Path) -> None:
-    file = tmp_path / WEIGHTS_FILE
+def test_every_flipped_bit_and_every_lost_end_of_small_weights_is_found(scratch: Path) -> None:
+    file = scratch / WEIGHTS_FILE
     written = durable.write_bytes(file, SMALL)
     hits = [
         SMALL[: bit // 8] + bytes([SMALL[bit // 8] ^ 1 << bit % 8]) + SMALL[bit // 8 + 1 :]
@@ -114,11 +123,11 @@ def test_every_flipped_bit_and_every_lost_end_of_small_weights_is_found(tmp_path
     assert set(read_weights(file, written.sha256)) == {"weight", "bias"}
 
 
-def test_the_checkpoint_before_a_damaged_one_is_used(tmp_path: Path) -> None:
-    kept = Checkpoints(tmp_path, identity="pair")
+def test_the_checkpoint_before_a_damaged_one_is_used(scratch: Path) -> None:
+    kept = Checkpoints(scratch / "two", identity="pair")
     for epoch in (1, 2):
         kept.save(Checkpoint(epoch, {"weight": torch.full((8,), float(epoch))}, {"loss": (0.5,) * epoch}))
-    newest = tmp_path / "epoch-2.safetensors"
+    newest = scratch / "two" / "epoch-2.safetensors"
     data = newest.read_bytes()
     for hit in damaged(data, lengths=20):
         newest.write_bytes(hit)
