@@ -211,7 +211,7 @@ def phases(settings: PoolSettings) -> tuple[Phase, ...]:
     """The phases of integrated progressive shrinking; the first is the super-network alone."""
     space = subnet_space(settings)
     return tuple(
-        Phase(phase.name, space.narrow(depths=phase.depths, widths=phase.widths), phase)
+        Phase(phase.name, space.narrow(depths=phase.depths, widths=phase.widths), phase, phase.sampling)
         for phase in settings.phases
     )
 

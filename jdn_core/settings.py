@@ -44,7 +44,7 @@ Range = tuple[Count, Count]
 Ranges = tuple[Range, Range, Range, Range]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 # Keys of trainings that are younger than the first searches, with what those did: their digests must stay.
-_YOUNGER = {"device_batch": None, "precision": "float32"}
+_YOUNGER = {"device_batch": None, "precision": "float32", "sampling": "single"}
 _LONGEST_NAME = 100  # names are names of folders too
 _MOST_PIXELS = 50_000_000  # as of the images themselves
 # user:password@, but not host:port/path@, or a password in the query
@@ -207,6 +207,10 @@ class PhaseSettings(TrainingSettings, frozen=True, extra="forbid"):
         None, description="Least and most blocks per stage; none: the super-network's."
     )
     widths: Factors | None = Field(None, description="Width factors; none: the super-network's largest.")
+    sampling: Literal["single", "sandwich"] = Field(
+        "single",
+        description="An iteration trains one random subnet, or the largest, the smallest and a random one.",
+    )
 
 
 class SpaceSettings(BaseModel, frozen=True, extra="forbid"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ from jdn_core.faults import Point, faultpoint
 from jdn_core.morphism.evolve import prospects
 from jdn_core.pool.calibration import reset_bn
 from jdn_core.pool.extraction import extract
-from jdn_core.pool.shrinking import Phase, draw_for, sort_channels
+from jdn_core.pool.shrinking import Phase, draws_for, sort_channels
 from jdn_core.pool.supernet import SuperNet, synchronise
 from jdn_core.search.pairs import Evaluation, Measurement, Timing
 from jdn_core.settings import DistillationSettings, TrainingSettings
@@ -82,7 +83,7 @@ class Bench:
     def fit(
         self,
         module: nn.Module,
-        losses_of: LossesOf,
+        passes: Sequence[LossesOf],
         *,
         stage: str,
         regime: TrainingSettings,
@@ -103,7 +104,7 @@ class Bench:
         course = Course(stage, regime, plan_of, stream)
         started = time.monotonic()
         losses = train(
-            module, losses_of, course=course, loader=self.train, checkpoints=checkpoints, ranks=self.ranks
+            module, passes, course=course, loader=self.train, checkpoints=checkpoints, ranks=self.ranks
         )
         return Training(losses, time.monotonic() - started)
 
@@ -130,7 +131,7 @@ def train_base(
         return {**output.losses, "loss_sparsity": sparsity * bn_sparsity(detector.backbone)}
 
     training = bench.fit(
-        detector, losses_of, stage="base", regime=regime, stream=stream, checkpoints=checkpoints
+        detector, [losses_of], stage="base", regime=regime, stream=stream, checkpoints=checkpoints
     )
     return detector.eval(), training
 
@@ -169,15 +170,15 @@ def train_phase(
         distiller = Distiller(teacher, supernet.spec, distillation).to(bench.device)
         modules["distiller"] = distiller
 
-    def losses_of(batch: Batch, iteration: int) -> dict[str, Tensor]:
-        supernet.activate(draw_for(stream, phase, iteration))
+    def losses_of(batch: Batch, iteration: int, *, place: int) -> dict[str, Tensor]:
+        supernet.activate(draws_for(stream, phase, iteration)[place])
         output = supernet.training_step(batch.images, batch.sizes, batch.targets)
         learnt = distiller(output, batch.images, batch.sizes) if distiller else {}
         return {**output.losses, **learnt}
 
     training = bench.fit(
         modules,
-        losses_of,
+        [partial(losses_of, place=place) for place in range(phase.draws)],
         stage=f"pool {phase.name}",
         regime=phase.training,
         stream=stream,
@@ -229,7 +230,7 @@ def fast_evaluation(
 
     stage = " ".join(map(str, stream.path[-2:]))
     training = bench.fit(
-        modules, losses_of, stage=stage, regime=regime, stream=stream, checkpoints=checkpoints
+        modules, [losses_of], stage=stage, regime=regime, stream=stream, checkpoints=checkpoints
     )
     student.eval()
     return training

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,30 +20,42 @@ from jdn_core.training.randomness import Stream
 Reader = nn.Conv2d | nn.Linear
 
 
+Sampling = Literal["single", "sandwich"]
+
+
 @dataclass(frozen=True)
 class Phase:
     """One phase of the pool's training.
 
     Attributes:
         name: in folders and in MLflow.
-        space: the subnets that are drawn, one an iteration; in the first phase the super-network alone.
+        space: the subnets that are drawn; in the first phase the super-network alone.
         training: rates and epochs.
+        sampling: one random subnet an iteration (paper), or the largest, the smallest and a random one, whose
+            losses are averaged (the sandwich rule of universally slimmable networks).
     """
 
     name: str
     space: SubnetSpace
     training: TrainingSettings
+    sampling: Sampling = "single"
+
+    @property
+    def draws(self) -> int:
+        """How many subnets an iteration trains; one where there is no other."""
+        return 3 if self.sampling == "sandwich" and self.space.smallest != self.space.largest else 1
 
 
-def draw_for(stream: Stream, phase: Phase, iteration: int) -> SubnetSpec:
-    """The subnet of one iteration, uniform over the phase's space: a function of its arguments alone.
+def draws_for(stream: Stream, phase: Phase, iteration: int) -> tuple[SubnetSpec, ...]:
+    """The subnets of one iteration, the random one last: a function of its arguments alone.
 
     Args:
         stream: of the phase's training.
-        phase: what is drawn from.
+        phase: what is drawn from, uniformly.
         iteration: counted from the start of the phase.
     """
-    return phase.space.draw(Random(stream.child("subnet", iteration).seed))
+    ends = (phase.space.largest, phase.space.smallest) if phase.draws > 1 else ()
+    return (*ends, phase.space.draw(Random(stream.child("subnet", iteration).seed)))
 
 
 def sort_channels(supernet: SuperNet) -> None:

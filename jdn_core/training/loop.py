@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -68,7 +68,7 @@ class _Standing:
 
 def train(
     module: nn.Module,
-    losses_of: LossesOf,
+    passes: Sequence[LossesOf],
     *,
     course: Course,
     loader: BatchLoader,
@@ -79,7 +79,8 @@ def train(
 
     Args:
         module: holds every parameter that is trained; left in training mode.
-        losses_of: (batch on the module's device, iteration) -> losses by name; their sum is minimised.
+        passes: each (batch on the module's device, iteration) -> losses by name; the mean over the passes of
+            their sum is minimised. Each pass has its gradients done before the next one begins.
         course: what to train through.
         loader: makes the plan's batches.
         checkpoints: one is saved after every epoch, now and then inside a long one, and before a stop.
@@ -103,7 +104,7 @@ def train(
     room = course.stage.partition(" ")[0]
     while standing.epochs < course.regime.epochs:
         epoch = _steps(
-            module, optimizer, losses_of, standing=standing, course=course, loader=loader, ranks=ranks
+            module, optimizer, passes, standing=standing, course=course, loader=loader, ranks=ranks
         )
         for _ in epoch:
             faultpoint(f"{room}.{'mid_epoch' if standing.steps else 'epoch_end'}")
@@ -121,7 +122,7 @@ def train(
 def _steps(
     module: nn.Module,
     optimizer: torch.optim.SGD,
-    losses_of: LossesOf,
+    passes: Sequence[LossesOf],
     *,
     standing: _Standing,
     course: Course,
@@ -145,7 +146,7 @@ def _steps(
         rate = learning_rate(regime, iteration=iteration, total=total)
         optimizer.zero_grad()
         seen = ((part, next(batches).to(device)) for part in parts)
-        losses = ranks.add_losses(_gradients(losses_of, seen, course=course, iteration=iteration))
+        losses = ranks.add_losses(_gradients(passes, seen, course=course, iteration=iteration))
         ranks.add_gradients(module.parameters())
         loss = torch.stack(list(losses.values())).sum()
         norm = nn.utils.clip_grad_norm_(module.parameters(), regime.clip_norm)
@@ -160,16 +161,18 @@ def _steps(
 
 
 def _gradients(
-    losses_of: LossesOf, seen: Iterable[tuple[Part, Batch]], *, course: Course, iteration: int
+    passes: Sequence[LossesOf], seen: Iterable[tuple[Part, Batch]], *, course: Course, iteration: int
 ) -> dict[str, Tensor]:
-    """Adds up the gradients of an iteration's parts, and gives its losses; both are means over the images."""
+    """Adds up the gradients of an iteration's parts and gives its losses: means over images and passes."""
     draws, narrow = course.stream.child("step", iteration), course.regime.precision == "bfloat16"
     sums: dict[str, Tensor] = {}
     for part, batch in seen:
-        (draws.child("part", part.number) if part.number else draws).seed_torch()
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=narrow):
-            losses = losses_of(batch, iteration)
-        (part.share * torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0) + part.share * value.detach()
+        weight = part.share / len(passes)
+        for losses_of in passes:
+            (draws.child("part", part.number) if part.number else draws).seed_torch()
+            with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=narrow):
+                losses = losses_of(batch, iteration)
+            (weight * torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0) + weight * value.detach()
     return sums

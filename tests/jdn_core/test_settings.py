@@ -244,6 +244,7 @@ def test_what_may_change_when_a_search_goes_on_is_no_part_of_the_digest(free: di
         {"base": {"device_batch": 2}},
         {"evaluation": {"device_batch": 2}},
         {"base": {"precision": "bfloat16"}},
+        {"pool": {"phases": [{"name": "a", "sampling": "sandwich"}]}},
         {"pool": {"space": {"head": 512}}},
         {"detector": {"width": 0.5}},
         {"detector": {"pretrained": "a.pth"}},

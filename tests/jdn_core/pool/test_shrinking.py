@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
-from jdn_core.pool.shrinking import Phase, draw_for, sort_channels
+from jdn_core.pool.shrinking import Phase, draws_for, sort_channels
 from jdn_core.pool.supernet import SuperNet, blocks_of
 from jdn_core.settings import TrainingSettings
 from jdn_core.training.randomness import Stream
@@ -80,18 +81,31 @@ def phase(supernet: SuperNet) -> Phase:
 
 def test_a_draw_depends_on_the_iteration_and_not_on_earlier_draws(phase: Phase) -> None:
     stream = Stream((7, "pool", phase.name))
-    forward = [draw_for(stream, phase, iteration) for iteration in range(20)]
-    backward = [draw_for(stream, phase, iteration) for iteration in reversed(range(20))]
+    forward = [draws_for(stream, phase, iteration) for iteration in range(20)]
+    backward = [draws_for(stream, phase, iteration) for iteration in reversed(range(20))]
     assert forward == backward[::-1]
     assert len(set(forward)) > 10
-    assert all(subnet in phase.space for subnet in forward)
+    assert all(subnet in phase.space for (subnet,) in forward)
 
 
 def test_other_seeds_draw_other_subnets(phase: Phase) -> None:
-    first, second = ([draw_for(Stream((seed,)), phase, i) for i in range(5)] for seed in (1, 2))
+    first, second = ([draws_for(Stream((seed,)), phase, i) for i in range(5)] for seed in (1, 2))
     assert first != second
 
 
 def test_a_phase_of_the_super_network_alone_draws_nothing_else(supernet: SuperNet) -> None:
     alone = Phase("supernet", supernet.space.narrow(), TrainingSettings())
-    assert {draw_for(Stream((0,)), alone, i) for i in range(5)} == {supernet.space.largest}
+    assert {draws_for(Stream((0,)), alone, i) for i in range(5)} == {(supernet.space.largest,)}
+
+
+def test_a_sandwich_is_the_largest_the_smallest_and_what_a_single_draw_would_be(phase: Phase) -> None:
+    sandwich, stream = replace(phase, sampling="sandwich"), Stream((7,))
+    for iteration in range(5):
+        largest, smallest, drawn = draws_for(stream, sandwich, iteration)
+        assert (largest, smallest) == (phase.space.largest, phase.space.smallest)
+        assert (drawn,) == draws_for(stream, phase, iteration)
+
+
+def test_a_sandwich_of_the_super_network_alone_is_trained_once(supernet: SuperNet) -> None:
+    alone = Phase("supernet", supernet.space.narrow(), TrainingSettings(), "sandwich")
+    assert draws_for(Stream((0,)), alone, 0) == (supernet.space.largest,)

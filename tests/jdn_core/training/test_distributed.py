@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from jdn_core.progress import listening
 from jdn_core.stopping import Stopped
 from jdn_core.training.distributed import on_ranks
 from jdn_core.training.loop import History
-from tests.jdn_core.training.together import Case, State, alone, counted, trained
+from jdn_core.training.ranks import ALONE
+from tests.jdn_core.training.together import Case, State, alone, counted, listening_at, trained
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,15 @@ def test_the_parents_wish_to_stop_reaches_them(
         on_ranks(trained, case, count=2)
     stopping.clear()
     assert_equal(on_ranks(trained, case, count=2), undisturbed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the kernel's table of sockets")
+def test_nothing_listens_beyond_the_loopback_interface() -> None:
+    before, seen = listening_at(ALONE), []
+    with listening(lambda *_: seen.append(listening_at(ALONE))):
+        on_ranks(counted, count=2)
+    assert seen == [before]
+    assert on_ranks(listening_at, count=2) == {"0100007F"}
 
 
 def test_two_processes_train_like_one_that_takes_its_batch_in_parts(

@@ -75,7 +75,7 @@ class Losses:
 def test_losses_fall_and_progress_is_told(loader: BatchLoader) -> None:
     detector, told = student(loader), []
     with listening(lambda *report: told.append(report)):
-        history = train(detector, Losses(detector), course=course(loader), loader=loader)
+        history = train(detector, [Losses(detector)], course=course(loader), loader=loader)
     sums = [sum(epoch) for epoch in zip(*history.values(), strict=True)]
     assert sums[-1] < sums[0]
     assert [report[:3] for report in told] == [
@@ -91,8 +91,8 @@ def test_losses_fall_and_progress_is_told(loader: BatchLoader) -> None:
 def test_bfloat16_learns_like_float32_and_keeps_weights_exact(loader: BatchLoader) -> None:
     exact, narrow = student(loader), student(loader)
     half = REGIME.model_copy(update={"precision": "bfloat16"})
-    wanted = train(exact, Losses(exact), course=course(loader), loader=loader)
-    found = train(narrow, Losses(narrow), course=course(loader, half), loader=loader)
+    wanted = train(exact, [Losses(exact)], course=course(loader), loader=loader)
+    found = train(narrow, [Losses(narrow)], course=course(loader, half), loader=loader)
     assert found != wanted
     assert found["loss_objectness"] == pytest.approx(wanted["loss_objectness"], rel=0.05)
     assert {tensor.dtype for tensor in narrow.parameters()} == {torch.float32}
@@ -100,12 +100,12 @@ def test_bfloat16_learns_like_float32_and_keeps_weights_exact(loader: BatchLoade
 
 def test_a_training_that_was_cut_short_ends_bit_equal(loader: BatchLoader, tmp_path: Path) -> None:
     whole, cut = student(loader), student(loader)
-    history = train(whole, Losses(whole), course=course(loader), loader=loader)
+    history = train(whole, [Losses(whole)], course=course(loader), loader=loader)
     checkpoints = Checkpoints(tmp_path, identity="a")
     with pytest.raises(InterruptedError):
-        train(cut, Losses(cut, stop=7), course=course(loader), loader=loader, checkpoints=checkpoints)
+        train(cut, [Losses(cut, stop=7)], course=course(loader), loader=loader, checkpoints=checkpoints)
     again = student(loader)
-    resumed = train(again, Losses(again), course=course(loader), loader=loader, checkpoints=checkpoints)
+    resumed = train(again, [Losses(again)], course=course(loader), loader=loader, checkpoints=checkpoints)
     assert resumed == history
     state = again.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in whole.state_dict().items())
@@ -122,7 +122,7 @@ def test_a_training_that_is_stopped_at_any_step_redoes_none_and_ends_bit_equal(
     loader: BatchLoader, tmp_path: Path
 ) -> None:
     whole = student(loader)
-    history = train(whole, Losses(whole), course=course(loader), loader=loader)
+    history = train(whole, [Losses(whole)], course=course(loader), loader=loader)
     checkpoints = Checkpoints(tmp_path, identity="a")
     told: list[int] = []
     for step in range(9):
@@ -130,11 +130,11 @@ def test_a_training_that_is_stopped_at_any_step_redoes_none_and_ends_bit_equal(
         cut = student(loader)
         losses = Losses(cut, ask=step)
         with pytest.raises(Stopped), listening(lambda _, done, *rest: told.append(done)):
-            train(cut, losses, course=course(loader), loader=loader, checkpoints=checkpoints)
+            train(cut, [losses], course=course(loader), loader=loader, checkpoints=checkpoints)
     stopping.clear()
     again = student(loader)
     resumed = train(
-        again, Losses(again, stop=8), course=course(loader), loader=loader, checkpoints=checkpoints
+        again, [Losses(again, stop=8)], course=course(loader), loader=loader, checkpoints=checkpoints
     )
     assert told == list(range(1, 10))
     assert resumed == history
@@ -147,16 +147,16 @@ def test_a_stop_before_the_first_step_writes_nothing(loader: BatchLoader, tmp_pa
     stopping.request()
     detector, checkpoints = student(loader), Checkpoints(tmp_path, identity="a")
     with pytest.raises(Stopped):
-        train(detector, Losses(detector), course=course(loader), loader=loader, checkpoints=checkpoints)
+        train(detector, [Losses(detector)], course=course(loader), loader=loader, checkpoints=checkpoints)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_long_epoch_has_checkpoints_inside(loader: BatchLoader, tmp_path: Path) -> None:
     whole, cut, again = student(loader), student(loader), student(loader)
-    train(whole, Losses(whole), course=course(loader), loader=loader)
+    train(whole, [Losses(whole)], course=course(loader), loader=loader)
     checkpoints = Checkpoints(tmp_path, identity="a", every=0)
     with pytest.raises(InterruptedError):
-        train(cut, Losses(cut, stop=5), course=course(loader), loader=loader, checkpoints=checkpoints)
+        train(cut, [Losses(cut, stop=5)], course=course(loader), loader=loader, checkpoints=checkpoints)
     assert {path.name for path in tmp_path.glob("*.safetensors")} == {
         "epoch-1-step-1.safetensors",
         "epoch-1-step-2.safetensors",
@@ -164,7 +164,7 @@ def test_a_long_epoch_has_checkpoints_inside(loader: BatchLoader, tmp_path: Path
     found = checkpoints.load()
     assert found is not None
     assert (found.epochs, found.steps) == (1, 2)
-    train(again, Losses(again), course=course(loader), loader=loader, checkpoints=checkpoints)
+    train(again, [Losses(again)], course=course(loader), loader=loader, checkpoints=checkpoints)
     state = again.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in whole.state_dict().items())
 
@@ -173,7 +173,11 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(loader: BatchLoader, 
     detector, checkpoints = student(loader), Checkpoints(tmp_path, identity="a")
     with pytest.raises(InterruptedError):
         train(
-            detector, Losses(detector, stop=7), course=course(loader), loader=loader, checkpoints=checkpoints
+            detector,
+            [Losses(detector, stop=7)],
+            course=course(loader),
+            loader=loader,
+            checkpoints=checkpoints,
         )
     newest = tmp_path / "epoch-2.safetensors"
     data = bytearray(newest.read_bytes())
@@ -188,7 +192,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(loader: BatchLoader, 
 def test_checkpoints_of_something_else_are_not_taken_up(loader: BatchLoader, tmp_path: Path) -> None:
     detector, mine = student(loader), Checkpoints(tmp_path, identity="mine")
     with pytest.raises(InterruptedError):
-        train(detector, Losses(detector, stop=4), course=course(loader), loader=loader, checkpoints=mine)
+        train(detector, [Losses(detector, stop=4)], course=course(loader), loader=loader, checkpoints=mine)
     assert mine.load() is not None
     assert Checkpoints(tmp_path, identity="yours").load() is None
 
@@ -198,7 +202,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(loader: BatchLoader) ->
     with pytest.raises(
         Diverged, match=r"test: the loss is not finite at epoch 2 step 2 lr 0\.0\d+ last finite loss \d"
     ):
-        train(detector, Losses(detector, poison=4), course=course(loader), loader=loader)
+        train(detector, [Losses(detector, poison=4)], course=course(loader), loader=loader)
     assert all(torch.isfinite(parameter).all() for parameter in detector.parameters())
 
 
@@ -221,21 +225,33 @@ def test_a_batch_in_parts_trains_like_the_whole(loader: BatchLoader, most: int, 
     torch.manual_seed(0)
     whole = Brightness()
     parts = copy.deepcopy(whole)
-    history = train(whole, whole, course=course(loader), loader=loader)
+    history = train(whole, [whole], course=course(loader), loader=loader)
     limited = REGIME.model_copy(update={"device_batch": most})
-    added = train(parts, parts, course=course(loader, limited), loader=loader)
+    added = train(parts, [parts], course=course(loader, limited), loader=loader)
     assert parts.seen == seen * 9
     assert added["loss"] == pytest.approx(history["loss"], rel=1e-5)
     torch.testing.assert_close(parts.line.weight, whole.line.weight, rtol=1e-5, atol=1e-6)
 
 
+def test_passes_are_averaged(loader: BatchLoader) -> None:
+    once = Brightness()
+    twice = copy.deepcopy(once)
+    history = train(once, [once], course=course(loader), loader=loader)
+    averaged = train(twice, [twice, twice], course=course(loader), loader=loader)
+    assert twice.seen == [4] * 18
+    assert averaged["loss"] == pytest.approx(history["loss"], rel=1e-6)
+    torch.testing.assert_close(twice.line.weight, once.line.weight)
+
+
 def test_a_part_that_is_stopped_goes_on_bit_equal(loader: BatchLoader, tmp_path: Path) -> None:
     regime = REGIME.model_copy(update={"device_batch": 2})
     whole, cut, again = student(loader), student(loader), student(loader)
-    train(whole, Losses(whole), course=course(loader, regime), loader=loader)
+    train(whole, [Losses(whole)], course=course(loader, regime), loader=loader)
     checkpoints = Checkpoints(tmp_path, identity="a", every=0)
     with pytest.raises(InterruptedError):
-        train(cut, Losses(cut, stop=4), course=course(loader, regime), loader=loader, checkpoints=checkpoints)
-    train(again, Losses(again), course=course(loader, regime), loader=loader, checkpoints=checkpoints)
+        train(
+            cut, [Losses(cut, stop=4)], course=course(loader, regime), loader=loader, checkpoints=checkpoints
+        )
+    train(again, [Losses(again)], course=course(loader, regime), loader=loader, checkpoints=checkpoints)
     state = again.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in whole.state_dict().items())

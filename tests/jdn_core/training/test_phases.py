@@ -53,6 +53,19 @@ def test_a_pool_trains_in_bfloat16_and_in_parts(photos: Path, tmp_path: Path) ->
     assert found["loss_objectness"] == pytest.approx(wanted["loss_objectness"], rel=0.1)
 
 
+def test_a_sandwich_trains_what_a_single_draw_leaves_alone(photos: Path, tmp_path: Path) -> None:
+    single, sandwich = settings_of(photos), settings_of(photos, sampling="sandwich")
+    _, losses = trained(tmp_path / "single", single)
+    _, averaged = trained(tmp_path / "sandwich", sandwich)
+    first, same = (
+        load_pool(Run(settings, tmp_path / name).phase(0)).state_dict()
+        for name, settings in (("single", single), ("sandwich", sandwich))
+    )
+    assert all(torch.equal(tensor, same[name]) for name, tensor in first.items())
+    assert averaged.keys() == losses.keys()
+    assert averaged != losses
+
+
 def shared(photos: Path, count: int | None, **settings: Any) -> Settings:
     plain = settings_of(photos, **settings)
     return plain.model_copy(update={"pool": plain.pool.model_copy(update={"processes": count})})

@@ -54,6 +54,18 @@ def counted(ranks: Ranks, fail: str = "") -> tuple[int, list[float]]:
     return start, [-1.0 if p.grad is None else p.grad.mean().item() for p in parameters]
 
 
+def listening_at(_: Ranks) -> set[str]:
+    """Addresses of this machine, as the kernel writes them, at which this process listens."""
+    mine = {os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/self/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == "0A" and f"socket:[{rest[5]}]" in mine:
+                found.add(local.partition(":")[0])
+    return found
+
+
 @dataclass(frozen=True)
 class Case:
     """A training of a tiny detector.
@@ -98,7 +110,7 @@ def trained(ranks: Ranks, case: Case) -> tuple[State, History]:
     course = Course("test", regime, plan_of, stream)
     kept = Checkpoints(case.checkpoints, identity="together", every=0) if case.checkpoints else None
     with BatchLoader(dataset, cache_mb=16) as loader:
-        history = train(detector, losses_of, course=course, loader=loader, checkpoints=kept, ranks=ranks)
+        history = train(detector, [losses_of], course=course, loader=loader, checkpoints=kept, ranks=ranks)
     return {name: tensor.numpy() for name, tensor in detector.state_dict().items()}, history
 
 
