@@ -51,8 +51,10 @@ def _quickly(text: str) -> PairRecord:
         tuple(teacher["depths"]), teacher["stem"], tuple(teacher["widths"]), teacher["neck"]
     )
     evaluation["prospects"] = Unread(prospects)
+    proposal = Pair(**pair)
+    vars(proposal)["key"] = data["key"]  # as good as computed, which takes as long as all the rest
     found = Evaluation.from_json(evaluation)
-    return PairRecord(Pair(**pair), data["state"], found, data["reason"], data["files"])
+    return PairRecord(proposal, data["state"], found, data["reason"], data["files"])
 
 
 class Unread(Mapping[str, Mapping[str, Any]]):

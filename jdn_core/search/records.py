@@ -113,11 +113,11 @@ class Records:
         path = self._pairs.joinpath(key, RECORD_FILE)
         try:
             text = seals.unsealed(durable.read_bytes(path))
-            record, named = _unsealed(path) if text is None else _sealed(text.decode(), key)
+            record = _unsealed(path) if text is None else record_of(text.decode())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageError(f"{path}: not a record: {error!r}") from error
-        if others := named - {key}:
-            raise StorageError(f"{path}: the key must be {key}, got {', '.join(sorted(others))}")
+        if record.pair.key != key:
+            raise StorageError(f"{path}: the key must be {key}, got {record.pair.key}")
         return record
 
     def _file_problems(self, record: PairRecord) -> Iterator[Problem]:
@@ -132,13 +132,10 @@ class Records:
                     yield Problem(f"pairs/{key}", name, f"SHA-256 must be {expected}", found)
 
 
-def _sealed(text: str, key: str) -> tuple[PairRecord, set[str]]:
-    """A record that its seal vouches for, and the keys that it goes by."""
-    record = record_of(text)
-    return record, {key if f'"key":"{key}"' in text else record.pair.key}
-
-
-def _unsealed(path: Path) -> tuple[PairRecord, set[str]]:
-    """A record that was written before records had seals: what has a hash of its own is checked by that."""
+def _unsealed(path: Path) -> PairRecord:
+    """A record that was written before records had seals: its key is the hash of the pair in it."""
     data = durable.read_json(path)
-    return PairRecord.from_json(data), {data["key"], content_key(data["pair"])}
+    record = PairRecord.from_json(data)
+    if data["key"] != record.pair.key:
+        raise ValueError(f"the key must be {record.pair.key}, got {data['key']}")
+    return record

@@ -6,7 +6,7 @@ import pytest
 
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.reading import Unread, record_of
-from jdn_core.space.architecture import canonical_json
+from jdn_core.space.architecture import canonical_json, content_key
 from tests.jdn_core.search.test_hill_climbing import climb
 from tests.jdn_core.search.worlds import evaluate, start
 
@@ -24,6 +24,7 @@ def test_what_is_read_quickly_is_what_is_read_slowly() -> None:
         assert quick == slow == record
         assert text_of(quick) == text_of(record)
         assert (quick.digest, quick.pair.key) == (record.digest, record.pair.key)
+        assert quick.pair.key == content_key(quick.pair.to_json())
 
 
 @pytest.mark.parametrize("name", MARKS)

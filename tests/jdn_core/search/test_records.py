@@ -128,6 +128,7 @@ def test_a_record_that_its_seal_does_not_vouch_for_is_left_out(
         (lambda text: text.replace('"schema":1', '"schema":2'), "schema must be 1, got 2"),
         (lambda text: text.replace('"params"', '"parameters"'), "not a record"),
         (lambda text: text.replace('"seed":0', '"seed":1'), "the key must be"),
+        (lambda text: re.sub('"key":".', '"key":"x', text), "the key must be"),
         (
             lambda text: text.replace('"state":"done"', '"state":"doze"'),
             "a record is done with an evaluation",
