@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.guard import embedded_servers, guarded
-from jdn_core import assemble, durable
+from jdn_core import assemble, disk, durable
+from jdn_core.detector.folder import load_spec
 from jdn_core.errors import FingerprintError, Problem
 from jdn_core.run import Run
 from jdn_core.settings import Settings
 from jdn_core.workers import pool
 from jdn_core.workers.pool import Patience, Workers
+from tasks import links
 
 FINGERPRINT_FILE = "fingerprint.json"
 
@@ -42,6 +44,21 @@ def hired(settings: Settings) -> Workers:
         rules.workers, device=assemble.device(settings.device).type, threads=settings.threads
     )
     return Workers(places, patience=Patience(rules.hang_medians, rules.hang_seconds))
+
+
+def require_room(run: Run) -> None:
+    """Raises StorageError where the disk has less room than the rest of the search will need."""
+    settings = run.settings
+    base = load_spec(run.base) if run.base.is_dir() else assemble.base_spec(settings)
+    needed = disk.needed_bytes(
+        settings,
+        base,
+        assemble.subnet_space(settings.pool),
+        pairs=max(0, settings.search.iterations + 1 - len(run.records.all())),
+        trained=frozenset(stage.name for stage in (run.base, run.pool) if stage.is_dir()),
+        copies=1 if links.ui_command(links.tracking_uri(run)) is None else 2,
+    )
+    disk.require_room(run.folder, needed)
 
 
 def fingerprint(settings: Settings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from flows.opening import hired, opened
+from flows.opening import hired, opened, require_room
 from jdn_core import assemble
 from jdn_core.progress import report
 from jdn_core.run import Run
@@ -32,6 +32,7 @@ def search(settings: Settings, out: Path) -> dict[str, Any]:
     """Searches in a folder whose ``base`` and ``pool`` are trained; goes on where its records end."""
     with opened(settings, out) as run, Publisher(run) as publisher, hired(settings) as workers:
         check_data(run)
+        require_room(run)
         return climb(run, publisher, workers)
 
 

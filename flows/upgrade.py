@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.opening import hired, opened
+from flows.opening import hired, opened, require_room
 from flows.search import climb
 from flows.train_pool import train_phases
 from jdn_core.settings import Settings
@@ -21,6 +21,7 @@ def upgrade(settings: Settings, out: Path) -> dict[str, Any]:
     """From settings and data to a better, cheaper detector; goes on where the folder's work ends."""
     with opened(settings, out) as run, Publisher(run) as publisher, hired(settings) as workers:
         check_data(run)
+        require_room(run)
         train_base(run, workers)
         publisher.records()
         train_phases(run, publisher, workers)
