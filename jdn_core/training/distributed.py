@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
-import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_int
@@ -26,6 +26,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import distributed
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -41,7 +42,6 @@ GRACE = 5  # seconds that the others have to end by themselves when one has died
 PATIENCE = timedelta(minutes=10)  # that a process waits for the others
 POLL = 0.2  # seconds
 METHOD = "forkserver"  # which imports torch once, and not in every process at every start
-SENTENCE = 500  # characters of what a process says of its end
 _GO_ON, _GIVE_UP = 0, -1  # any other word is the signal that asks to stop
 
 
@@ -53,6 +53,7 @@ class _Job:
         entry, arguments: what it is to do.
         word: shared memory, because it has to outlive a process that is started again.
         voices: one for each process, to the parent.
+        leash: a pipe that says nothing; it closes when the parent is gone.
         folder: where the processes find each other.
     """
 
@@ -60,6 +61,7 @@ class _Job:
     arguments: tuple[Any, ...]
     word: c_int
     voices: Sequence[Connection]
+    leash: Connection
     folder: Path
 
 
@@ -86,10 +88,11 @@ def on_ranks(entry: Callable[..., T], *arguments: Any, count: int) -> T:
     context.set_forkserver_preload([__name__, entry.__module__])
     word = context.RawValue(c_int, _GO_ON)
     ears, voices = zip(*(context.Pipe(duplex=False) for _ in range(count)), strict=True)
+    leash, held = context.Pipe(duplex=False)
     heard: list[Exception | str] = []
     with tempfile.TemporaryDirectory(prefix="jdn-ranks-") as folder, ThreadPoolExecutor(1) as thread:
-        # In a thread, the launcher leaves this process's signal handlers alone.
-        launch = thread.submit(_launch, _Job(entry, arguments, word, voices, Path(folder)), count)
+        job = _Job(entry, arguments, word, voices, leash, Path(folder))
+        launch = thread.submit(_launch, job, count)  # in a thread it leaves our signal handlers alone
         try:
             while not launch.done():
                 word.value = word.value or stopping.requested() or _GO_ON
@@ -98,7 +101,7 @@ def on_ranks(entry: Callable[..., T], *arguments: Any, count: int) -> T:
             word.value = word.value or signal.SIGTERM
             raise
     heard += _hear(ears)
-    for connection in (*ears, *voices):
+    for connection in (*ears, *voices, leash, held):
         connection.close()
     for failure in heard:
         if isinstance(failure, Exception):
@@ -127,6 +130,9 @@ def _hear(ears: Sequence[Connection], timeout: float = 0) -> list[Exception | st
                     _log.warning(
                         "a training process died; all go on from the last checkpoint, start %d", start
                     )
+                case str(text):
+                    _log.warning("a training process failed: %s", text)
+                    heard.append(text.rstrip().rpartition("\n")[2])
                 case failure:
                     heard.append(failure)
     return heard
@@ -149,6 +155,7 @@ def _launch(job: _Job, count: int) -> _End:
         max_restarts=RESTARTS,
         shutdown_timeout=GRACE,
         start_method=METHOD,
+        logs_specs=DefaultLogsSpecs(log_dir=str(job.folder)),
     )
     ends: dict[int, _End] = elastic_launch(config, _rank)(job)
     return ends[0]
@@ -160,7 +167,7 @@ def _rank(job: _Job) -> _End:
         return _End()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to everybody; the parent decides
     signal.signal(signal.SIGTERM, lambda number, _: stopping.request(number))
-    threading.Thread(target=_obey, args=(job.word, os.getppid()), daemon=True).start()
+    threading.Thread(target=_obey, args=(job.word, job.leash), daemon=True).start()
     start = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     ranks = _join(job.folder / f"start-{start}")
     if start and ranks.first:
@@ -173,12 +180,12 @@ def _rank(job: _Job) -> _End:
     except (UserError, torch.OutOfMemoryError, MemoryError) as error:
         job.voices[ranks.number].send(error)
         job.word.value = _GIVE_UP
-        raise
-    except PeerLost:
-        raise
+        raise SystemExit(1) from error
+    except PeerLost as error:
+        raise SystemExit(1) from error
     except Exception as error:
-        job.voices[ranks.number].send(f"{type(error).__name__}: {error}"[:SENTENCE])
-        raise
+        job.voices[ranks.number].send(traceback.format_exc())
+        raise SystemExit(1) from error
     distributed.destroy_process_group()
     return end
 
@@ -200,11 +207,9 @@ def _join(meeting: Path) -> Ranks:
     return ranks
 
 
-def _obey(word: c_int, parent: int) -> None:
+def _obey(word: c_int, leash: Connection) -> None:
     """Makes the parent's wish this process's own, and ends it with the parent."""
-    while word.value == _GO_ON:
-        time.sleep(POLL)
-        if os.getppid() != parent:
-            os._exit(1)
-    if word.value != _GIVE_UP:
-        stopping.request(word.value)
+    while not leash.poll(POLL):
+        if word.value > _GO_ON and not stopping.requested():
+            stopping.request(word.value)
+    os._exit(1)

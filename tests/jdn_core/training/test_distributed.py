@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import select
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +23,8 @@ from jdn_core.training.distributed import on_ranks
 from jdn_core.training.loop import History
 from jdn_core.training.ranks import ALONE
 from tests.jdn_core.training.together import Case, State, alone, counted, listening_at, trained
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +92,33 @@ def test_the_parents_wish_to_stop_reaches_them(
         on_ranks(trained, case, count=2)
     stopping.clear()
     assert_equal(on_ranks(trained, case, count=2), undisturbed)
+
+
+PARENT = """
+from jdn_core.progress import listening
+from jdn_core.training.distributed import on_ranks
+from tests.jdn_core.training.together import waiting
+
+if __name__ == "__main__":
+    with listening(lambda _, one, other, *rest: print(one, other, flush=True)):
+        on_ranks(waiting, count=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="waits for processes that are not its own")
+def test_they_end_with_their_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True)
+    with parent, contextlib.ExitStack() as opened:
+        handles = [os.pidfd_open(int(number)) for number in parent.stdout.readline().split()]
+        for handle in handles:
+            opened.callback(os.close, handle)
+        parent.kill()
+        for handle in handles:
+            assert select.select([handle], [], [], 30)[0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the kernel's table of sockets")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +53,13 @@ def counted(ranks: Ranks, fail: str = "") -> tuple[int, list[float]]:
         parameter.grad = torch.full_like(parameter, 1 + ranks.number)
     ranks.add_gradients(parameters)
     return start, [-1.0 if p.grad is None else p.grad.mean().item() for p in parameters]
+
+
+def waiting(ranks: Ranks) -> None:
+    """Tells the numbers of both processes and then waits for ever."""
+    numbers = ranks.add_losses({"pid": torch.tensor(os.getpid(), dtype=torch.float64)})
+    report("processes", os.getpid(), int(numbers["pid"]) - os.getpid())
+    threading.Event().wait()
 
 
 def listening_at(_: Ranks) -> set[str]:
