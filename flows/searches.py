@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,14 +59,14 @@ def status(folder: Path) -> dict[str, Any]:
     table = _rows(folder, settings, records)
     best = best_row(table) if any(candidate.score is not None for candidate in table) else None
     finished = len(records) >= total and (folder / "report" / "index.html").is_file()
-    pace = _pace(records)
+    pace = _pace(records, settings.search.workers)
     return {
         "state": "running" if owner else "finished" if finished else "interrupted",
         "stage": _stage(folder, records, finished),
         "owner": owner,
         "done": sum(record.state == "done" for record in records),
         "failed": sum(record.state == "failed" for record in records),
-        "running": int(bool(owner) and bool(records) and not finished),
+        "running": len(_under_way(folder, records)) if owner else 0,
         "iterations": settings.search.iterations,
         "best": best.to_json() if best else None,
         "eta_s": None if pace is None else pace * max(0, total - len(records)),
@@ -102,8 +101,15 @@ def _stage(folder: Path, records: Sequence[PairRecord], finished: bool) -> str:
     return "pool" if (folder / "base" / "detector.json").is_file() else "base"
 
 
-def _pace(records: Sequence[PairRecord]) -> float | None:
-    """Median seconds between two finished pairs."""
+def _under_way(folder: Path, records: Sequence[PairRecord]) -> set[str]:
+    """Keys of the pairs that were begun and have no record yet."""
+    begun = folder / "work" / "pairs"
+    names = {path.name for path in begun.iterdir()} if begun.is_dir() else set()
+    return names - {record.pair.key for record in records}
+
+
+def _pace(records: Sequence[PairRecord], workers: int) -> float | None:
+    """Median seconds for each finished pair; over as many pairs as there are workers, which end in bursts."""
     times = sorted(record.evaluation.timing.finished for record in records if record.evaluation)
-    gaps = [after - before for before, after in pairwise(times)]
-    return median(gaps) if gaps else None
+    spans = [(after - before) / workers for before, after in zip(times, times[workers:], strict=False)]
+    return median(spans) if spans else None

@@ -40,10 +40,13 @@ def test_a_search_with_its_report_is_finished(folder: Path) -> None:
     assert searches.status(folder)["state"] == "finished"
 
 
-def test_a_search_that_is_owned_is_running(folder: Path) -> None:
+def test_a_search_that_is_owned_is_running_and_counts_the_pairs_under_way(folder: Path) -> None:
+    finished = searches.rows(folder)[3].key
+    for key in ("a" * 64, "b" * 64, finished):
+        (folder / "work" / "pairs" / key).mkdir(parents=True)
     with durable.own(folder):
         found = searches.status(folder)
-    assert (found["state"], found["running"]) == ("running", 1)
+    assert (found["state"], found["running"]) == ("running", 2)
     assert found["owner"].startswith("pid ")
     assert searches.status(folder)["state"] == "interrupted"
 
@@ -55,6 +58,14 @@ def test_a_search_before_its_first_pair_has_no_best_and_no_eta(tmp_path: Path) -
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "detector.json").write_text("{}")
     assert searches.status(tmp_path)["stage"] == "pool"
+
+
+def test_the_time_left_knows_how_many_pairs_end_together(tmp_path: Path) -> None:
+    settings = {"name": "shapes", "search": {"iterations": 17, "workers": 4}}
+    (tmp_path / "settings.yaml").write_text(dump(parse(settings)))
+    for record in make_records(COUNT):  # one every ten seconds
+        keep(record, tmp_path)
+    assert searches.status(tmp_path)["eta_s"] == 10 * 10.0
 
 
 def test_another_score_ranks_the_same_pairs_anew(folder: Path) -> None:
