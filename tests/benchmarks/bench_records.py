@@ -45,13 +45,13 @@ def test_a_search_of_10_000_pairs_is_resumed_in_two_seconds(seconds: dict[str, f
     note("resume of 10,000 pairs, imports excluded", resume, "s", bound=2)
 
 
-def test_a_pair_after_10_000_costs_a_sixth_of_a_second_at_the_most(
+def test_a_pair_after_10_000_costs_a_fifth_of_a_second_at_the_most(
     seconds: dict[str, float], note: Note
 ) -> None:
     for name in ("next records", "next top-k", "next ask"):
         note(f"pair after 10,000: {name.removeprefix('next ')}", 1000 * seconds[name], "ms")
     every = seconds["next records"] + seconds["next top-k"] + seconds["next ask"]
-    note("pair after 10,000: records, top-k and proposal", 1000 * every, "ms", bound=165)
+    note("pair after 10,000: records, top-k and proposal", 1000 * every, "ms", bound=200)
     note("digest of 10,000 pairs", seconds["digest"], "s")
 
 
