@@ -117,7 +117,7 @@ class Publisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.finish("finished" if kind is None else "interrupted", timeout=60.0 if kind is None else 10.0)
+        self.finish("finished" if kind is None else "interrupted", timeout=60.0 if kind is None else 3.0)
 
     def _work(self) -> None:
         """The thread: send what is new, wait for more; after a failure try again, ever more patiently."""
@@ -197,6 +197,7 @@ class _Delivery:
             self.known.add(entry.identity[1])
             self.missing -= 1
             self.fresh += 1
+        mirror.send_assessments(self._uploaded)
         if waiting:
             mirror.remember(self.known)
         return refused
