@@ -31,7 +31,7 @@ Out = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", metavar="N", help="Evaluations at a time; only 1 for now, one after the other."
+        "--workers", metavar="N", help="Evaluations at a time, each in a process of its own. [default: 1]"
     ),
 ]
 Device = Annotated[str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to train.")]
