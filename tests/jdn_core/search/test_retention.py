@@ -51,7 +51,8 @@ def test_whatever_the_order_no_weights_go_that_a_pending_or_a_best_pair_needs(
 def test_what_was_removable_stays_so_while_nothing_new_starts_from_it() -> None:
     rules, base = start(top_k=2, lookback=1)
     scorer = Scorer(rules.score, Base.of(base.evaluation))
-    climber, records, before = HillClimber(rules, [base]), [base], frozenset()
+    climber, records = HillClimber(rules, [base]), [base]
+    before: frozenset[str] = frozenset()
     for index in range(1, 20):
         pair = climber.ask()
         before -= {pair.parent}
