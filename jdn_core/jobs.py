@@ -69,14 +69,14 @@ def train_phase(run: Run, index: int) -> Path:
         faultpoint(Point.POOL_START)
         count = assemble.pool_processes(run.settings)
         if count == 1:
-            _train_phase(ALONE, run, index)
+            train_phase_on(ALONE, run, index)
         else:
-            on_ranks(_train_phase, run, index, count=count)
+            on_ranks(train_phase_on, run, index, count=count)
         faultpoint(Point.POOL_SAVED)
     return folder
 
 
-def _train_phase(ranks: Ranks, run: Run, index: int) -> None:
+def train_phase_on(ranks: Ranks, run: Run, index: int) -> None:
     """What each of the processes does that train a phase together; the first one leaves the folder."""
     bench = replace(assemble.bench(run.settings), ranks=ranks)
     phase = assemble.phases(run.settings.pool)[index]
