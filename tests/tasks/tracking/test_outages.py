@@ -20,7 +20,8 @@ from tests.made_up_search import keep, make_records
 from tests.tasks.tracking.searches import client_of, made, runs_of
 from tests.tasks.tracking.servers import MlflowServer, Proxy, free_port
 
-pytestmark = pytest.mark.services
+# The server starts in seconds on an idle machine, in a minute on a busy one.
+pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 QUICK = (0.05,)
 
 

@@ -115,6 +115,7 @@ def test_files_of_a_pair_that_mlflow_has_not_are_named(search: Run) -> None:
 
 
 @pytest.mark.services
+@pytest.mark.timeout(600)
 def test_half_a_search_goes_on_to_the_same_digest_on_an_empty_machine(
     searched: Run, tmp_path: Path, server: MlflowServer
 ) -> None:
@@ -142,6 +143,7 @@ def test_half_a_search_goes_on_to_the_same_digest_on_an_empty_machine(
 
 
 @pytest.mark.services
+@pytest.mark.timeout(600)
 def test_only_a_searchs_run_can_be_rebuilt(tmp_path: Path, server: MlflowServer, search: Run) -> None:
     with pytest.raises(InputMissing, match="not to be had from MLflow"):
         fetch_head("0" * 32, server.uri, tmp_path)
@@ -162,6 +164,7 @@ def test_a_stage_that_changed_in_mlflow_is_not_taken(published: Run, tmp_path: P
 
 
 @pytest.mark.services
+@pytest.mark.timeout(600)
 def test_a_damaged_parent_is_fetched_before_its_child_is_made(published: Run) -> None:
     climber = HillClimber(assemble.climb_rules(published.settings), published.records.all())
     pair = climber.ask()
