@@ -33,10 +33,10 @@ def settings_of(photos: Path) -> Settings:
 
 def seconds(ranks: Ranks, run: Run) -> tuple[float, float]:
     """An epoch but for its first step: by the clock, and by the processor on the longest way through it."""
-    clock: list[float] = []
-    busy: list[float] = []
-    with listening(lambda *_: (clock.append(time.monotonic()), busy.append(time.process_time()))):
+    ends: list[tuple[float, float]] = []
+    with listening(lambda *_: ends.append((time.monotonic(), time.process_time()))):
         jobs.train_phase_on(ranks, run, 0)
+    clock, busy = zip(*ends, strict=True)
     steps = torch.zeros(ranks.count, len(busy) - 1)
     steps[ranks.number] = torch.tensor([after - before for before, after in pairwise(busy)])
     longest = ranks.add_losses({"steps": steps})["steps"].amax(dim=0).sum().item()

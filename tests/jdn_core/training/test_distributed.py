@@ -143,8 +143,8 @@ def test_two_processes_train_like_one_that_takes_its_batch_in_parts(
 def test_without_batch_statistics_two_processes_train_like_one_with_the_doubled_batch(photos: Path) -> None:
     found, history = on_ranks(trained, Case(photos, batch_free=True), count=2)
     wanted, expected = alone(Case(photos, batch_free=True))
-    for name, values in expected.items():
-        assert history[name] == pytest.approx(values, rel=1e-4), name
+    for name, means in expected.items():
+        assert history[name] == pytest.approx(means, rel=1e-4), name
     for name, values in wanted.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
 

@@ -62,7 +62,7 @@ def waiting(ranks: Ranks) -> None:
     threading.Event().wait()
 
 
-def listening_at(_: Ranks) -> set[str]:
+def listening_at(ranks: Ranks) -> set[str]:
     """Addresses of this machine, as the kernel writes them, at which this process listens."""
     mine = {os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
     found = set()
