@@ -10,11 +10,13 @@ import signal
 import sqlite3
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from flows.console import report_error
 from jdn_core import faults
@@ -109,7 +111,7 @@ class Stand:
     standings: dict[str, dict[str, Any]]
 
     def play(self, case: Case, place: Path) -> Outcome:
-        """Runs a case in a new folder, which is dropped; each of its processes is forked from this one."""
+        """Plays a case in a folder of its own, which is dropped; its processes are forked from this one."""
         search, log = place / "search", place / "log"
         copy_search(self.folder / case.start, search)
         codes, seconds = [], []
@@ -136,18 +138,23 @@ class Stand:
             tiny_search.go_on(self.settings, search, until=case.until)
 
 
-def set_up(folder: Path, empty_database: Path) -> Stand:
+def set_up(folder: Path, empty_database: Path, *, warm: Sequence[Path]) -> Stand:
     """Plays a search without a fault, at once and, for the folders to start from, stage by stage.
 
-    One search is played in this process, so that everything is imported and warm, and no case pays for it.
+    In ``warm``, the places where cases will be played, it is played in this process, so that everything is
+    imported, MLflow knows the databases, and no case pays for it. No connection is left for the forks.
     """
     folder.mkdir()
     tiny_search.draw_data(folder / "data")
     settings = tiny_search.settings_of(folder / "data")
-    for start in ("fresh", "warm"):
-        (folder / start).mkdir()
-        shutil.copyfile(empty_database, folder / start / "mlflow.db")
-    tiny_search.go_on(settings, folder / "warm")
+    (folder / "fresh").mkdir()
+    shutil.copyfile(empty_database, folder / "fresh" / "mlflow.db")
+    for place in warm:
+        copy_search(folder / "fresh", place / "search")
+        tiny_search.go_on(settings, place / "search")
+        shutil.rmtree(place)
+    for engine in SqlAlchemyStore._engine_map.values():
+        engine.dispose()
     reached, standings = {}, {}
     for start, until in (*pairwise(STAGES), ("fresh", "whole")):
         copy_search(folder / start, folder / until)

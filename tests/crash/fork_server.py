@@ -6,7 +6,6 @@ a line for each as it ends.
 
 from __future__ import annotations
 
-import functools
 import gc
 import json
 import os
@@ -78,24 +77,26 @@ def running() -> Iterator[ForkServer]:
 def serve(folder: Path, answers: IO[str]) -> None:
     """Until standard input ends: batches of cases in, outcomes out."""
     begun = time.monotonic()
-    stand = set_up(folder / "stand", _empty_database(folder / "empty.db"))
+    places = [folder / f"lane-{number}" for number in range(LANES)]
+    stand = set_up(folder / "stand", _empty_database(folder / "empty.db"), warm=places)
     gc.freeze()  # what is there is not touched again, so that it stays shared with the forks
     _say(answers, json.dumps({"reached": stand.reached, "seconds": time.monotonic() - begun}))
     for line in sys.stdin:
-        for outcome in _played(stand, [Case(**case) for case in json.loads(line)], folder):
+        for outcome in _played(stand, [Case(**case) for case in json.loads(line)], places):
             _say(answers, outcome)
 
 
-def _played(stand: Stand, cases: Sequence[Case], folder: Path) -> Iterator[str]:
+def _played(stand: Stand, cases: Sequence[Case], places: Sequence[Path]) -> Iterator[str]:
     """Plays the cases in forks of this process, each of which takes the next one as long as there are any.
 
     A case that could not be played leaves an empty line.
     """
+    folder = places[0].parent
     waiting, queue = os.pipe()
     ended, report = os.pipe()
     os.write(queue, bytes(range(len(cases))))
     os.close(queue)
-    lanes = [_lane(stand, cases, folder, (waiting, report)) for _ in range(LANES)]
+    lanes = [_lane(stand, cases, place, (waiting, report)) for place in places]
     for _ in cases:
         (number,) = os.read(ended, 1)
         outcome = folder / f"outcome-{number}"
@@ -107,7 +108,7 @@ def _played(stand: Stand, cases: Sequence[Case], folder: Path) -> Iterator[str]:
         os.close(pipe)
 
 
-def _lane(stand: Stand, cases: Sequence[Case], folder: Path, pipes: tuple[int, int]) -> int:
+def _lane(stand: Stand, cases: Sequence[Case], place: Path, pipes: tuple[int, int]) -> int:
     """A forked process that plays cases; its id."""
     pid = os.fork()
     if pid:
@@ -116,20 +117,18 @@ def _lane(stand: Stand, cases: Sequence[Case], folder: Path, pipes: tuple[int, i
     while number := os.read(waiting, 1):
         outcome = ""
         try:
-            outcome = stand.play(cases[number[0]], folder / f"case-{number[0]}").to_json()
+            outcome = stand.play(cases[number[0]], place).to_json()
         except Exception:
             traceback.print_exc()
-        (folder / f"outcome-{number[0]}").write_text(outcome)
+        place.with_name(f"outcome-{number[0]}").write_text(outcome)
         os.write(report, number)
     os._exit(0)
 
 
 def _empty_database(file: Path) -> Path:
-    """MLflow's tables without a row; its sixty migrations take seconds, so they are run and read once."""
+    """MLflow's tables without a row; their sixty migrations take seconds, so they are run once."""
     from mlflow import MlflowClient
-    from mlflow.store.db import utils
 
-    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
     MlflowClient(f"sqlite:///{file}").search_experiments()
     return file
 

@@ -27,7 +27,7 @@ STARTS = {
 RESUMES = ("resume.opened:1", "resume.cleaned:1", "durable.rename:2", "mlflow.search_done:1")
 TWICE = [
     Case("pair", f"{point}:1:{first}", again=f"{resume}:{second}")
-    for point in ("mutate.saved", "bn.mid", "pair.mid_epoch", "pair.weights", "commit.record", "commit.done")
+    for point in ("bn.mid", "pair.mid_epoch", "commit.record", "commit.done")
     for resume, first, second in zip(RESUMES, ("kill9", "sigterm") * 2, ("kill9", "raise") * 2, strict=True)
 ]
 
