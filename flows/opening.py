@@ -26,12 +26,14 @@ def opened(settings: Settings, out: Path) -> Iterator[Run]:
     """Makes a folder this process's run until the block ends.
 
     Raises:
-        OwnedByAnother: another process runs in the folder.
+        OwnedByAnother: another process runs in the folder, or another host runs the search.
         FingerprintError: the folder's run began with other settings, data or versions.
     """
+    from flows.lease import leased  # it imports Prefect, whose seconds not every command of this module needs
+
     run = Run(settings, out)
     out.mkdir(parents=True, exist_ok=True)
-    with durable.own(out), guarded(embedded_servers()):
+    with durable.own(out), leased(out), guarded(embedded_servers()):
         durable.clean_leftovers(out)
         require_same(out / FINGERPRINT_FILE, fingerprint(settings))
         yield run

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +13,7 @@ from flows import settings_file
 from jdn_core import jobs
 from jdn_core.run import Run
 from jdn_core.search.records import Records
+from tests.flows.prefect_process import environment_of, server
 from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
@@ -50,43 +43,7 @@ def search_in(trained: Run, out: Path, *, patience: float) -> list[str]:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Of a server of its own and of the searches that it serves; the client gives up at once."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return os.environ | {
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_CLIENT_MAX_RETRIES": "1",
-    }
-
-
-@contextmanager
-def server(environment: dict[str, str]) -> Iterator[None]:
-    """A real server; at the end it is killed."""
-    url = environment["PREFECT_API_URL"]
-    port = url.rpartition(":")[2].partition("/")[0]
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as process:
-        try:
-            deadline = time.monotonic() + 180
-            while not _answers(f"{url}/health"):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+    return environment_of(tmp_path / "prefect")
 
 
 def read_until(child: subprocess.Popen[str], line: str) -> None:
