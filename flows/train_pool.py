@@ -12,7 +12,7 @@ from jdn_core.run import Run
 from jdn_core.settings import Settings
 from jdn_core.workers.pool import Workers
 from tasks.data import check_data
-from tasks.pool import pool_summary, train_etp_phase
+from tasks.pool import assess_etp_phase, pool_summary, train_etp_phase
 from tasks.tracking import Publisher
 
 
@@ -30,3 +30,6 @@ def train_phases(run: Run, publisher: Publisher, workers: Workers) -> None:
     for index in range(len(run.settings.pool.phases)):
         train_etp_phase(run, index, workers)
         publisher.records()
+        if run.settings.pool.assessed_subnets:
+            assess_etp_phase(run, index, workers)
+            publisher.records()

@@ -1,16 +1,20 @@
-"""What subnets are worth by themselves: BN reset and AP of one, and the evolutionary search among all."""
+"""What subnets are worth by themselves: AP of one, of some, and the evolutionary search among all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from random import Random
 
 from jdn_core import stages
 from jdn_core.detector.build import Detector
 from jdn_core.evaluation.complexity import complexity
 from jdn_core.evaluation.detection import evaluate
+from jdn_core.pool.shrinking import Phase
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.progress import report
 from jdn_core.search.evolution import EvolutionRules, breed, ranked
+from jdn_core.search.phases import Assessment
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
 from jdn_core.space.architecture import Resolution
 from jdn_core.space.teachers import SubnetSpec
@@ -35,6 +39,35 @@ def assess(
         macs={str(frame): cost.macs for frame, cost in costs.items()},
         params=costs[frames[0]].params,
     )
+
+
+def assess_phase(
+    supernet: SuperNet, phase: Phase, bench: stages.Bench, *, draws: int, images: int
+) -> Assessment:
+    """AP after BN reset of the phase's largest and smallest subnet and of some random ones (ours).
+
+    A phase with one subnet has only a largest. The draws are children of the run's stream that nothing else
+    takes, so no result depends on how many there are.
+
+    Args:
+        supernet: as the phase left it; it stays as it is.
+        phase: whose subnets are meant.
+        bench: the train split resets BN, the val split gives AP, at the largest frame.
+        draws: how many random ones; a subnet that is drawn twice is evaluated once.
+        images: of the calibration set.
+    """
+
+    @cache
+    def record_of(subnet: SubnetSpec) -> SubnetRecord:
+        detector = stages.calibrated_teacher(supernet, subnet, bench, images=images)
+        return assess(detector, subnet, bench, frames=bench.frames[-1:])
+
+    space, stream = phase.space, bench.stream.child("assess", phase.name)
+    if space.smallest == space.largest:
+        return {"largest": (record_of(space.largest),)}
+    drawn = [space.draw(Random(stream.child(number).seed)) for number in range(draws)]
+    kinds = {"largest": [space.largest], "smallest": [space.smallest], "random": drawn}
+    return {kind: tuple(map(record_of, subnets)) for kind, subnets in kinds.items() if subnets}
 
 
 def search_pool(

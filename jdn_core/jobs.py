@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from jdn_core import assemble, durable, stages
+from jdn_core import assemble, assessment, durable, stages
 from jdn_core.detector.build import Detector
 from jdn_core.detector.folder import load_detector, save_detector
 from jdn_core.errors import Diverged
@@ -25,6 +25,7 @@ from jdn_core.pool.supernet import SuperNet
 from jdn_core.preflight import require_classes
 from jdn_core.reports.examples import write_detections
 from jdn_core.run import TRAINING_FILE, Run
+from jdn_core.search import phases
 from jdn_core.search.hill_climbing import first_pair
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.space import actions
@@ -96,6 +97,21 @@ def train_phase_on(ranks: Ranks, run: Run, index: int) -> None:
 
     if ranks.first:
         _make(run.phase(index), fill)
+
+
+def assess_phase(run: Run, index: int) -> Path:
+    """Notes what some subnets are worth after a phase, unless it is noted, or the folder is gone."""
+    file, folder, settings = run.assessment(index), run.phase(index), run.settings.pool
+    if folder.is_dir() and phases.read(file) is None:
+        found = assessment.assess_phase(
+            load_pool(folder),
+            assemble.phases(settings)[index],
+            assemble.bench(run.settings),
+            draws=settings.assessed_subnets,
+            images=settings.calibration_images,
+        )
+        phases.write(file, found)
+    return file
 
 
 def evaluate_base(run: Run) -> PairRecord:

@@ -51,6 +51,10 @@ class Run:
         phases = self.settings.pool.phases
         return self.pool if index + 1 == len(phases) else self.folder / "work" / "phases" / phases[index].name
 
+    def assessment(self, index: int) -> Path:
+        """File of what subnets are worth after a phase; not in its folder, so that the pool is the same."""
+        return self.folder / "work" / "assessments" / f"{self.settings.pool.phases[index].name}.json"
+
     def teacher(self, subnet: SubnetSpec) -> Path:
         """Folder of a subnet after BN reset; one each, because a run has one pool and one calibration set."""
         return self.folder / "work" / "teachers" / content_key(subnet.to_json())[:16]

@@ -265,6 +265,11 @@ class PoolSettings(BaseModel, frozen=True, extra="forbid"):
     calibration_images: Count = Field(
         64, description="Training images that reset a subnet's BN statistics (ours)."
     )
+    assessed_subnets: Whole = Field(
+        1,
+        description="Random subnets whose AP is told after each phase, beside the largest and the smallest; "
+        "0: no AP at all (ours).",
+    )
     processes: Count | None = Field(
         1,
         description="That train the pool together, each on a GPU of its own if there are any; "
@@ -462,7 +467,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
             del data["search"][free]
         for free in ("latency_warmup", "latency_repeats"):
             del data["evaluation"][free]
-        del data["pool"]["processes"]
+        del data["pool"]["processes"], data["pool"]["assessed_subnets"]
         for training in (data["base"], data["evaluation"], *data["pool"]["phases"]):
             del training["recompute"]
             for name in [name for name, old in _YOUNGER.items() if training.get(name, old) == old]:
@@ -476,7 +481,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         data = self.model_dump(mode="json", include=sections)
         for here in ("root", "workers", "cache_mb"):
             del data["data"][here]
-        del data["pool"]["processes"]
+        del data["pool"]["processes"], data["pool"]["assessed_subnets"]
         if self.detector.pretrained is not None:
             data["detector"]["pretrained"] = self.detector.pretrained.name
         return data

@@ -13,6 +13,7 @@ from jdn_core.detector.folder import load_spec
 from jdn_core.pool.folder import load_pool_spec, require_like
 from jdn_core.preflight import require_pool
 from jdn_core.run import Run
+from jdn_core.search.phases import mean_aps, read
 from jdn_core.workers.attempts import insist
 from jdn_core.workers.pool import Workers
 
@@ -21,6 +22,12 @@ from jdn_core.workers.pool import Workers
 def train_etp_phase(run: Run, index: int, workers: Workers) -> Path:
     """Trains a phase from where the one before ended, unless it is there already."""
     return insist(workers, jobs.train_phase, run, index)
+
+
+@task(name="assess ETP phase", task_run_name="assess ETP phase {index}", cache_policy=NO_CACHE)
+def assess_etp_phase(run: Run, index: int, workers: Workers) -> Path:
+    """AP of the largest, the smallest and random subnets after a phase, unless it is known already."""
+    return insist(workers, jobs.assess_phase, run, index)
 
 
 @task(name="check pool", cache_policy=NO_CACHE)
@@ -45,4 +52,13 @@ def pool_summary(run: Run) -> dict[str, Any]:
         "pool": str(run.pool),
         "size": space.size(len(run.settings.data.frames)),
         **subnets,
+        **_worth(run),
     }
+
+
+def _worth(run: Run) -> dict[str, Any]:
+    """``phases``: phase -> AP of its kinds of subnets; nothing where no phase was assessed."""
+    names = [phase.name for phase in run.settings.pool.phases]
+    known = {name: read(run.assessment(index)) for index, name in enumerate(names)}
+    found = {name: mean_aps(assessment) for name, assessment in known.items() if assessment}
+    return {"phases": found} if found else {}

@@ -234,7 +234,7 @@ def comparison(base: dict[str, Any], best: dict[str, Any]) -> list[tuple[str, st
 
 
 def _stage(data: dict[str, Any]) -> Answer:
-    """A stage's result as lines; of the base, what compares detectors."""
+    """A stage's result as lines; of the base, what compares detectors; of the pool, AP after each phase."""
     base = data.get("base") or {}
     rows = [(key, str(value)) for key, value in data.items() if not isinstance(value, dict | list)]
     if base:
@@ -244,6 +244,8 @@ def _stage(data: dict[str, Any]) -> Answer:
             ("parameters", count(base["params"])),
         ]
         rows.append(("resolution", str(base["resolution"])))
+    for phase, found in data.get("phases", {}).items():
+        rows += [(f"{kind.replace('ap_', 'AP ')} after {phase}", _fraction(ap)) for kind, ap in found.items()]
     return Answer(data, lambda screen: screen.print(table(["result", ""], rows, left=2)))
 
 

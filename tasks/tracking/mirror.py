@@ -13,11 +13,12 @@ from jdn_core.errors import StorageError
 from jdn_core.faults import Point, faultpoint
 from jdn_core.reports.tables import candidate
 from jdn_core.run import Run
+from jdn_core.search.phases import mean_aps, read
 from jdn_core.search.records import Records
 from jdn_core.search.score import Base, Scorer
 from jdn_core.space.architecture import content_key
 from tasks import links
-from tasks.entries import Entry, flat_settings, of_pair, of_stage
+from tasks.entries import Entry, Number, flat_settings, of_pair, of_stage
 from tasks.links import LINKS_FILE, LOCAL_UI, PARENT, Links, shown, tracking_uri, ui_command
 from tasks.tracking.server import STATUS, Server, is_whole
 
@@ -168,6 +169,22 @@ class Mirror:
                 place = path.relative_to(folder).parent.as_posix()
                 self.server.client.log_artifact(self.id, str(path), None if place == "." else place)
                 uploaded[path] = changed
+
+    def send_assessments(self, sent: dict[Path, int]) -> None:
+        """AP of subnets after each phase, to the phase's run and as a curve over phases to the search's.
+
+        They have the time at which the phase's run ended there, so sending them twice changes nothing.
+        """
+        for index, phase in enumerate(self.run.settings.pool.phases):
+            file = self.run.assessment(index)
+            if not file.is_file() or sent.get(file) == (changed := file.stat().st_mtime_ns):
+                continue
+            assessment, found = read(file), self.child("jdn.stage", phase.name)
+            if assessment and found:
+                numbers = [Number(name, ap, index) for name, ap in mean_aps(assessment).items()]
+                for run_id in (found.info.run_id, self.id):
+                    self.server.numbers(run_id, numbers, found.info.end_time)
+                sent[file] = changed
 
     def end(self, state: str) -> None:
         """Ends the search's run, and all that lost replies left; a resumed search opens it again."""

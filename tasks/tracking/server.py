@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from jdn_core.errors import InputMissing, ServiceUnavailable, UserError
 from jdn_core.faults import Point, faultpoint
-from tasks.entries import FILES_TAG, Entry
+from tasks.entries import FILES_TAG, Entry, Number
 from tasks.links import PARENT, complaint, database, shown
 
 if TYPE_CHECKING:
@@ -232,6 +232,12 @@ class Server:
         rows = [Param(name, value) for name, value in params.items()]
         for start in range(0, len(rows), 100):
             self.client.log_batch(run_id, params=rows[start : start + 100])
+
+    def numbers(self, run_id: str, numbers: Iterable[Number], when: int) -> None:
+        """Adds metrics of one explicit time, in ms, to a run, ended or not; twice changes nothing."""
+        from mlflow.entities import Metric
+
+        self.client.log_batch(run_id, metrics=[Metric(n.name, n.value, when, n.step) for n in numbers])
 
     def files(self, run: MlflowRun, scratch: Path) -> Path:
         """A folder with all files of a run: where they lie, if that is here, else copies in ``scratch``."""

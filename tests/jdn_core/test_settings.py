@@ -217,6 +217,7 @@ def test_an_address_without_a_password_is_taken(uri: str | None) -> None:
         {"checkpoint_minutes": 0.5},
         {"base": {"recompute": True}},
         {"pool": {"processes": 4}},
+        {"pool": {"assessed_subnets": 0}},
         {"tracking": {"uri": "http://host:5000"}},
         {"data": {"root": "/elsewhere", "workers": 3, "cache_mb": 1}},
         {"search": {"iterations": 5000}},

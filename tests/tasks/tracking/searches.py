@@ -42,6 +42,7 @@ def trained(settings: Settings, folder: Path) -> Run:
     jobs.train_base(run)
     for index in range(len(settings.pool.phases)):
         jobs.train_phase(run, index)
+        jobs.assess_phase(run, index)
     jobs.evaluate_base(run)
     return run
 

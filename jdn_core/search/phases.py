@@ -1,0 +1,38 @@
+"""What subnets of the pool are worth after a phase of its training: one small file a phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+
+from jdn_core import durable
+from jdn_core.errors import StorageError
+from jdn_core.search.subnets import SubnetRecord
+
+# largest, smallest or random -> the subnets of this kind; one at least, each with its AP.
+Assessment = Mapping[str, tuple[SubnetRecord, ...]]
+
+
+def read(file: Path) -> Assessment | None:
+    """What ``write`` wrote; none where there is no file, or a damaged one."""
+    try:
+        data = durable.read_json(file)
+        return {kind: tuple(map(SubnetRecord.from_json, records)) for kind, records in data.items()}
+    except (FileNotFoundError, StorageError, AttributeError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write(file: Path, assessment: Assessment) -> None:
+    """Raises StorageError where the disk is full or broken."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    data = {kind: [record.to_json() for record in records] for kind, records in assessment.items()}
+    durable.write_json(file, data, seal=True)
+
+
+def mean_aps(assessment: Assessment) -> dict[str, float]:
+    """``ap_largest``, ``ap_smallest`` and ``ap_random``: mean AP of each kind that there is, a fraction."""
+    return {
+        f"ap_{kind}": fmean(record.ap[record.resolution] for record in records)
+        for kind, records in assessment.items()
+    }
