@@ -44,7 +44,7 @@ def test_a_missing_key_is_named() -> None:
     assert reason(caught.value) == "'region' is missing"
 
 
-VALUES = (
+VALUES: st.SearchStrategy[object] = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=2) | st.just([]) | st.just({})
 )
 
