@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from jdn_core.errors import UserError
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a worker computes.
-
-    Attributes:
-        device: name of what it shares with others, such as ``cpu`` or ``cuda:1``.
-        threads: CPU threads of its tensor operations; none: as many as torch takes.
-        environment: variables that it sets before torch looks for devices.
-    """
-
-    device: str = "cpu"
-    threads: int | None = None
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import signal
 import statistics
 import threading
@@ -241,35 +240,6 @@ class Workers:
             return Stopped(signal.SIGTERM)
         how = f"signal {-code} ({signal.Signals(-code).name})" if code and code < 0 else f"status {code}"
         return WorkerDied(f"the worker ended with {how}")
-
-
-def places(count: int, *, device: str, threads: int | None) -> tuple[Place, ...]:
-    """A place for each of ``count`` workers: GPUs in turn, or an even share of the CPU's threads.
-
-    Args:
-        count: workers.
-        device: ``cpu`` or ``cuda``.
-        threads: of each worker, as the settings ask; none: what there is, shared out evenly.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = threads or (None if count == 1 else max(1, cores // count))
-    if device != "cuda":
-        return tuple(Place("cpu", share) for _ in range(count))
-    gpus = _gpus()
-    return tuple(
-        Place(f"cuda:{gpu}", share, {"CUDA_VISIBLE_DEVICES": gpu})
-        for gpu in (gpus[index % len(gpus)] for index in range(count))
-    )
-
-
-def _gpus() -> list[str]:
-    """Names of the GPUs that this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible:
-        return visible.split(",")
-    import torch
-
-    return [str(index) for index in range(torch.cuda.device_count())]
 
 
 def _started(slot: _Slot) -> Connection:
