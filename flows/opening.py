@@ -14,7 +14,7 @@ from jdn_core.detector.folder import load_spec
 from jdn_core.errors import FingerprintError, Problem
 from jdn_core.run import Run
 from jdn_core.settings import Settings
-from jdn_core.workers import pool
+from jdn_core.workers.places import places
 from jdn_core.workers.pool import Patience, Workers
 from tasks import links
 
@@ -42,10 +42,9 @@ def opened(settings: Settings, out: Path) -> Iterator[Run]:
 def hired(settings: Settings) -> Workers:
     """The workers that a run's settings ask for; they start with the first job."""
     rules = settings.search
-    places = pool.places(
-        rules.workers, device=assemble.device(settings.device).type, threads=settings.threads
-    )
-    return Workers(places, patience=Patience(rules.hang_medians, rules.hang_seconds))
+    device = assemble.device(settings.device).type
+    spots = places(rules.workers, device=device, threads=settings.threads)
+    return Workers(spots, patience=Patience(rules.hang_medians, rules.hang_seconds))
 
 
 def require_room(run: Run) -> None:

@@ -24,11 +24,11 @@ from jdn_core.workers.messages import (
     Done,
     Halted,
     OutOfMemory,
-    Place,
     Refused,
     Said,
     Step,
 )
+from jdn_core.workers.places import Place
 
 _PR_SET_PDEATHSIG = 1
 _NO_MEMORY = "DefaultCPUAllocator"  # torch raises a plain RuntimeError where the CPU has none left

@@ -31,11 +31,11 @@ from jdn_core.workers.messages import (
     Done,
     Halted,
     OutOfMemory,
-    Place,
     Refused,
     Said,
     Step,
 )
+from jdn_core.workers.places import Place
 
 P = ParamSpec("P")
 T = TypeVar("T")

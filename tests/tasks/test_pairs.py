@@ -19,7 +19,8 @@ from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.settings import Settings, parse
 from jdn_core.workers.attempts import Failure
-from jdn_core.workers.pool import Workers, places
+from jdn_core.workers.places import places
+from jdn_core.workers.pool import Workers
 from tasks import pairs, pool
 from tests.tiny_run import shapes, tiny_settings
 

@@ -20,8 +20,8 @@ from jdn_core.errors import Diverged, JobFailed
 from jdn_core.progress import listening
 from jdn_core.stopping import Stopped
 from jdn_core.workers.attempts import Failure, attempt, insist
-from jdn_core.workers.messages import Place
-from jdn_core.workers.pool import Patience, WorkerDied, WorkerHung, WorkerOutOfMemory, Workers, places
+from jdn_core.workers.places import Place, places
+from jdn_core.workers.pool import Patience, WorkerDied, WorkerHung, WorkerOutOfMemory, Workers
 from tests.jdn_core.workers import misdeeds
 
 pytestmark = pytest.mark.timeout(300)  # the fork server imports torch once, beside whatever else runs
@@ -149,7 +149,8 @@ def test_workers_die_with_the_search_even_in_the_middle_of_a_job(tmp_path: Path)
         import sys
         from pathlib import Path
         from jdn_core.progress import listening
-        from jdn_core.workers.pool import Workers, places
+        from jdn_core.workers.places import places
+        from jdn_core.workers.pool import Workers
         from tests.jdn_core.workers import misdeeds
         if __name__ == "__main__":
             with Workers(places(1, device="cpu", threads=1)) as one:

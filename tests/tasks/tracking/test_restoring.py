@@ -14,7 +14,8 @@ from jdn_core.errors import CheckpointError, InputMissing, ServiceUnavailable
 from jdn_core.run import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.settings import TrackingSettings
-from jdn_core.workers.pool import Workers, places
+from jdn_core.workers.places import places
+from jdn_core.workers.pool import Workers
 from tasks import pairs
 from tasks.tracking import Publisher, fetch, fetch_head, rebuild, restore_files, sync
 from tests.tasks.tracking.conftest import PAIRS
