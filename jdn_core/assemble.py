@@ -18,7 +18,8 @@ from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
 from jdn_core.pool.shrinking import Phase
 from jdn_core.search.hill_climbing import ClimbRules
 from jdn_core.search.score import ScoreRule
-from jdn_core.settings import CheckpointSettings, DataSettings, PoolSettings, Settings
+from jdn_core.sections import CheckpointSettings, DataSettings, PoolSettings
+from jdn_core.settings import Settings
 from jdn_core.space.architecture import DetectorSpec, RegionSpec
 from jdn_core.space.families import family
 from jdn_core.space.teachers import SubnetSpace

@@ -27,7 +27,7 @@ from jdn_core.pool.extraction import extract
 from jdn_core.pool.shrinking import Phase, draws_for, sort_channels
 from jdn_core.pool.supernet import SuperNet, synchronise
 from jdn_core.search.pairs import Evaluation, Measurement, Timing
-from jdn_core.settings import DistillationSettings, TrainingSettings
+from jdn_core.sections import DistillationSettings, TrainingSettings
 from jdn_core.space.architecture import Resolution
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.training.checkpoints import Checkpoints

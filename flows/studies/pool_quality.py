@@ -21,7 +21,7 @@ from jdn_core.evaluation.complexity import complexity
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import load_pool
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
-from jdn_core.settings import TrainingSettings
+from jdn_core.sections import TrainingSettings
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.training.checkpoints import Checkpoints
 

@@ -14,7 +14,7 @@ from jdn_core.data.loading import Batch, BatchLoader, Plan
 from jdn_core.errors import Diverged
 from jdn_core.faults import faultpoint
 from jdn_core.progress import report
-from jdn_core.settings import TrainingSettings
+from jdn_core.sections import TrainingSettings
 from jdn_core.training import optimisation
 from jdn_core.training.checkpoints import Checkpoint, Checkpoints
 from jdn_core.training.randomness import Stream

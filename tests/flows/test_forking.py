@@ -16,7 +16,8 @@ from jdn_core import assemble, durable
 from jdn_core.errors import CheckpointError, FingerprintError, UsageError
 from jdn_core.run import Run
 from jdn_core.search.hill_climbing import HillClimber
-from jdn_core.settings import ScoreSettings, Settings
+from jdn_core.sections import ScoreSettings
+from jdn_core.settings import Settings
 from tests.tasks.tracking.searches import climb, trained
 from tests.tiny_run import shapes, tiny_settings
 

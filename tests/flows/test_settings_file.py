@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flows.settings_file import Override, dump, load, presets, read_set, read_yaml
 from jdn_core.errors import InputMissing, SettingsError
-from jdn_core.settings import NAME
+from jdn_core.sections import NAME
 
 
 def refused(text: str, *sets: str, tmp_path: Path) -> list[str]:

@@ -10,7 +10,8 @@ from jdn_core.detector.folder import save_detector
 from jdn_core.disk import needed_bytes, require_room
 from jdn_core.durable import free_bytes
 from jdn_core.errors import StorageError
-from jdn_core.settings import SearchSettings, Settings, TrackingSettings
+from jdn_core.sections import SearchSettings, TrackingSettings
+from jdn_core.settings import Settings
 from jdn_core.space.teachers import SubnetSpace
 from tests.jdn_core.tiny import tiny_spec
 

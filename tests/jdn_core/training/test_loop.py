@@ -17,7 +17,7 @@ from jdn_core.data.shapes import generate
 from jdn_core.detector.build import Detector, build
 from jdn_core.errors import Diverged
 from jdn_core.progress import listening
-from jdn_core.settings import TrainingSettings
+from jdn_core.sections import TrainingSettings
 from jdn_core.space.architecture import Resolution
 from jdn_core.stopping import Stopped
 from jdn_core.training.checkpoints import Checkpoints

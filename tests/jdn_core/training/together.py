@@ -20,7 +20,7 @@ from jdn_core.data.loading import Batch, BatchLoader, Plan
 from jdn_core.detector.build import Detector, build
 from jdn_core.errors import DataError
 from jdn_core.progress import report
-from jdn_core.settings import TrainingSettings
+from jdn_core.sections import TrainingSettings
 from jdn_core.space.architecture import Resolution
 from jdn_core.training.checkpoints import Checkpoints
 from jdn_core.training.loop import Course, History, train

@@ -13,7 +13,7 @@ from mlflow.entities import Run as MlflowRun
 from jdn_core import durable
 from jdn_core.run import Run
 from jdn_core.search.pairs import PairRecord
-from jdn_core.settings import TrackingSettings
+from jdn_core.sections import TrackingSettings
 from tasks.links import PARENT
 from tasks.tracking import Publisher, sync
 from tests.made_up_search import keep, make_records

@@ -15,7 +15,7 @@ import pytest
 
 from jdn_core.run import Run
 from jdn_core.search.pairs import PairRecord
-from jdn_core.settings import TrackingSettings
+from jdn_core.sections import TrackingSettings
 from tasks import links
 from tasks.links import tracking_uri
 from tasks.tracking import Publisher

@@ -13,7 +13,7 @@ from jdn_core import assemble, durable
 from jdn_core.errors import CheckpointError, InputMissing, ServiceUnavailable
 from jdn_core.run import Run
 from jdn_core.search.hill_climbing import HillClimber
-from jdn_core.settings import TrackingSettings
+from jdn_core.sections import TrackingSettings
 from jdn_core.workers.places import places
 from jdn_core.workers.pool import Workers
 from tasks import pairs
