@@ -255,6 +255,13 @@ def test_what_changes_the_results_changes_the_digest(change: dict[str, Any]) -> 
     assert parse(change).digest != Settings().digest
 
 
+def test_a_lookback_that_is_spelt_out_lets_the_workers_change() -> None:
+    begun = parse({"search": {"workers": 2}}).with_lookback()
+    assert begun.search.lookback == 4
+    more = begun.model_copy(update={"search": begun.search.model_copy(update={"workers": 4})})
+    assert more.digest == begun.digest == parse({"search": {"workers": 2}}).digest
+
+
 def test_keys_that_came_later_leave_the_digests_of_older_searches() -> None:
     assert (
         parse({"search": {"draw": "kind"}}).digest
