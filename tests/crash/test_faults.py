@@ -23,6 +23,8 @@ STARTS = {
     "pool": ["base"],
     "resume": ["fresh", "pair"],
     "mlflow.search_created": ["fresh"],
+    "mlflow": ["pair"],
+    "durable": ["pair"],
 }
 RESUMES = ("resume.opened:1", "resume.cleaned:1", "durable.rename:2", "mlflow.search_done:1")
 TWICE = [
@@ -33,7 +35,7 @@ TWICE = [
 
 
 def cases_of(point: Point, reached: dict[str, dict[str, int]]) -> Iterator[Case]:
-    """Up to three hits in a stage, with every action; the first pair, whose way is longer, is killed once.
+    """Two hits in a stage with every action, a third is a kill; the first pair, a longer way, is killed once.
 
     A first kill is followed to the search's end, the others to that of the stage, as all is the same then.
     """
@@ -42,7 +44,9 @@ def cases_of(point: Point, reached: dict[str, dict[str, int]]) -> Iterator[Case]
         until = STAGES[STAGES.index(start) + 1]
         for hit in range(1, 1 + min(1 if start == "pool" else 3, reached[until][point])):
             yield Case(start, f"{point}:{hit}:kill9", until="end" if start != "pool" and hit == 1 else until)
-            for action in () if start == "pool" else (Action.SIGTERM, Action.RAISE, DISK[hit % 2]):
+            for action in (
+                () if start == "pool" or hit == 3 else (Action.SIGTERM, Action.RAISE, DISK[hit - 1])
+            ):
                 yield Case(start, f"{point}:{hit}:{action}", until=until)
 
 
