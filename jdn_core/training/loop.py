@@ -109,7 +109,7 @@ def train(
         for _ in epoch:
             faultpoint(f"{room}.{'mid_epoch' if standing.steps else 'epoch_end'}")
             wish = ranks.agree(stopping.requested())
-            ended = standing.steps == 0 and standing.epochs < course.regime.epochs
+            ended = standing.steps == 0
             if checkpoints and ranks.first and (wish or ended or checkpoints.due):
                 checkpoints.save(standing.checkpoint(optimisation.state(module, optimizer)))
                 faultpoint(f"{room}.checkpointed")
