@@ -67,12 +67,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = app(list(arguments), prog_name="jdn", standalone_mode=False)
     except (Exception, Stopped) as error:
         code = console.report_error(_ours(error), as_json=as_json)
-        if code == ServiceUnavailable.exit_code:
-            # Prefect's threads would try for minutes to tell the server that is gone of its own end.
+        if _is_urgent(error):
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
     sys.exit(code or 0)
+
+
+def _is_urgent(error: BaseException) -> bool:
+    """Whether Prefect's threads must not hold up the end.
+
+    They would try for minutes to reach a server that is gone, and for seconds to send the last lines of a log
+    while a spot machine's time runs out. The embedded server needs them, to end with this process.
+    """
+    return isinstance(error, ServiceUnavailable) or (
+        isinstance(error, Stopped) and bool(os.environ.get("PREFECT_API_URL"))
+    )
 
 
 def _ours(error: BaseException) -> BaseException:

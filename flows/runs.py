@@ -308,7 +308,7 @@ def _clear(out: Path, *, taken: Collection[str]) -> None:
     if not any((out / stage).exists() for stage in {"base", "pool", "pairs"} - {*taken}):
         for stage in taken:
             shutil.rmtree(out / stage, ignore_errors=True)
-        for name in (SETTINGS_FILE, FINGERPRINT_FILE):
+        for name in (SETTINGS_FILE, FINGERPRINT_FILE, durable.LOCK_FILE):
             (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / "work", ignore_errors=True)
         with contextlib.suppress(OSError):

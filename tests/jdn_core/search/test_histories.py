@@ -138,7 +138,7 @@ class Histories(RuleBasedStateMachine):
         key = self.known(which).pair.key
         if copy.get(key):
             flip(copy.path(key) / RECORD_FILE, bit)
-            assert [problem.file for problem in copy.problems()] == [f"pairs/{key}"]
+            assert f"pairs/{key}" in [problem.file for problem in copy.problems()]
             self.resume()
 
     @rule(there=st.booleans())
