@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,7 +84,11 @@ def test_where_both_sides_remember_the_same_nothing_is_listed(published: Run) ->
 def test_a_search_that_mlflow_never_heard_of_does_not_wait_for_it(search: Run) -> None:
     uri = f"http://127.0.0.1:{free_port()}"
     tracked = search.settings.model_copy(update={"tracking": TrackingSettings(uri=uri)})
-    Publisher(replace(search, settings=tracked)).restored()
+    publisher = Publisher(replace(search, settings=tracked))
+    begun = time.monotonic()
+    publisher.restored()
+    assert time.monotonic() - begun < 5  # a first word from MLflow would be waited for twice as long
+    assert publisher.finish(timeout=60).sent == 0
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "detections.png"])
