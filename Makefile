@@ -55,7 +55,7 @@ bench: $(INSTALLED)
 	$(PY) -m pytest -o python_files='bench_*.py' -p no:cacheprovider --timeout=3600 -q -s tests/benchmarks
 
 lock: $(INSTALLED)
-	$(VENV)/bin/uv pip compile pyproject.toml --group dev --universal --generate-hashes $(UPGRADE) \
+	$(VENV)/bin/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes $(UPGRADE) \
 		--custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
 clean:

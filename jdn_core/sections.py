@@ -299,6 +299,16 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     iterations: Count = Field(100, description="Pairs to evaluate after the base.")
     top_k: Count = Field(5, description="Pairs that may become parents.")
     workers: Count = Field(1, description="Evaluations at a time.")
+    evaluator: Literal["local", "work_pool"] = Field(
+        "local",
+        description="Where pairs are evaluated: by processes here, or by workers of a Prefect pool (ours).",
+    )
+    work_pool: str = Field(
+        "jdn",
+        pattern=NAME,
+        max_length=LONGEST_NAME,
+        description="The pool whose workers evaluate pairs, with evaluator: work_pool (ours).",
+    )
     lookback: Count | None = Field(
         None,
         description="How many pairs ago the newest known result is; none: 1, or 2 x workers if several.",

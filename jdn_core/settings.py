@@ -89,7 +89,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         data["search"]["lookback"] = self.search.effective_lookback
         if self.search.draw == "kind":  # the only one that the first searches knew
             del data["search"]["draw"]
-        for free in ("iterations", "workers", "hang_medians", "hang_seconds"):
+        for free in ("iterations", "workers", "evaluator", "work_pool", "hang_medians", "hang_seconds"):
             del data["search"][free]
         for free in ("latency_warmup", "latency_repeats"):
             del data["evaluation"][free]
