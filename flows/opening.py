@@ -40,10 +40,14 @@ def opened(settings: Settings, out: Path) -> Iterator[Run]:
 
 
 def hired(settings: Settings) -> Workers:
-    """The workers that a run's settings ask for; they start with the first job."""
+    """The processes that a run's settings ask for; they start with the first job.
+
+    Where a work pool evaluates the pairs, one is left to do: base, pool and report.
+    """
     rules = settings.search
     device = assemble.device(settings.device).type
-    spots = places(rules.workers, device=device, threads=settings.threads)
+    count = rules.workers if rules.evaluator == "local" else 1
+    spots = places(count, device=device, threads=settings.threads)
     return Workers(spots, patience=Patience(rules.hang_medians, rules.hang_seconds))
 
 

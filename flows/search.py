@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,21 @@ from jdn_core.workers.pool import Workers
 from tasks import orchestrator
 from tasks.base import evaluate_base
 from tasks.data import check_data
+from tasks.evaluations import Evaluations, evaluate_on_pool, find_deployment
 from tasks.pairs import fast_evaluate, mutate_pair, refuse_more_failures, reset_bn, score_pair, update_top_k
 from tasks.pool import check_pool
 from tasks.reports import draw_figures, summarise, write_report
 from tasks.retention import forget_weights
 from tasks.tracking import Publisher
 
+Submit = Callable[[Pair], PrefectFuture[PairRecord]]
+
 
 @flow(name="search", validate_parameters=False)
 def search(settings: Settings, out: Path) -> dict[str, Any]:
     """Searches in a folder whose ``base`` and ``pool`` are trained; goes on where its records end."""
     with opened(settings, out) as run, Publisher(run) as publisher, hired(settings) as workers:
+        find_deployment(run)
         check_data(run)
         require_room(run)
         return climb(run, publisher, workers)
@@ -43,22 +49,41 @@ def climb(run: Run, publisher: Publisher, workers: Workers) -> dict[str, Any]:
     evaluate_base(run, workers)
     records, iterations = run.records.all(), run.settings.search.iterations
     climber = HillClimber(assemble.climb_rules(run.settings), records)
+    with evaluator(run, publisher, workers) as submit:
+        climbing = engine.climb(
+            climber, iterations=iterations, workers=run.settings.search.workers, submit=submit
+        )
+        for told, record in enumerate(climbing, start=len(records)):
+            score_pair(run, record)
+            update_top_k(run)
+            draw_figures(run)
+            publisher.records()
+            forget_weights(run, climber, publisher)
+            report("search", told, iterations, record.pair.action)
+            refuse_more_failures(run)
+    write_report(run)
+    run.forget_work()
+    return summarise(run)
 
-    def submit(pair: Pair) -> PrefectFuture[PairRecord]:
+
+@contextmanager
+def evaluator(run: Run, publisher: Publisher, workers: Workers) -> Iterator[Submit]:
+    """What begins the evaluation of a pair: here, or on the work pool that the settings name."""
+
+    def here(pair: Pair) -> PrefectFuture[PairRecord]:
         orchestrator.require(run.settings.tracking.patience)
         student = mutate_pair.submit(run, pair, workers)
         teacher = reset_bn.submit(run, pair.teacher, workers)
         return fast_evaluate.submit(run, pair, student, teacher, workers)  # type: ignore[call-overload]
 
-    climbing = engine.climb(climber, iterations=iterations, workers=len(workers), submit=submit)
-    for told, record in enumerate(climbing, start=len(records)):
-        score_pair(run, record)
-        update_top_k(run)
-        draw_figures(run)
-        publisher.records()
-        forget_weights(run, climber, publisher)
-        report("search", told, iterations, record.pair.action)
-        refuse_more_failures(run)
-    write_report(run)
-    run.forget_work()
-    return summarise(run)
+    deployment = find_deployment(run)
+    if deployment is None:
+        yield here
+        return
+    with Evaluations(run, publisher, deployment) as evaluations:
+
+        def there(pair: Pair) -> PrefectFuture[PairRecord]:
+            orchestrator.require(run.settings.tracking.patience)
+            return evaluate_on_pool.submit(evaluations, pair)
+
+        yield there

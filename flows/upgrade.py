@@ -13,6 +13,7 @@ from flows.train_pool import train_phases
 from jdn_core.settings import Settings
 from tasks.base import train_base
 from tasks.data import check_data
+from tasks.evaluations import find_deployment
 from tasks.tracking import Publisher
 
 
@@ -20,6 +21,7 @@ from tasks.tracking import Publisher
 def upgrade(settings: Settings, out: Path) -> dict[str, Any]:
     """From settings and data to a better, cheaper detector; goes on where the folder's work ends."""
     with opened(settings, out) as run, Publisher(run) as publisher, hired(settings) as workers:
+        find_deployment(run)  # what would be missing after hours of training is told now
         check_data(run)
         require_room(run)
         train_base(run, workers)

@@ -1,14 +1,22 @@
-"""Whether Prefect's server is there: asked before anything is begun that it has to hear of."""
+"""What Prefect's server says of the flow at hand: whether it is there, and whether someone paused it."""
 
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Iterator
 
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
+from prefect.exceptions import ObjectNotFound
+from prefect.utilities.urls import url_for
 
+from jdn_core import stopping
 from jdn_core.errors import ServiceUnavailable
+from tasks.links import shown
+from tasks.views import FlowRun
 
 _TIMEOUT = 3.0
 
@@ -16,14 +24,16 @@ logger = logging.getLogger(__name__)
 
 
 def require(patience: float) -> None:
-    """Returns once the server of the flow at hand answers; outside a flow at once.
+    """Returns once the server of the flow at hand answers and the flow is not paused; outside a flow at once.
 
     Raises:
         ServiceUnavailable: it did not, for ``patience`` seconds; a restarted one needs ten to twenty.
+        Stopped: the flow was cancelled from the dashboard.
     """
     begun = time.monotonic()
     for pause in _pauses():
         if answers():
+            _obey()
             return
         if time.monotonic() - begun + pause > patience:
             raise ServiceUnavailable(
@@ -32,6 +42,52 @@ def require(patience: float) -> None:
             )
         logger.warning("Prefect's server does not answer; asking again in %d s", pause)
         time.sleep(pause)
+
+
+def _obey(pause: float = 2.0) -> None:
+    """Returns at once unless the flow was paused from the dashboard; then once it goes on there.
+
+    Raises:
+        Stopped: it was cancelled meanwhile, or this process shall end.
+    """
+    told = False
+    while (state := _state()) is not None and state.type is StateType.PAUSED:
+        if not told:
+            logger.warning("paused from Prefect's dashboard; its Resume goes on")
+            told = True
+        stopping.check()
+        time.sleep(pause)
+    if is_cancelled():
+        raise stopping.Stopped(signal.SIGTERM)
+
+
+def is_cancelled() -> bool:
+    """Whether somebody asked Prefect to end the flow at hand."""
+    state = _state()
+    return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
+
+
+def _state() -> State | None:
+    """Of the flow at hand, as its server has it; none outside a flow, or where the server does not answer."""
+    import httpx
+
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return None
+    try:
+        with get_client({"timeout": _TIMEOUT}, sync_client=True) as client:
+            return client.read_flow_run(context.flow_run.id).state
+    except (httpx.HTTPError, ObjectNotFound):
+        return None
+
+
+def flow_run() -> FlowRun | None:
+    """The flow at hand, for links to it from elsewhere; none outside a flow."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return None
+    page = url_for("flow-run", obj_id=context.flow_run.id)
+    return FlowRun(str(context.flow_run.id), shown(page) if page else None)
 
 
 def answers() -> bool:

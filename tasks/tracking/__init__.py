@@ -2,9 +2,11 @@
 
 ``server`` is one experiment of a tracking server and the only module that speaks MLflow; ``mirror`` is a
 search's folder beside its run there. On them stand ``publisher``, which sends what is new while a search runs
-and after it, ``restoring``, which fetches what a folder lacks, and ``verification``, which compares.
+and after it, ``restoring``, which fetches what a folder lacks,
+``loans``, which lends it to workers elsewhere, and ``verification``, which compares.
 """
 
+from tasks.tracking.loans import borrow, collect, give_back, tidy
 from tasks.tracking.mirror import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from tasks.tracking.publisher import Publication, Publisher, sync
 from tasks.tracking.restoring import fetch, fetch_head, rebuild, restore_files
@@ -16,10 +18,14 @@ __all__ = [
     "SETTINGS_FILE",
     "Publication",
     "Publisher",
+    "borrow",
+    "collect",
     "fetch",
     "fetch_head",
+    "give_back",
     "mlflow_problems",
     "rebuild",
     "restore_files",
     "sync",
+    "tidy",
 ]

@@ -7,6 +7,7 @@ missing; so it catches up by itself after an outage, a crash, or a night.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from tasks.links import complaint, shown, tracking_uri
 from tasks.tracking.mirror import SEARCH_FILE, Mirror
 from tasks.tracking.restoring import fetch_records, holds_weights
 from tasks.tracking.server import asking
+from tasks.views import FlowRun
 
 _PATIENCE = (1.0, 2.0, 4.0, 8.0, 10.0)  # seconds until the next attempt, after one, two ... failures
 _FIRST_WORD = 10.0  # seconds that a resumed search waits for a server to say anything at all
@@ -65,6 +67,7 @@ class Publisher:
 
     def __init__(self, run: Run, *, patience: Sequence[float] = _PATIENCE) -> None:
         self._run = run
+        self._flow_run = _flow_run()
         self._patience = patience
         self._delivery = _Delivery()
         self._error = ""
@@ -94,6 +97,15 @@ class Publisher:
         if self._questioned:
             self._news.set()
         return self._held & frozenset(keys)
+
+    def knows(self, identities: Collection[str]) -> bool:
+        """Whether MLflow holds these runs whole, by the names of stages and the keys of pairs."""
+        return self._delivery.known.issuperset(identities)
+
+    @property
+    def trouble(self) -> str:
+        """What stands in the way of telling MLflow; empty where nothing does."""
+        return self._error
 
     def finish(self, state: str = "finished", *, timeout: float = 60.0) -> Publication:
         """Sends the rest and ends the search's run in MLflow; waits ``timeout`` seconds at the most.
@@ -128,7 +140,7 @@ class Publisher:
             self._news.clear()
             ending, before = self._ending, self._delivery.fresh
             try:
-                mirror = mirror or Mirror.open(self._run)
+                mirror = mirror or Mirror.open(self._run, flow_run=self._flow_run)
                 self._exchange(mirror)
                 if ending is not None:
                     mirror.end(ending)
@@ -162,6 +174,15 @@ class Publisher:
         if text != self._error:
             logger.warning("MLflow was not told: %s", text)
         self._error = text
+
+
+def _flow_run() -> FlowRun | None:
+    """What drives this search, asked in the flow's own thread; without Prefect there is no flow."""
+    if "prefect" not in sys.modules:  # its import takes two seconds
+        return None
+    from tasks import orchestrator
+
+    return orchestrator.flow_run()
 
 
 class _Delivery:

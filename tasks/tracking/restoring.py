@@ -38,7 +38,7 @@ def fetch(run_id: str, uri: str, folder: Path) -> None:
     """
     server, found = Server.holding(run_id, uri)
     with asking(uri):
-        _fetch_stage(server, found, folder)
+        fetch_stage(server, found, folder)
 
 
 def fetch_head(run_id: str, uri: str, folder: Path) -> None:
@@ -87,7 +87,7 @@ def rebuild(run: Run, run_id: str, uri: str, head: Path) -> int:
             stage = mirror.child(STAGE_TAG, name)
             if stage is not None and not folder.exists():
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                _fetch_stage(server, stage, folder)
+                fetch_stage(server, stage, folder)
         fetch_records(mirror)
     address = LOCAL_UI if ui_command(uri) else shown(uri)
     remember(run.folder, Links(address, server.experiment, run_id))
@@ -112,7 +112,7 @@ def fetch_records(mirror: Mirror) -> int:
         if tag != PAIR_TAG or key in here or whole is None:
             continue
         try:
-            taken += _fetch_record(mirror, key, whole)
+            taken += fetch_record(mirror, key, whole)
         except (UserError, FileNotFoundError) as error:
             logger.warning("pair %s was not taken from MLflow: %s", key, error)
     if taken:
@@ -173,7 +173,13 @@ def record_at(folder: Path) -> PairRecord:
         raise StorageError(f"{path}: not a record: {error!r}") from error
 
 
-def _fetch_record(mirror: Mirror, key: str, found: MlflowRun) -> bool:
+def fetch_record(mirror: Mirror, key: str, found: MlflowRun) -> bool:
+    """Commits the record that a pair's whole run holds; whether it is the one that is kept.
+
+    Raises:
+        CheckpointError: one of its files is not what the record says.
+        StorageError: the record is damaged, or of another pair.
+    """
     with _scratch(mirror.run) as scratch, _staged(mirror.records.path(key)) as staged:
         copy = mirror.server.files(found, scratch)
         record = record_at(copy)
@@ -184,7 +190,12 @@ def _fetch_record(mirror: Mirror, key: str, found: MlflowRun) -> bool:
         return mirror.records.commit(record, staged)
 
 
-def _fetch_stage(server: Server, found: MlflowRun, folder: Path) -> None:
+def fetch_stage(server: Server, found: MlflowRun, folder: Path) -> None:
+    """Downloads all files of a stage's run into a folder that appears whole or not at all.
+
+    Raises:
+        CheckpointError: they are not those that were sent.
+    """
     with _staged(folder) as staged:
         server.client.download_artifacts(found.info.run_id, "", str(staged))
         said, got = said_hash(found), digest(staged)

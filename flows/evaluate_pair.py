@@ -1,0 +1,103 @@
+"""One pair on a worker that may be anywhere: fetched from MLflow, evaluated, and sent back there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows import settings_file
+from flows.opening import FINGERPRINT_FILE, fingerprint, hired, require_same
+from flows.whereabouts import home
+from jdn_core import durable
+from jdn_core.errors import InputMissing, OwnedByAnother
+from jdn_core.run import Run
+from jdn_core.search.pairs import Pair
+from jdn_core.settings import Settings
+from jdn_core.workers.pool import prepare
+from tasks.loans import borrow_inputs, fetch_head, give_back_record
+from tasks.pairs import fast_evaluate, mutate_pair, reset_bn
+from tasks.tracking import SEARCH_FILE, SETTINGS_FILE, tidy
+
+DATA_ROOT = "JDN_DATA_ROOT"
+
+
+@flow(name="evaluate-pair")
+def evaluate_pair(search_run: str, pair: dict[str, Any], tracking_uri: str | None = None) -> str:
+    """Evaluates one student-teacher pair of a search: what its record says afterwards, done or failed.
+
+    Args:
+        search_run: Id of the search's run in MLflow.
+        pair: The proposal, as the search writes it.
+        tracking_uri: Where MLflow listens; the worker's MLFLOW_TRACKING_URI wins.
+    """
+    prepare()
+    proposal = Pair.from_json(pair)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
+    if not uri:
+        raise InputMissing("no MLflow: set MLFLOW_TRACKING_URI for this worker")
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        head = fetch_head(search_run, uri, Path(folder))
+        run = stack.enter_context(seated(head, uri, proposal))
+        workers = stack.enter_context(hired(run.settings))
+        borrow_inputs(run, search_run, proposal, head)
+        student = mutate_pair(run, proposal, workers)
+        teacher = reset_bn(run, proposal.teacher, workers)
+        record = fast_evaluate(run, proposal, student, teacher, workers)
+        give_back_record(run, search_run, proposal)
+        tidy(run)
+    return record.state
+
+
+@contextmanager
+def seated(head: Path, uri: str, pair: Pair) -> Iterator[Run]:
+    """A folder on this machine for this evaluation alone; the one with the pair's checkpoint, if it is free.
+
+    Folders stay for the search's next pairs, with its pool.
+
+    Raises:
+        InputMissing: the dataset is not here.
+        FingerprintError: data or versions are not those of the search.
+    """
+    settings = settings_here(settings_file.load(str(head / SETTINGS_FILE)), uri)
+    require_same(head / FINGERPRINT_FILE, fingerprint(settings))
+    place = home() / "evaluations" / durable.read_json(head / SEARCH_FILE)["id"]
+    with ExitStack() as stack:
+        for seat in _seats(place, pair):
+            seat.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(durable.own(seat))
+            except OwnedByAnother:
+                continue
+            break
+        durable.clean_leftovers(seat)
+        yield Run(settings, seat)
+
+
+def settings_here(settings: Settings, uri: str) -> Settings:
+    """A search's settings for one evaluation on this machine."""
+    root = os.environ.get(DATA_ROOT) or settings.data.root
+    if root is None or not Path(root).is_dir():
+        raise InputMissing(f"{root}: no such dataset folder on this worker; {DATA_ROOT} says where it lies")
+    return settings.model_copy(
+        update={
+            "data": settings.data.model_copy(update={"root": Path(root).resolve()}),
+            "search": settings.search.model_copy(update={"workers": 1, "evaluator": "local"}),
+            "tracking": settings.tracking.model_copy(update={"uri": uri}),
+        }
+    )
+
+
+def _seats(place: Path, pair: Pair) -> Iterator[Path]:
+    """Folders for evaluations of a search, to be tried in this order; there is always another one."""
+    begun = sorted(place.glob(f"*/work/checkpoints/pairs/{pair.key}"))
+    yield from (folder.parents[3] for folder in begun)
+    number = 0
+    while True:
+        yield place / str(number)
+        number += 1

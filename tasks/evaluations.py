@@ -1,0 +1,243 @@
+"""Pairs evaluated by the workers of a Prefect pool, wherever they are: the search begins and follows runs.
+
+Each evaluation is a run of the deployment of ``evaluate-pair`` on the pool. Its record and weights come back
+through MLflow. A run is named by the search, the pair and the number of the try, so a search that was killed
+finds the runs that it had begun; a run whose worker is lost is begun again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from types import TracebackType
+from typing import Self, cast
+from uuid import UUID
+
+import httpx
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.deployments import run_deployment
+from prefect.events.filters import EventFilter, EventResourceFilter
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY
+from prefect.states import Cancelling, Crashed
+
+from jdn_core import durable, jobs
+from jdn_core.errors import InputMissing, JobFailed, ServiceUnavailable, UsageError
+from jdn_core.run import Run
+from jdn_core.search.pairs import Pair, PairRecord
+from jdn_core.stopping import Stopped
+from jdn_core.workers.attempts import DEATHS
+from tasks import orchestrator
+from tasks.links import of as links_of
+from tasks.links import tracking_uri, ui_command
+from tasks.tracking import SEARCH_FILE, Publisher, collect
+
+FLOW = "evaluate-pair"
+_POLL = 0.5  # seconds between two looks at a run
+_HEARTBEATS = 3  # that may be missing before a worker is taken for lost
+_BEGINNING = 900.0  # seconds that a worker may take to begin: it may have to fetch an image first
+
+logger = logging.getLogger(__name__)
+
+
+@task(name="evaluate on a pool", task_run_name="evaluate pair {pair.index} on a pool", cache_policy=NO_CACHE)
+def evaluate_on_pool(evaluations: Evaluations, pair: Pair) -> PairRecord:
+    """The record of a pair that some worker evaluates; a failure is a record too."""
+    return evaluations.evaluate(pair)
+
+
+def find_deployment(run: Run) -> UUID | None:
+    """The deployment that evaluates pairs on the pool of the settings; none where they are evaluated here.
+
+    Raises:
+        UsageError: there is no server, of Prefect or MLflow, that workers elsewhere could reach.
+        InputMissing: nothing is deployed on that pool.
+    """
+    pool = run.settings.search.work_pool
+    if run.settings.search.evaluator == "local":
+        return None
+    needs = {
+        "a Prefect server: set PREFECT_API_URL": PREFECT_API_URL.value(),
+        "an MLflow server, for the weights: set MLFLOW_TRACKING_URI": not ui_command(tracking_uri(run)),
+    }
+    if missing := [need for need, is_there in needs.items() if not is_there]:
+        what = f"search.evaluator work_pool needs {' and '.join(missing)}"
+        raise UsageError(f"{what}; `jdn ui --with-worker` starts both")
+    with get_client(sync_client=True) as client:
+        found = client.read_deployments(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        )
+    if not found:
+        raise InputMissing(f"no deployment of {FLOW} on work pool {pool}; `jdn deploy` registers it")
+    return found[0].id
+
+
+class Evaluations:
+    """The runs of ``evaluate-pair`` that one search has under way; use it as a context manager.
+
+    They outlive a search that stops, and are found again when it goes on; but a search that was cancelled
+    from the dashboard takes them with it.
+
+    Args:
+        run: of the search.
+        publisher: tells MLflow what a worker has to fetch.
+        deployment: of ``evaluate-pair`` on the pool.
+    """
+
+    def __init__(self, run: Run, publisher: Publisher, deployment: UUID) -> None:
+        self._run = run
+        self._publisher = publisher
+        self._deployment = deployment
+        self._closing = threading.Event()
+        self._under_way: set[UUID] = set()
+        self._beat = PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value()
+
+    def evaluate(self, pair: Pair) -> PairRecord:
+        """Waits for the record of a pair, through as many tries as it takes.
+
+        Raises:
+            JobFailed: every try ended with an error that is not the pair's.
+            ServiceUnavailable: Prefect or MLflow does not answer.
+            Stopped: the search ends.
+        """
+        if found := self._run.records.get(pair.key):
+            return found
+        self._await_inputs(pair)
+        losses = 0
+        for number in itertools.count():
+            state, is_fresh = self._try(pair, number)
+            if state.is_completed() and collect(self._run, pair):
+                break
+            losses += is_fresh
+            how = f"{state.name}: {state.message or 'nothing is known'}"
+            if is_fresh:
+                logger.warning("pair %d: %s, try %d of %d", pair.index, how, losses, DEATHS)
+            if losses < DEATHS:
+                continue
+            if state.is_failed():
+                raise JobFailed(f"pair {pair.index} cannot be evaluated on {self._pool}: {state.message}")
+            return jobs.commit_failure(self._run, pair, f"crash_loop: {how}")
+        record = self._run.records.get(pair.key)
+        if record is None:
+            raise RuntimeError(f"pair {pair.index} was fetched and is not there")
+        return record
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        if self._under_way and orchestrator.is_cancelled():
+            with get_client(sync_client=True) as client:
+                for id_ in tuple(self._under_way):
+                    client.set_flow_run_state(id_, Cancelling(message="the search was cancelled"))
+
+    @property
+    def _pool(self) -> str:
+        return self._run.settings.search.work_pool
+
+    def _await_inputs(self, pair: Pair) -> None:
+        """Returns once MLflow holds what a worker fetches: the pool, the base's record and the parent's."""
+        base = self._run.records.all()[0].pair.key
+        needed = {self._run.settings.pool.phases[-1].name, base, str(pair.parent)}
+        patience = self._run.settings.tracking.patience
+        since = time.monotonic()
+        while not self._publisher.knows(needed):
+            if not self._publisher.trouble:
+                since = time.monotonic()
+            elif time.monotonic() - since > patience:
+                what = f"MLflow was not told what workers need, for {patience:.0f} s"
+                raise ServiceUnavailable(f"{what}: {self._publisher.trouble}")
+            self._pause(0.1)
+
+    def _try(self, pair: Pair, number: int) -> tuple[State, bool]:
+        """How a try ended, and whether it is one of now: not one that an earlier process had lost."""
+        search = durable.read_json(self._run.folder / SEARCH_FILE)["id"]
+        seen = links_of(self._run)
+        parameters = {
+            "search_run": seen.search_run if seen else "",
+            "pair": pair.to_json(),
+            "tracking_uri": tracking_uri(self._run),
+        }
+        orchestrator.require(self._run.settings.tracking.patience)
+        begun = cast(
+            "FlowRun",  # in a thread without an event loop it is no coroutine
+            run_deployment(
+                self._deployment,
+                parameters=parameters,
+                timeout=0,
+                flow_run_name=f"pair-{pair.index}-try-{number + 1}",
+                tags=[f"search:{self._run.settings.name}", f"pair:{pair.index}"],
+                idempotency_key=f"{search}-{pair.key}-{number}",
+            ),
+        )
+        if begun.state is not None and begun.state.is_final():
+            return begun.state, False
+        self._under_way.add(begun.id)
+        try:
+            with get_client(sync_client=True) as client:
+                return self._end(client, begun.id), True
+        finally:
+            if not self._closing.is_set():
+                self._under_way.discard(begun.id)
+
+    def _end(self, client: SyncPrefectClient, id_: UUID) -> State:
+        """Waits for a run's end; one whose worker gives no sign of life is declared crashed."""
+        watch = _Watch(id_, beat=self._beat)
+        while True:
+            try:
+                state = client.read_flow_run(id_).state
+                if state is not None and state.is_final():
+                    return state
+                if state is not None and (silence := watch.too_long(client, state)):
+                    lost: State = Crashed(message=f"no sign of its worker for {silence:.0f} s")
+                    client.set_flow_run_state(id_, lost, force=True)
+            except httpx.TransportError:
+                orchestrator.require(self._run.settings.tracking.patience)
+            self._pause(_POLL)
+
+    def _pause(self, seconds: float) -> None:
+        if self._closing.wait(seconds):
+            raise Stopped(15)
+
+
+class _Watch:
+    """Notices that a run's newest event, such as a heartbeat, stays its newest for too long."""
+
+    def __init__(self, id_: UUID, *, beat: int | None) -> None:
+        resource = EventResourceFilter(id=[f"prefect.flow-run.{id_}"])
+        self._filter = EventFilter(resource=resource)
+        self._beat = beat
+        self._newest: UUID | None = None
+        self._since = self._looked = time.monotonic()
+
+    def too_long(self, client: SyncPrefectClient, state: State) -> float:
+        """Seconds of silence, if a worker that began, or was about to, must have been lost; else 0."""
+        now = time.monotonic()
+        if self._beat is None or state.type not in (StateType.RUNNING, StateType.PENDING):
+            self._since = now
+            return 0.0
+        if now - self._looked < self._beat / 3:
+            return 0.0
+        self._looked = now
+        events = client.read_events(self._filter, limit=1).events
+        newest = events[0].id if events else None
+        if newest != self._newest:
+            self._newest, self._since = newest, now
+        limit = float(_HEARTBEATS * self._beat)
+        if state.type is StateType.PENDING:
+            limit = max(limit, _BEGINNING)
+        return now - self._since if now - self._since > limit else 0.0
