@@ -1,4 +1,4 @@
-"""Whether the server or worker of this container answers, at $JDN_HEALTH_URL; without one there is none to ask."""
+"""Whether the server or worker of this container answers at $JDN_HEALTH_URL; unset, there is none to ask."""
 
 import os
 import sys

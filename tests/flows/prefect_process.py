@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def environment_of(home: Path) -> dict[str, str]:
+def environment_of(home: Path, host: str = "127.0.0.1") -> dict[str, str]:
     """Of a server with a home of its own and of those whom it serves; the client gives up at once."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((host, 0))
         port = free.getsockname()[1]
     return os.environ | {
         "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_URL": f"http://{host}:{port}/api",
         "PREFECT_CLIENT_MAX_RETRIES": "1",
     }
 
@@ -31,8 +31,8 @@ def environment_of(home: Path) -> dict[str, str]:
 def server(environment: dict[str, str]) -> Iterator[None]:
     """A real server; at the end it is killed."""
     url = environment["PREFECT_API_URL"]
-    port = url.rpartition(":")[2].partition("/")[0]
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    host, _, port = url.removeprefix("http://").removesuffix("/api").partition(":")
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", port]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:

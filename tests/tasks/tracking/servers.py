@@ -20,27 +20,27 @@ from typing import Any
 _HOP = ("connection", "transfer-encoding", "content-length", "keep-alive")
 
 
-def free_port() -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind((host, 0))
         return int(taken.getsockname()[1])
 
 
 class MlflowServer:
-    """`mlflow server` with SQLite and files in ``folder``; its processes are one group."""
+    """`mlflow server` with files, and SQLite unless told, in ``folder``; its processes are one group."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._folder = folder
+    def __init__(self, folder: Path, *, host: str = "127.0.0.1", database: str | None = None) -> None:
+        self.port = free_port(host)
+        self.uri = f"http://{host}:{self.port}"
+        self._host, self._folder = host, folder
+        self._database = database or f"sqlite:///{folder / 'server.db'}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Comes back when it answers."""
-        database = f"sqlite:///{self._folder / 'server.db'}"
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database]
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self._database]
         command += ["--artifacts-destination", str(self._folder / "artifacts"), "--workers", "1"]
-        command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--host", self._host, "--port", str(self.port)]
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
