@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ from jdn_core.settings import Settings, parse
 from jdn_core.stopping import Stopped
 from jdn_core.workers.pool import prepare
 
-_RUN_ID = re.compile("[0-9a-f]{32}")
+Body = Callable[[Settings, Path], dict[str, Any]]
+RUN_ID = re.compile("[0-9a-f]{32}")  # of MLflow
 SETTINGS_FILE = "settings.yaml"
 FINGERPRINT_FILE = "fingerprint.json"
 LOG_FILE = "jdn.log"
@@ -81,7 +82,22 @@ def choose(
         overrides.append(Override("--data", "data.root", str(data)))
     if drop_bad_boxes:
         overrides.append(Override("--drop-bad-boxes", "data.drop_bad_boxes", True))
-    settings = settings_file.load(source, overrides)
+    return suited(settings_file.load(source, overrides), source, overrides)
+
+
+def suited(settings: Settings, source: str, overrides: Sequence[Override] = ()) -> Settings:
+    """Settings that this machine can follow, with absolute paths.
+
+    Args:
+        settings: as they were asked for.
+        source: what they came from, for messages.
+        overrides: values that the command line put on top.
+
+    Raises:
+        SettingsError: they ask for what is not here.
+        UsageError: they name no dataset.
+        InputMissing: dataset or checkpoint are not where they say.
+    """
     _check_machine(settings, source, overrides)
     if settings.data.root is None:
         raise UsageError("no dataset: give --data DIR, or data.root in the settings")
@@ -99,10 +115,30 @@ def choose(
 def run(
     flow: str, settings: Settings, out: Path, *, again: bool = False, stages: Mapping[str, Path] | None = None
 ) -> dict[str, Any]:
-    """Runs the flow of that name in ``out``, a folder of its own.
+    """Runs the flow of that name in ``out``, a folder of its own; ``run_body`` says more.
 
     Args:
         flow: ``upgrade``, ``search``, ``train_base`` or ``train_pool``: module and function of ``flows``.
+        settings: of the run.
+        out: the folder.
+        again: go on in a folder that holds a run already, if its settings are equal.
+        stages: trained stages to take over, ``base`` and ``pool``, from folders elsewhere.
+    """
+    return run_body(lambda *given: _flow(flow)(*given), settings, out, again=again, stages=stages)
+
+
+def run_body(
+    body: Body,
+    settings: Settings,
+    out: Path,
+    *,
+    again: bool = False,
+    stages: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
+    """What a flow does, in a folder of its own that says how it began, how it went and how it ended.
+
+    Args:
+        body: a flow, or what is in one, for a flow run that is under way; called with settings and folder.
         settings: of the run; they are written into the folder first.
         out: the folder.
         again: go on in a folder that holds a run already, if its settings are equal.
@@ -133,7 +169,7 @@ def run(
         with _logged(out), _told(out), progress_printer() as listener, listening(listener):
             if not begun:
                 _check_inputs(settings, out)
-            return _flow(flow)(settings, out)
+            return body(settings, out)
     except (CheckpointError, DataError, InputMissing, SettingsError):
         if not begun:  # nothing was trained: mended, the same command works again
             _clear(out, taken=stages or ())
@@ -194,7 +230,7 @@ def take_stage(source: Path, stage: str, out: Path, *, uri: str | None = None) -
         uri: where MLflow listens; none: what ``MLFLOW_TRACKING_URI`` says.
     """
     tracked = uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if _RUN_ID.fullmatch(str(source)) and not source.exists() and tracked:
+    if RUN_ID.fullmatch(str(source)) and not source.exists() and tracked:
         from tasks.tracking import fetch
 
         _refuse_second(stage, out)

@@ -9,7 +9,7 @@ and after it, ``restoring``, which fetches what a folder lacks,
 from tasks.tracking.loans import borrow, collect, give_back, tidy
 from tasks.tracking.mirror import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from tasks.tracking.publisher import Publication, Publisher, sync
-from tasks.tracking.restoring import fetch, fetch_head, rebuild, restore_files
+from tasks.tracking.restoring import fetch, fetch_head, rebuild, restore_files, run_of_flow
 from tasks.tracking.verification import mlflow_problems
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "mlflow_problems",
     "rebuild",
     "restore_files",
+    "run_of_flow",
     "sync",
     "tidy",
 ]

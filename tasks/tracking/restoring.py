@@ -64,6 +64,23 @@ def fetch_head(run_id: str, uri: str, folder: Path) -> None:
         raise CheckpointError(f"{run_id}: {SEARCH_FILE} is of search {sent}, the run of search {said}")
 
 
+def run_of_flow(uri: str, *, name: str, flow_run: str) -> str | None:
+    """Id of the run of the search that a flow run of Prefect was the last to drive; none if there is none.
+
+    Args:
+        uri: where MLflow listens.
+        name: of the search, and so of its experiment.
+        flow_run: id of the flow run.
+
+    Raises:
+        ServiceUnavailable: MLflow does not answer.
+    """
+    with asking(uri):
+        server = Server.find(uri, name=name)
+        found = server.living({"jdn.kind": "search", "jdn.flow_run": flow_run}) if server else []
+    return found[0].info.run_id if found else None
+
+
 def rebuild(run: Run, run_id: str, uri: str, head: Path) -> int:
     """Fills an empty folder with a search that MLflow holds; the number of records.
 

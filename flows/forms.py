@@ -1,0 +1,202 @@
+"""What a form of Prefect's dashboard starts: the flows of the command line, each inside one flow run.
+
+A deployment's run has no terminal and a directory that is gone after it. So its folder lies in ``JDN_HOME``,
+what a user can mend ends it Failed with the words that the command line has for it, and only what nobody
+foresaw, such as a killed process, ends it Crashed, which the automation that resumes searches waits for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
+from prefect.states import Cancelled, Failed
+
+from flows import resumes
+from flows.runs import RUN_ID, SETTINGS_FILE, choose, read_back, run_body, suited
+from flows.whereabouts import begun_in, find, folder_of
+from jdn_core.errors import InputMissing, OwnedByAnother, UserError
+from jdn_core.sections import Count
+from jdn_core.settings import Settings
+from jdn_core.stopping import Stopped
+from jdn_core.workers.pool import prepare
+
+_OWNED = 90.0  # seconds that a dead owner's lease may outlive it, and a little
+_PAUSE = 5.0
+
+Result = dict[str, Any] | State[Any]
+
+logger = logging.getLogger(__name__)
+
+
+@flow(name="upgrade")
+def upgrade(settings: Settings, out: str | None = None) -> Result:
+    """Make a better, cheaper detector of a dataset: base, pool of teachers, search and report, in one run.
+
+    Args:
+        settings: Of the whole run. Only data.root has no default.
+        out: Folder of the results, on the worker's machine; without one JDN_HOME/NAME-ID, with the beginning
+            of this run's id.
+    """
+    return _ending(lambda: _begun("upgrade", settings, out))
+
+
+@flow(name="train-pool")
+def train_pool(settings: Settings, out: str | None = None) -> Result:
+    """Train a pool of teachers alone, which then serves many searches.
+
+    Args:
+        settings: Of the whole run. Only data.root has no default.
+        out: Folder of the results, on the worker's machine; without one JDN_HOME/NAME-ID, with the beginning
+            of this run's id.
+    """
+    return _ending(lambda: _begun("train_pool", settings, out))
+
+
+@flow(name="search")
+def search(settings: Settings, base: str, pool: str, out: str | None = None) -> Result:
+    """Search student-teacher pairs with a trained base and a trained pool.
+
+    Args:
+        settings: Of the whole run. Only data.root has no default.
+        base: A trained base: its folder, the flow run that trained it, or its run in MLflow.
+        pool: A trained pool: its folder, the flow run that trained it, or its run in MLflow.
+        out: Folder of the results, on the worker's machine; without one JDN_HOME/NAME-ID, with the beginning
+            of this run's id.
+    """
+    return _ending(lambda: _begun("search", settings, out, stages={"base": base, "pool": pool}))
+
+
+@flow(name="resume")
+def resume(
+    search: str,
+    iterations: Count | None = None,
+    workers: Count | None = None,
+    data: str | None = None,
+    from_mlflow: str | None = None,
+) -> Result:
+    """Go on where a search stopped, also on another machine that shares its MLflow server.
+
+    Args:
+        search: Its folder, or the id of the flow run that began or last resumed it.
+        iterations: Pairs to evaluate after the base, more than before; without it as the search was begun.
+        workers: Evaluations at a time; without it as the search was begun.
+        data: The dataset's folder, where that is another one now.
+        from_mlflow: Id of the search's run in MLflow, to fetch it from; search is then a new folder. A
+            search that is not on this machine is found without it by its flow run.
+    """
+    sets = [] if iterations is None else [f"search.iterations={iterations}"]
+    place = Path(data) if data else None
+    return _ending(
+        lambda: _resumed(
+            search, from_mlflow, lambda source: choose(source, sets=sets, data=place, workers=workers)
+        )
+    )
+
+
+def _begun(
+    flow: str, settings: Settings, out: str | None, *, stages: Mapping[str, str] | None = None
+) -> Result:
+    """A run in its folder; one that Prefect starts again, under the same id, goes on there."""
+    here = _flow_run()
+    folder = begun_in(out, settings.name, str(here.id))
+    if settings.data.root is None and (root := os.environ.get("JDN_DATA_ROOT")):
+        data = settings.data.model_copy(update={"root": Path(root)})
+        settings = settings.model_copy(update={"data": data})
+    settings = suited(settings, "settings")
+    again = (out is None or here.run_count > 1) and (folder / SETTINGS_FILE).is_file()
+    taken = {} if again else {stage: _stage(place) for stage, place in (stages or {}).items()}
+    return run_body(_body(flow), settings, folder, again=again, stages=taken)
+
+
+def _resumed(search: str, from_mlflow: str | None, chosen: Callable[[str], Settings]) -> Result:
+    known = find(search)
+    folder = known.folder
+    if not (folder / SETTINGS_FILE).is_file():
+        _fetch(from_mlflow or _run_in_mlflow(known.name, known.runs), folder, chosen)
+    read_back(folder)
+    automatic = _is_automatic()
+    resumes.count(folder, automatic=automatic)
+    settings = chosen(str(folder / SETTINGS_FILE))
+    deadline = time.monotonic() + (_OWNED if automatic else 0.0)
+    while True:
+        try:
+            return run_body(_body(resumes.flow_of(folder)), settings, folder, again=True)
+        except OwnedByAnother as error:
+            if time.monotonic() > deadline:
+                raise
+            logger.warning("%s; trying again", error)
+            time.sleep(_PAUSE)
+
+
+def _body(name: str) -> Callable[[Settings, Path], dict[str, Any]]:
+    """What is in the flow of that name, to be run inside the flow run at hand."""
+
+    def body(settings: Settings, folder: Path) -> dict[str, Any]:
+        prepare()
+        resumes.begin(folder, name)
+        inside: dict[str, Any] = getattr(importlib.import_module(f"flows.{name}"), name).fn(settings, folder)
+        return inside
+
+    return body
+
+
+def _stage(place: str) -> Path:
+    return Path(place) if RUN_ID.fullmatch(place) else folder_of(place)
+
+
+def _fetch(run: str | None, folder: Path, chosen: Callable[[str], Settings]) -> None:
+    from flows.rebuilding import rebuilt
+
+    if run is None:
+        raise InputMissing(
+            f"{folder}: no search there, and none of its flow runs in MLflow; a search that is on another "
+            "machine goes on there, or anywhere if both have the same MLFLOW_TRACKING_URI"
+        )
+    rebuilt(run, folder, choose=chosen)
+
+
+def _run_in_mlflow(name: str | None, flow_runs: tuple[str, ...]) -> str | None:
+    """The run of a search that one of these flow runs told MLflow of."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if name is None or not uri:
+        return None
+    from tasks.tracking import run_of_flow
+
+    return next(filter(None, (run_of_flow(uri, name=name, flow_run=run) for run in flow_runs)), None)
+
+
+def _flow_run() -> FlowRun:
+    context = FlowRunContext.get()
+    if context is None or not isinstance(context.flow_run, FlowRun):
+        raise RuntimeError("a form's body runs inside a flow run")
+    return context.flow_run
+
+
+def _is_automatic() -> bool:
+    """Whether an automation started this flow run, not a person."""
+    by = _flow_run().created_by
+    return by is not None and by.type == "AUTOMATION"
+
+
+def _ending(work: Callable[[], Result]) -> Result:
+    """The result, or the state in which the flow run ends where a person has to do something."""
+    try:
+        return work()
+    except UserError as error:
+        logger.error("%s", error)
+        return Failed(message=str(error))
+    except Stopped:
+        from tasks.orchestrator import is_cancelled
+
+        if is_cancelled():
+            return Cancelled(message="stopped from the dashboard; `resume` goes on")
+        raise
