@@ -5,6 +5,7 @@ Every way here gives the upright picture: EXIF's orientation is applied before a
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import warnings
@@ -85,10 +86,13 @@ def read_pixels(path: Path) -> np.ndarray:
             float).
     """
     with _quiet(), _opened(path) as image:
-        orientation = _orientation(image)
-        rgb = _rgb(image)
-        upright = rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
-        return np.array(upright, dtype=np.uint8)
+        return _upright(image)
+
+
+def decode(contents: bytes, name: str) -> np.ndarray:
+    """As ``read_pixels``, of a file's contents; ``name`` is what messages call it."""
+    with _quiet(), _opened(Path(name), contents) as image:
+        return _upright(image)
 
 
 def _measure(path: Path, *, decode: bool) -> tuple[int, int] | DataError:
@@ -126,11 +130,16 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Opens an image within the pixel limit; what a decoder says about the file becomes a DataError."""
+def _opened(path: Path, contents: bytes | None = None) -> Iterator[Image.Image]:
+    """Opens an image within the pixel limit; what a decoder says about the file becomes a DataError.
+
+    Args:
+        path: the file.
+        contents: of the file, if they need not be read.
+    """
     limit = f"image must have at most {MOST_PIXELS // 10**6} Mpx"
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path if contents is None else io.BytesIO(contents), formats=_FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise _damaged(path, limit, f"{image.width}x{image.height}")
             yield image
@@ -146,6 +155,13 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _damaged(path: Path, what: str, value: str = "") -> DataError:
     return DataError.of([Problem(path.name, "", what, value, "replace the file")])
+
+
+def _upright(image: Image.Image) -> np.ndarray:
+    orientation = _orientation(image)
+    rgb = _rgb(image)
+    upright = rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+    return np.array(upright, dtype=np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -63,6 +63,17 @@ def load_spec(folder: Path) -> DetectorSpec:
     return _read_spec(folder / SPEC_FILE)[1]
 
 
+def require_weights(folder: Path, sha256: str) -> None:
+    """Refuses a detector whose specification vouches for other weights than the ones of this hash.
+
+    Raises:
+        InputMissing, CheckpointError: as ``load_detector`` does, and where the hashes differ.
+    """
+    data, _ = _read_spec(folder / SPEC_FILE)
+    if (got := hash_of_weights(folder / SPEC_FILE, data)) != sha256:
+        raise CheckpointError(f"{folder / SPEC_FILE}: weights must have SHA-256 {sha256}, got {got}")
+
+
 def filled(
     make: Callable[[], M], state: Mapping[str, Tensor], spec_file: Path, device: str | torch.device
 ) -> M:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from jdn_core import stopping
 from jdn_core.data.coco import ground_truth
-from jdn_core.data.loading import Batch, BatchLoader
+from jdn_core.data.loading import Batch, BatchLoader, pad_together
+from jdn_core.data.transforms import prepare
 from jdn_core.detector.build import Detector
 from jdn_core.evaluation.average_precision import CocoNumbers, coco_numbers, to_results
 from jdn_core.progress import report
@@ -18,6 +20,7 @@ from jdn_core.training.resolutions import evaluation_plan
 
 Detections = list[dict[str, torch.Tensor]]
 EVALUATION_BATCH = 8
+PREDICTION_BATCH = 4
 
 
 def detect(detector: Detector, batch: Batch) -> Detections:
@@ -30,6 +33,21 @@ def detect(detector: Detector, batch: Batch) -> Detections:
     ):
         scale = output["boxes"].new_tensor([original_width / width, original_height / height]).repeat(2)
         output["boxes"] = output["boxes"] * scale
+    return found
+
+
+def detect_in(detector: Detector, pictures: Sequence[np.ndarray], resolution: Resolution) -> Detections:
+    """Detections in pictures that are in memory, in their own pixels; those of ``jdn predict``, bit for bit.
+
+    Args:
+        detector: in eval mode.
+        pictures: uint8 [H, W, 3] each, RGB; none at all is an empty answer.
+        resolution: the frame to detect in.
+    """
+    found: Detections = []
+    for start in range(0, len(pictures), PREDICTION_BATCH):
+        stopping.check()
+        found += detect(detector, _batch(pictures[start : start + PREDICTION_BATCH], resolution))
     return found
 
 
@@ -56,3 +74,15 @@ def evaluate(
             report(f"evaluate {resolution}", number, len(plan))
         numbers[resolution] = coco_numbers(truth, results, image_ids=ids)
     return numbers
+
+
+def _batch(pictures: Sequence[np.ndarray], resolution: Resolution) -> Batch:
+    nothing = np.zeros((0, 4), np.float32)
+    images = [prepare(pixels, nothing, resolution=resolution, flip=False)[0] for pixels in pictures]
+    return Batch(
+        images=pad_together(images),
+        sizes=[(image.shape[1], image.shape[2]) for image in images],
+        targets=[],
+        ids=list(range(len(images))),
+        original_sizes=[(pixels.shape[0], pixels.shape[1]) for pixels in pictures],
+    )
