@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +20,10 @@ from jdn_core import assemble
 from jdn_core.data import pictures as files
 from jdn_core.data.coco import Category, CocoDataset, ImageRecord, Split, find_split, load
 from jdn_core.data.loading import BatchLoader
-from jdn_core.detector.folder import SPEC_FILE, load_detector, load_spec
+from jdn_core.detector.folder import SPEC_FILE, load_detector, load_spec, require_weights
 from jdn_core.errors import DataError, InputMissing, Problem, StorageError, UsageError
 from jdn_core.evaluation.average_precision import to_results
-from jdn_core.evaluation.detection import detect
+from jdn_core.evaluation.detection import PREDICTION_BATCH, detect
 from jdn_core.evaluation.detection import evaluate as evaluate_detector
 from jdn_core.progress import report
 from jdn_core.reports.examples import Panel, draw
@@ -27,7 +31,7 @@ from jdn_core.run import Run
 from jdn_core.space.architecture import Resolution
 from jdn_core.training.resolutions import evaluation_plan
 
-PREDICTION_BATCH = 4
+_REGISTERED = re.compile(r"models:/(?P<name>[^/@:]+)(@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,38 @@ def find(model: str, *, pair: int | None = None, resolution: str | None = None) 
         raise UsageError(f"--pair needs a search's folder, got {model}")
     else:
         frame = load_spec(folder).resolution
-    try:
-        return Found(folder, Resolution.parse(resolution) if resolution else frame)
-    except ValueError as error:
-        raise UsageError(f"--resolution: {error}") from None
+    return Found(folder, _frame(resolution) or frame)
+
+
+@contextmanager
+def opened(model: str, *, pair: int | None = None, resolution: str | None = None) -> Iterator[Found]:
+    """As ``find``; ``model`` may also be ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+
+    A registered detector is fetched from the server of ``MLFLOW_TRACKING_URI`` and gone after use. Its
+    weights are held against the hash that its version names; nothing else of it is read, no code of it runs.
+
+    Raises:
+        UsageError: the name cannot be read, or no server is named.
+        InputMissing: the server has no such detector.
+        CheckpointError: the weights are not those that were published.
+        ServiceUnavailable: the server does not answer.
+    """
+    if not model.startswith("models:"):
+        yield find(model, pair=pair, resolution=resolution)
+        return
+    if (named := _REGISTERED.fullmatch(model)) is None:
+        raise UsageError(f"a registered model is models:/NAME@ALIAS or models:/NAME/VERSION, got {model!r}")
+    if pair is not None:
+        raise UsageError(f"--pair needs a search's folder, got {model}")
+    if not (uri := os.environ.get("MLFLOW_TRACKING_URI")):
+        raise UsageError(f"{model}: no MLflow; MLFLOW_TRACKING_URI names the server, or sqlite:///FILE")
+    from tasks.tracking.registry import fetch_model
+
+    with tempfile.TemporaryDirectory() as scratch:
+        label = named["version"] or f"@{named['alias']}"
+        folder, frame, sha256 = fetch_model(named["name"], label, uri, Path(scratch))
+        require_weights(folder, sha256)
+        yield Found(folder, _frame(resolution) or Resolution.parse(frame))
 
 
 def read_split(root: Path, split: str, *, drop_bad_boxes: bool) -> CocoDataset:
@@ -137,6 +169,13 @@ def predict(
                     drawn.append(_draw(paths[id_], output, least, list(names.values()), out))
             report("predict", number, len(plan))
     return results, drawn
+
+
+def _frame(resolution: str | None) -> Resolution | None:
+    try:
+        return Resolution.parse(resolution) if resolution else None
+    except ValueError as error:
+        raise UsageError(f"--resolution: {error}") from None
 
 
 def _records(paths: Sequence[Path]) -> Iterator[ImageRecord]:

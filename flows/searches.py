@@ -11,7 +11,7 @@ from typing import Any
 from flows.runs import SETTINGS_FILE, read_back
 from jdn_core import durable
 from jdn_core.errors import InputMissing
-from jdn_core.reports.tables import Candidate, best_row, candidates
+from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
 from jdn_core.search.score import Base, Scorer, ScoreRule
@@ -49,6 +49,20 @@ def row(folder: Path, index: int | None) -> Candidate:
             return candidate
     known = [candidate.index for candidate in table if candidate.weights is not None]
     raise InputMissing(f"{folder}: no finished pair {index}; there are {known}")
+
+
+def base(folder: Path) -> Candidate:
+    """The base's row, at the largest resolution.
+
+    Raises:
+        InputMissing: there is none yet.
+    """
+    settings, records = read_back(folder), Records(folder).all()
+    evaluation = next((record.evaluation for record in records if record.pair.index == 0), None)
+    if evaluation is None:
+        raise InputMissing(f"{folder}: the search has no pairs yet")
+    scorer = Scorer(ScoreRule(**settings.score.model_dump()), Base.of(evaluation))
+    return base_row(records, scorer, folder=folder)
 
 
 def status(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_progress_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 
 from jdn_core import assemble
@@ -16,8 +16,10 @@ from jdn_core.run import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Base, Scorer
 from tasks import links, orchestrator
+from tasks.publish import Published
 
 TOP_K, PROGRESS = "jdn-top-k", "jdn-progress"
+MODEL, MODEL_PAGE = "jdn-model", "jdn-model-page"
 _HEADS = ("pair", "action", "H", "AP (%)", "computation", "parameters", "latency", "resolution")
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,28 @@ def publish_top_k(run: Run, records: Sequence[PairRecord]) -> None:
         create_progress_artifact(progress, key=PROGRESS, description=told)
     except Exception as error:  # any of the HTTP client's, Prefect's own, or a time-out
         logger.warning("Prefect was not shown the top-k: %s", error)
+
+
+def show_model(published: Published) -> None:
+    """Shows which version a pair became, with a link to its page; outside a flow to nobody.
+
+    A server that does not answer costs the artifacts alone.
+    """
+    if not FlowRunContext.get() or not orchestrator.answers():
+        return
+    version = f"{published.model} version {published.version}"
+    lines = [
+        f"[{version}]({published.page}), alias `{published.alias}`: pair {published.pair}.",
+        "",
+        f"`mlflow.pyfunc.load_model({published.uri!r})`",
+        "",
+        f"SHA-256 of the weights: `{published.sha256}`",
+    ]
+    try:
+        create_link_artifact(published.page, link_text=version, key=MODEL_PAGE, description=published.uri)
+        create_markdown_artifact("\n".join(lines), key=MODEL, description=version)
+    except Exception as error:  # any of the HTTP client's, Prefect's own, or a time-out
+        logger.warning("Prefect was not shown the model: %s", error)
 
 
 def top_k_table(run: Run, records: Sequence[PairRecord]) -> str:

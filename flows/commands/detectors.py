@@ -13,7 +13,8 @@ from flows.console import Answer, answering, progress_printer, table
 Model = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="A detector's folder, a search's folder (its best pair), or SEARCH#INDEX."
+        metavar="MODEL",
+        help="A detector's folder, a search's folder (its best pair), SEARCH#INDEX, or models:/NAME@ALIAS.",
     ),
 ]
 Pair = Annotated[
@@ -46,17 +47,16 @@ def evaluate(
     from flows import models
     from jdn_core.progress import listening
 
-    found = models.find(model, pair=pair, resolution=resolution)
-    dataset = models.read_split(data, split, drop_bad_boxes=drop_bad_boxes)
-    with progress_printer() as listener, listening(listener):
-        numbers = models.evaluate(found, dataset, device=device or "auto")
+    with models.opened(model, pair=pair, resolution=resolution) as found:
+        dataset = models.read_split(data, split, drop_bad_boxes=drop_bad_boxes)
+        with progress_printer() as listener, listening(listener):
+            numbers = models.evaluate(found, dataset, device=device or "auto")
+    shown = model if model.startswith("models:") else str(found.folder)
 
     def show(screen: Any) -> None:
-        screen.print(
-            f"{found.folder} at {found.resolution} on {len(dataset.images)} images of {data}", markup=False
-        )
-        shown = [(name, f"{value:.4f}") for name, value in numbers.items() if name != "per_class"]
-        screen.print(table(["number", "value"], shown))
+        screen.print(f"{shown} at {found.resolution} on {len(dataset.images)} images of {data}", markup=False)
+        rows = [(name, f"{value:.4f}") for name, value in numbers.items() if name != "per_class"]
+        screen.print(table(["number", "value"], rows))
         screen.print(
             table(["class", "AP"], [(name, f"{value:.4f}") for name, value in numbers["per_class"].items()])
         )
@@ -82,8 +82,11 @@ def predict(
     from flows import models
     from jdn_core.progress import listening
 
-    found = models.find(model, pair=pair, resolution=resolution)
-    with progress_printer() as listener, listening(listener):
+    with (
+        models.opened(model, pair=pair, resolution=resolution) as found,
+        progress_printer() as listener,
+        listening(listener),
+    ):
         detections, drawn = models.predict(found, pictures, out=out, least=score, device=device or "auto")
 
     def show(screen: Any) -> None:

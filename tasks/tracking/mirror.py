@@ -73,7 +73,7 @@ class Mirror:
         )
         server.client.update_run(found.info.run_id, status="RUNNING")
         mirror = cls(run, run.records, server, found.info.run_id, found.data.tags.get(MARK, ""))
-        if datasets := mirror._datasets():
+        if datasets := mirror.datasets():
             server.measured_on(mirror.id, datasets)
         place = Links(shown(uri) if artifacts is None else LOCAL_UI, server.experiment, mirror.id)
         remember(run.folder, place)
@@ -159,7 +159,7 @@ class Mirror:
         return {record.pair.key for record in self.records.all()}
 
     def send(self, entry: Entry) -> None:
-        self.server.publish(entry, parent=self.id, dataset=self._datasets().get("validation"))
+        self.server.publish(entry, parent=self.id, dataset=self.datasets().get("validation"))
 
     def send_files(self, uploaded: dict[Path, int]) -> None:
         """Settings, identity, fingerprint, report and figures, each again when it has changed."""
@@ -195,7 +195,12 @@ class Mirror:
         faultpoint(Point.MLFLOW_SEARCH_DONE)
         self.server.client.set_terminated(self.id, "FINISHED" if state == "finished" else "KILLED")
 
-    def _datasets(self) -> dict[str, tuple[str, str]]:
+    @property
+    def search_id(self) -> str:
+        """What tells the search from others of its name."""
+        return _tags(self.run.folder)["jdn.search_id"]
+
+    def datasets(self) -> dict[str, tuple[str, str]]:
         """Context -> (name, digest of 36 characters, which is MLflow's limit)."""
         file, root = self.run.folder / FINGERPRINT_FILE, self.run.settings.data.root
         if not file.is_file():

@@ -23,7 +23,7 @@ from tasks.links import PARENT, complaint, database, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
 
     MlflowRun = Run  # the name under which the others know it
 
@@ -298,6 +298,10 @@ class Server:
         if model.status != LoggedModelStatus.READY:
             self.client.finalize_logged_model(model.model_id, "READY")
         return str(model.model_id)
+
+    def model_of(self, run_id: str) -> LoggedModel | None:
+        """A run's row in the table of models."""
+        return next(iter(self._models(run_id)), None)
 
     def _models(self, run_id: str) -> list:
         return list(self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'"))

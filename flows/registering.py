@@ -1,0 +1,54 @@
+"""From a search's folder to a version in the Model Registry: which pair, under which name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows import searches
+from flows.runs import read_back
+from jdn_core import durable
+from jdn_core.errors import OwnedByAnother, ServiceUnavailable
+from jdn_core.run import Run
+from tasks import tracking
+from tasks.publish import Published, check_names, is_told, publish_pair
+
+
+def register(
+    folder: Path, *, pair: int | None = None, alias: str = "champion", model: str | None = None
+) -> Published:
+    """Registers the detector of a pair, the best one's by H without an index; see ``tasks.publish``.
+
+    A search that runs is not disturbed: it tells MLflow of its pairs by itself. For one that does not run,
+    MLflow is told first what it has not heard yet.
+
+    Args:
+        folder: of the search.
+        pair: index of the pair.
+        alias: of the version.
+        model: name of the registered model; the search's without one.
+
+    Raises:
+        InputMissing: there is no such search or pair, or weights are nowhere.
+        OwnedByAnother: the search runs and MLflow has not heard of the pair yet.
+        ServiceUnavailable: MLflow does not answer, or refuses the pair.
+        CheckpointError, UsageError: as ``tasks.publish.publish_pair`` does.
+    """
+    run = Run(read_back(folder), folder.resolve())
+    name = model or run.settings.name
+    check_names(name, alias)
+    row, base = searches.row(folder, pair), searches.base(folder)
+    if not is_told(run, row.key):
+        _tell(run, row.index)
+    return publish_pair(run, row, base, model=name, alias=alias)
+
+
+def _tell(run: Run, index: int) -> None:
+    try:
+        with durable.own(run.folder):
+            finished = searches.status(run.folder)["stage"] == "report"
+            heard = tracking.sync(run, state="finished" if finished else "interrupted")
+    except OwnedByAnother as error:
+        advice = f"MLflow has not heard of pair {index} yet, the search tells it by itself; try again soon"
+        raise OwnedByAnother(f"{error}; {advice}") from None
+    if heard.missing:
+        raise ServiceUnavailable(f"MLflow does not take {heard.missing} runs of the search: {heard.error}")
