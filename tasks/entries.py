@@ -121,6 +121,7 @@ def _pair_numbers(record: PairRecord, row: Candidate) -> Iterator[Number]:
     chosen = next(each for each in evaluation.measurements if str(each.resolution) == row.resolution)
     names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "APs", "ap_m": "APm", "ap_l": "APl"}
     values: dict[str, float | None] = {name: chosen.coco[key] for name, key in names.items()}
+    values |= {"pair_index": record.pair.index}
     values |= {"score": row.score, "gmacs": chosen.macs / 1e9, "latency_ms": row.latency_ms}
     values |= {"params_m": evaluation.params / 1e6, "train_seconds": evaluation.timing.train_seconds}
     values |= {f"ap_{each.resolution}": each.ap for each in evaluation.measurements}

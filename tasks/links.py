@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from jdn_core import durable
 from jdn_core.errors import StorageError, hidden
@@ -53,12 +53,22 @@ class Links(NamedTuple):
     @property
     def search(self) -> str:
         """The search's own run, with its settings, figures and report."""
-        return f"{self.address}/#/experiments/{self.experiment}/runs/{self.search_run}"
+        return self._page(f"runs/{self.search_run}")
+
+    @property
+    def view(self) -> str:
+        """The key under which MLflow keeps how the pairs are shown."""
+        return self.search_run[:8]
+
+    @property
+    def wanted(self) -> str:
+        """What tells the pairs from all other runs, in MLflow's words."""
+        return f"tags.`jdn.kind` = 'pair' and tags.`{PARENT}` = '{self.search_run}'"
 
     @property
     def pairs(self) -> str:
-        """The pairs, best score first."""
-        return self._runs(f"tags.`jdn.kind` = 'pair' and tags.`{PARENT}` = '{self.search_run}'")
+        """The pairs, best score first, in the columns of our saved view."""
+        return self._page("runs", viewStateShareKey=self.view)
 
     @property
     def charts(self) -> str:
@@ -68,15 +78,20 @@ class Links(NamedTuple):
     @property
     def models(self) -> str:
         """The candidates as a table of models."""
-        return f"{self.address}/#/experiments/{self.experiment}/models"
+        return self._page("models")
 
     def pair(self, key: str) -> str:
         """One pair."""
-        return self._runs(f"tags.`jdn.pair_key` = '{key}'")
+        return self._page("runs", searchFilter=f"tags.`jdn.pair_key` = '{key}'")
 
-    def _runs(self, wanted: str) -> str:
-        query = f"searchFilter={quote(wanted, safe='')}&orderByKey={quote('metrics.`score`', safe='')}"
-        return f"{self.address}/#/experiments/{self.experiment}/runs?{query}&orderByAsc=false"
+    def inside(self, page: str) -> str:
+        """A page's address for links between MLflow's own pages, whatever the server is called there."""
+        return page.removeprefix(self.address + "/")
+
+    def _page(self, page: str, **query: str) -> str:
+        """An address below the experiment's; without ``workflowType`` a chat application's menu is shown."""
+        asked = urlencode({**query, "workflowType": "machine_learning"}, quote_via=quote)
+        return f"{self.address}/#/experiments/{self.experiment}/{page}?{asked}"
 
 
 def of(run: Run) -> Links | None:

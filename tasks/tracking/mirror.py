@@ -21,6 +21,7 @@ from tasks import links
 from tasks.entries import Entry, Number, flat_settings, of_pair, of_stage
 from tasks.links import LINKS_FILE, LOCAL_UI, PARENT, Links, shown, tracking_uri, ui_command
 from tasks.tracking.server import STATUS, Server, is_whole
+from tasks.views import NOTE, FlowRun, experiment_note, saved_view, search_note
 
 if TYPE_CHECKING:
     from tasks.tracking.server import MlflowRun
@@ -29,6 +30,7 @@ SEARCH_FILE = "search.json"
 SETTINGS_FILE, FINGERPRINT_FILE = "settings.yaml", "fingerprint.json"
 HEAD_FILES = (SETTINGS_FILE, SEARCH_FILE, FINGERPRINT_FILE)
 BASE = "base"
+_LISTED = 20  # searches in the note of an experiment, the newest
 # What MLflow holds whole, as a tag of the search's run and, by name, in the folder: where both agree, neither
 # of them has to be listed, and the resume of a search of 10,000 pairs asks one question.
 MARK = "jdn.published"
@@ -54,8 +56,13 @@ class Mirror:
     mark: str = ""
 
     @classmethod
-    def open(cls, run: Run) -> Mirror:
-        """The search's run, found or made, and shown as running."""
+    def open(cls, run: Run, *, flow_run: FlowRun | None = None) -> Mirror:
+        """The search's run, found or made, and shown as running.
+
+        Args:
+            run: the folder and its settings.
+            flow_run: what drives it in Prefect.
+        """
         uri = tracking_uri(run)
         artifacts = None if ui_command(uri) is None else run.folder.resolve() / "mlartifacts"
         server = Server.connect(uri, name=run.settings.name, artifacts=artifacts)
@@ -76,6 +83,7 @@ class Mirror:
         if datasets := mirror.datasets():
             server.measured_on(mirror.id, datasets)
         place = Links(shown(uri) if artifacts is None else LOCAL_UI, server.experiment, mirror.id)
+        mirror._show(place, found, flow_run)
         remember(run.folder, place)
         return mirror
 
@@ -194,6 +202,29 @@ class Mirror:
         self.server.client.set_tag(self.id, STATUS, state)
         faultpoint(Point.MLFLOW_SEARCH_DONE)
         self.server.client.set_terminated(self.id, "FINISHED" if state == "finished" else "KILLED")
+
+    def _show(self, place: Links, found: MlflowRun, flow_run: FlowRun | None) -> None:
+        """Sets what the pages say and show before anybody has clicked; what is there already is not sent."""
+        tags = {NOTE: search_note(place, flow_run)}
+        if flow_run is not None:
+            tags["jdn.flow_run"] = flow_run.id
+        elif "jdn.flow_run" in found.data.tags:  # that of a run by flow says more
+            tags = {}
+        for name, value in tags.items():
+            if found.data.tags.get(name) != value:
+                self.server.client.set_tag(self.id, name, value)
+        searches = list(self.server.newest(_LISTED, **{"jdn.kind": "search"}))
+        places = [
+            (each.data.tags.get("jdn.search", ""), place._replace(search_run=each.info.run_id))
+            for each in searches
+        ]
+        there = self.server.experiment_tags()
+        shown_as = dict([saved_view(self.run.settings.name, place, when=found.info.start_time)])
+        if note := experiment_note(there.get(NOTE, ""), places):
+            shown_as[NOTE] = note
+        for name, value in shown_as.items():
+            if there.get(name) != value:
+                self.server.client.set_experiment_tag(self.server.experiment, name, value)
 
     @property
     def search_id(self) -> str:

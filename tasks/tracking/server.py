@@ -155,6 +155,17 @@ class Server:
             if not token:
                 return
 
+    def newest(self, count: int, **tags: str) -> list[MlflowRun]:
+        """The last runs with these tags, newest first, without aborted ones."""
+        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        order = ["attributes.start_time DESC"]
+        found = self.client.search_runs([self.experiment], wanted, max_results=count, order_by=order)
+        return [run for run in found if run.data.tags.get(STATUS) != "aborted"]
+
+    def experiment_tags(self) -> dict[str, str]:
+        """Of the experiment, as they are now."""
+        return dict(self.client.get_experiment(self.experiment).tags)
+
     def living(self, tags: Mapping[str, str], *, keep: str | None = None) -> list[MlflowRun]:
         """Runs with these tags that are not aborted; that of the id ``keep`` first, then finished ones."""
         found = [run for run in self.runs(**tags) if run.data.tags.get(STATUS) != "aborted"]

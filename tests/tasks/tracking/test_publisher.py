@@ -55,6 +55,7 @@ def test_a_pair_holds_every_tag_param_metric_and_artifact_of_the_contract(run: R
         "ap_s",
         "ap_m",
         "ap_l",
+        "pair_index",
         "gmacs",
         "params_m",
         "latency_ms",
@@ -266,8 +267,9 @@ def test_links_name_the_runs_sorted_by_score_and_how_to_open_them(run: Run) -> N
     found, seen = links.of(run), links.where(run)
     (search,) = runs_of(run, "tags.`jdn.kind` = 'search'")
     assert found is not None
-    assert found.search == f"http://127.0.0.1:5000/#/experiments/1/runs/{search.info.run_id}"
-    assert "orderByKey=metrics.%60score%60&orderByAsc=false" in found.pairs
+    place = "http://127.0.0.1:5000/#/experiments/1/runs"
+    assert found.search == f"{place}/{search.info.run_id}?workflowType=machine_learning"
+    assert found.pairs == f"{place}?viewStateShareKey={found.view}&workflowType=machine_learning"
     assert found.charts == found.pairs + "&compareRunsMode=CHART"
     assert seen["command"] == f"mlflow ui --backend-store-uri sqlite:///{run.folder}/mlflow.db"
 
