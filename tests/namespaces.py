@@ -56,6 +56,13 @@ class Network:
         """Pulls a host's cable out of the hub: what is sent is lost, and nobody is told."""
         _ip("-n", self._name("hub"), "link", "set", f"to-{self._hosts.index(host)}", "down")
 
+    def processes(self, host: str) -> list[int]:
+        """Ids of the processes that run on a host."""
+        told = subprocess.run(
+            ["ip", "netns", "pids", self._name(host)], capture_output=True, text=True, check=True
+        )
+        return [int(process) for process in told.stdout.split()]
+
     def build(self) -> None:
         for host in self._hosts:
             name = self._name(host)
@@ -78,8 +85,7 @@ class Network:
             name = self._name(host)
             if not (Path("/run/netns") / name).exists():
                 continue
-            living = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=True)
-            for process in map(int, living.stdout.split()):
+            for process in self.processes(host):
                 if process != os.getpid():
                     with suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
