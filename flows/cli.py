@@ -12,7 +12,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from flows import console
-from flows.commands import arch, data, deploy, detectors, doctor, keep, look, pool, publish, study, upgrade
+from flows.commands import (
+    arch,
+    data,
+    deploy,
+    detectors,
+    doctor,
+    keep,
+    look,
+    pool,
+    publish,
+    study,
+    ui,
+    upgrade,
+)
 from jdn_core.errors import ServiceUnavailable
 from jdn_core.stopping import Stopped
 
@@ -25,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"max_content_width": console.WIDTH, "help_option_names": ["-h", "--help"]},
 )
-for room in (upgrade, look, keep, publish, arch, pool, study, data, detectors, deploy, doctor):
+for room in (upgrade, look, keep, publish, arch, pool, study, data, detectors, ui, deploy, doctor):
     room.add_to(app)
 
 
