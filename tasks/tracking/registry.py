@@ -10,7 +10,9 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -141,24 +143,20 @@ def _version_of(client: MlflowClient, submission: Submission) -> ModelVersion | 
         wanted += f" and tags.`{tag}` = '{submission.tags[tag]}'"
     found = sorted(client.search_model_versions(wanted), key=lambda version: int(version.version))
     for ghost in found[1:]:
-        client.delete_model_version(submission.name, ghost.version)
+        with _or_already(_MISSING):
+            client.delete_model_version(submission.name, ghost.version)
     # A search tells no aliases on every store.
     return client.get_model_version(submission.name, found[0].version) if found else None
 
 
 def _require_name(client: MlflowClient, submission: Submission) -> None:
     """The registered model itself; two that make it at once are both served."""
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with _or_already("RESOURCE_ALREADY_EXISTS"):
         client.create_registered_model(
             submission.name,
             {"jdn.search": submission.tags["jdn.search"]},
             "Detectors that jdn published; the versions tell what each is worth.",
         )
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
 
 
 def _fill(client: MlflowClient, model: LoggedModel, submission: Submission) -> None:
@@ -169,33 +167,48 @@ def _fill(client: MlflowClient, model: LoggedModel, submission: Submission) -> N
         folder = Path(scratch, "model")
         save(folder, submission, run_id=model.source_run_id, model_id=model.model_id)
         client.log_model_artifacts(model.model_id, str(folder))
-    client.delete_logged_model_tag(model.model_id, _EXTERNAL)
+    with _or_already(_MISSING):
+        client.delete_logged_model_tag(model.model_id, _EXTERNAL)
+
+
+@contextmanager
+def _or_already(code: str) -> Iterator[None]:
+    """For what cannot be repeated: MLflow's client repeats it when a reply is lost, and hears this."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != code:
+            raise
 
 
 def save(folder: Path, submission: Submission, *, run_id: str | None, model_id: str | None) -> None:
     """Writes the pyfunc model, whole in itself, into a new folder; the ids are of its run and its row."""
     os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # or files of whoever's folder this is come along
-    from mlflow import pyfunc
-    from mlflow.models import Model
-
     for noisy in ("mlflow.pyfunc", "mlflow.models"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    signature, example = _signature()
-    pyfunc.save_model(
-        folder,
-        mlflow_model=Model(run_id=run_id, model_id=model_id),
-        python_model=str(_MODEL_FILE),
-        code_paths=[str(Path(jdn_core.__file__).parent)],
-        artifacts={
-            "detector": str(submission.folder / SPEC_FILE),
-            "weights": str(submission.folder / WEIGHTS_FILE),
-        },
-        signature=signature,
-        input_example=example,
-        pip_requirements=[f"{name}=={_public(metadata.version(name))}" for name in _REQUIRED],
-        model_config={"device": "auto", "resolution": submission.resolution},
-        metadata=dict(submission.tags),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow's own type hints and its calls of pandas
+        from mlflow.models import Model
+        from mlflow.pyfunc import save_model
+
+        signature, example = _signature()
+        save_model(
+            folder,
+            mlflow_model=Model(run_id=run_id, model_id=model_id),
+            python_model=str(_MODEL_FILE),
+            code_paths=[str(Path(jdn_core.__file__).parent)],
+            artifacts={
+                "detector": str(submission.folder / SPEC_FILE),
+                "weights": str(submission.folder / WEIGHTS_FILE),
+            },
+            signature=signature,
+            input_example=example,
+            pip_requirements=[f"{name}=={_public(metadata.version(name))}" for name in _REQUIRED],
+            model_config={"device": "auto", "resolution": submission.resolution},
+            metadata=dict(submission.tags),
+        )
     _forget_paths(folder, Model.load(str(folder)))
 
 
@@ -244,9 +257,12 @@ def _signature() -> tuple[Any, Any]:
 
 
 def _link(client: MlflowClient, model: LoggedModel, version: ModelVersion) -> None:
-    """Notes the version on the row in the table of models; MLflow's server does so itself, a database not."""
-    tags = client.get_logged_model(model.model_id).tags
-    known = json.loads(tags.get(_VERSIONS, "[]"))
+    """Notes the version, and no ghost of it, on the row in the table of models.
+
+    MLflow's server notes every version that it makes, a database none.
+    """
+    noted = json.loads(client.get_logged_model(model.model_id).tags.get(_VERSIONS, "[]"))
     entry = {"name": version.name, "version": int(version.version)}
-    if not any(each["name"] == entry["name"] and int(each["version"]) == entry["version"] for each in known):
-        client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps([*known, entry])})
+    wanted = [*(each for each in noted if each["name"] != version.name), entry]
+    if noted != wanted:
+        client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps(wanted)})
