@@ -193,3 +193,18 @@ def test_what_pillow_warns_about_stays_inside(tmp_path: Path) -> None:
     palette.save(tmp_path / "a.png", transparency=bytes(range(256)))
     assert pictures.read_pixels(tmp_path / "a.png").shape == (24, 32, 3)
     assert warnings.filters == before
+
+
+@pytest.mark.parametrize("name", ["plain.jpg", "gray.png", "alpha.webp"])
+def test_contents_in_memory_are_read_as_the_file_is(tmp_path: Path, name: str) -> None:
+    mode = {"plain.jpg": "RGB", "gray.png": "L", "alpha.webp": "RGBA"}[name]
+    path = photo(tmp_path / name, mode)
+    assert np.array_equal(pictures.decode(path.read_bytes(), name), pictures.read_pixels(path))
+
+
+def test_contents_that_are_no_picture_are_named_as_the_caller_names_them(tmp_path: Path) -> None:
+    whole = photo(tmp_path / "whole.png").read_bytes()
+    huge = png_header(tmp_path / "huge.png", 9999, 9999).read_bytes()
+    for contents in (b"", b"not a picture", whole[: len(whole) // 2], huge):
+        with pytest.raises(DataError, match=r"^image 3: "):
+            pictures.decode(contents, "image 3")

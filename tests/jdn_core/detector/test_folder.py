@@ -9,7 +9,14 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_detector, load_spec, save_detector
+from jdn_core.detector.folder import (
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    load_detector,
+    load_spec,
+    require_weights,
+    save_detector,
+)
 from jdn_core.durable import read_json, sha256_of
 from jdn_core.errors import CheckpointError, InputMissing, StorageError
 from tests.jdn_core.tiny import SIZES, grown, images, tiny_spec
@@ -204,3 +211,9 @@ def test_a_specification_without_a_hash_is_refused(folder: Path) -> None:
     (folder / SPEC_FILE).write_text(json.dumps(tiny_spec("r50").to_json()))
     with pytest.raises(CheckpointError, match=r"weights\.sha256 is missing"):
         load_detector(folder)
+
+
+def test_a_folder_that_vouches_for_other_weights_is_refused(folder: Path) -> None:
+    require_weights(folder, sha256_of(folder / WEIGHTS_FILE))
+    with pytest.raises(CheckpointError, match="weights must have SHA-256 0000"):
+        require_weights(folder, "0" * 64)
