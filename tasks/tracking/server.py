@@ -2,7 +2,7 @@
 
 MLflow's client repeats a request whose reply was lost (RELIABILITY, rule 5), so a run is looked for before it
 is made, its tags come with it, files and numbers can be sent twice, ``jdn.status`` is set last, and what a
-lost reply left is closed. Only here is mlflow imported, and late, for that takes seconds.
+lost reply left is closed. mlflow is imported late, for that takes seconds.
 """
 
 from __future__ import annotations
