@@ -48,10 +48,12 @@ _MOST_PIXELS = 50_000_000  # as of the images themselves
 _PASSWORD = re.compile(r"://[^/@]*:(?!\d+(?:/|$))[^@]*@|[?&](?:password|passwd|pwd|token)=", re.IGNORECASE)
 
 
-class DataSettings(BaseModel, frozen=True, extra="forbid"):
+class DataSettings(BaseModel, frozen=True, extra="forbid", title="Data"):
     """Where the photos are and how they reach the detector."""
 
-    root: Place | None = Field(None, description="Dataset folder in COCO format; `--data` sets it.")
+    root: Place | None = Field(
+        None, title="Dataset folder", description="Dataset folder in COCO format; `--data` sets it."
+    )
     resolutions: tuple[str, ...] = Field(
         ("512x512", "800x600", "1080x720", "1333x800"),
         min_length=1,
@@ -62,13 +64,13 @@ class DataSettings(BaseModel, frozen=True, extra="forbid"):
         False, description="Leave out unusable boxes, counted, instead of refusing the data."
     )
     max_train_images: Count | None = Field(
-        None, description="Use only the first images of the training split."
+        None, title="Most training images", description="Use only the first images of the training split."
     )
     max_val_images: Count | None = Field(
-        None, description="Use only the first images of the validation split."
+        None, title="Most validation images", description="Use only the first images of the validation split."
     )
     workers: Whole = Field(0, description="Processes that decode images; 0 decodes in the training process.")
-    cache_mb: Whole = Field(2048, description="Memory for decoded images, in MiB.")
+    cache_mb: Whole = Field(2048, title="Cache (MiB)", description="Memory for decoded images, in MiB.")
 
     @field_validator("resolutions")
     @classmethod
@@ -91,7 +93,7 @@ Deviations = tuple[Rate, Rate, Rate]
 BoxWeights = tuple[Rate, Rate, Rate, Rate]
 
 
-class CheckpointSettings(BaseModel, frozen=True, extra="forbid"):
+class CheckpointSettings(BaseModel, frozen=True, extra="forbid", title="Checkpoint"):
     """How `detector.pretrained` is read (ours); none means as the library that wrote it does by default."""
 
     head: Literal["by_name", "keep", "new"] = Field(
@@ -109,7 +111,7 @@ class CheckpointSettings(BaseModel, frozen=True, extra="forbid"):
     stride_in: Literal["3x3", "1x1"] | None = Field(
         None, description="Convolution of a bottleneck that has the stride; `1x1` is Caffe's style."
     )
-    bn_eps: Weight | None = Field(None, description="What BN adds to variances.")
+    bn_eps: Weight | None = Field(None, title="BN epsilon", description="What BN adds to variances.")
     box_weights: BoxWeights | None = Field(
         None, description="What the box head's dx, dy, dw, dh are divided by; 10, 10, 5, 5 as a rule."
     )
@@ -123,7 +125,7 @@ class CheckpointSettings(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-class DetectorSettings(BaseModel, frozen=True, extra="forbid"):
+class DetectorSettings(BaseModel, frozen=True, extra="forbid", title="Detector"):
     """The base detector: Faster R-CNN with FPN."""
 
     family: Literal["r18", "r34", "r50", "r101", "x101"] = Field(
@@ -144,13 +146,18 @@ class DetectorSettings(BaseModel, frozen=True, extra="forbid"):
     proposals: Range = Field(
         (1000, 1000), description="Proposals an image before and after NMS, in detection."
     )
-    anchors_per_image: Count = Field(256, description="Anchors sampled for the RPN's loss.")
+    anchors_per_image: Count = Field(
+        256, title="Anchors per image", description="Anchors sampled for the RPN's loss."
+    )
     rois_per_image: Count = Field(
-        512, description="Proposals sampled for the box head's loss and for distillation."
+        512,
+        title="RoIs per image",
+        description="Proposals sampled for the box head's loss and for distillation.",
     )
     pooled: Count = Field(7, description="Side of the RoI-aligned features.")
     pretrained: Place | None = Field(
         None,
+        title="Pretrained checkpoint",
         description="Checkpoint of torchvision, MMDetection or Detectron2, or a backbone, to begin with.",
     )
     checkpoint: CheckpointSettings = Field(
@@ -158,7 +165,7 @@ class DetectorSettings(BaseModel, frozen=True, extra="forbid"):
     )
 
 
-class TrainingSettings(BaseModel, frozen=True, extra="forbid"):
+class TrainingSettings(BaseModel, frozen=True, extra="forbid", title="Training"):
     """One training: SGD with momentum under a schedule with warm-up."""
 
     epochs: Count = Field(24, description="Passes over the training images.")
@@ -167,7 +174,7 @@ class TrainingSettings(BaseModel, frozen=True, extra="forbid"):
         None,
         description="Most images at once on a device; gradients of more are added up, BN sees parts (ours).",
     )
-    lr: Rate = Field(0.02, description="Highest learning rate, at the given batch.")
+    lr: Rate = Field(0.02, title="Learning rate", description="Highest learning rate, at the given batch.")
     schedule: Literal["cosine", "step"] = Field("step", description="How the rate falls.")
     steps: tuple[Share, ...] = Field(
         (0.67, 0.92), description="Shares of the training at which `step` divides by 10."
@@ -186,7 +193,7 @@ class TrainingSettings(BaseModel, frozen=True, extra="forbid"):
     )
 
 
-class BaseSettings(TrainingSettings, frozen=True, extra="forbid"):
+class BaseSettings(TrainingSettings, frozen=True, extra="forbid", title="Base"):
     """The base's training; without any epoch a pretrained detector is taken as it is."""
 
     epochs: Whole = Field(
@@ -194,7 +201,7 @@ class BaseSettings(TrainingSettings, frozen=True, extra="forbid"):
     )
 
 
-class PhaseSettings(TrainingSettings, frozen=True, extra="forbid"):
+class PhaseSettings(TrainingSettings, frozen=True, extra="forbid", title="Phase"):
     """One phase of integrated progressive shrinking: which subnets take part, and their training."""
 
     name: str = Field(
@@ -210,7 +217,7 @@ class PhaseSettings(TrainingSettings, frozen=True, extra="forbid"):
     )
 
 
-class SpaceSettings(BaseModel, frozen=True, extra="forbid"):
+class SpaceSettings(BaseModel, frozen=True, extra="forbid", title="Space of subnets"):
     """The subnet space: bottlenecks with elastic depth, width and neck (paper, section 3.1.3)."""
 
     depths: Ranges = Field(((2, 3), (2, 4), (2, 23), (2, 3)), description="Least and most blocks per stage.")
@@ -250,12 +257,12 @@ def _paper_phases() -> tuple[PhaseSettings, ...]:
     )
 
 
-class PoolSettings(BaseModel, frozen=True, extra="forbid"):
+class PoolSettings(BaseModel, frozen=True, extra="forbid", title="Pool"):
     """The elastic teacher pool and its integrated progressive shrinking."""
 
     space: SpaceSettings = Field(default_factory=SpaceSettings, description="Which subnets there are.")
     phases: tuple[PhaseSettings, ...] = Field(
-        default_factory=_paper_phases,
+        _paper_phases(),  # no factory, so that forms show it
         min_length=1,
         description="First the super-network alone, then shrinking phases.",
     )
@@ -293,11 +300,11 @@ class PoolSettings(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-class SearchSettings(BaseModel, frozen=True, extra="forbid"):
+class SearchSettings(BaseModel, frozen=True, extra="forbid", title="Search"):
     """Hill climbing over student-teacher pairs (paper, section 3.1.4)."""
 
     iterations: Count = Field(100, description="Pairs to evaluate after the base.")
-    top_k: Count = Field(5, description="Pairs that may become parents.")
+    top_k: Count = Field(5, title="Top k", description="Pairs that may become parents.")
     workers: Count = Field(1, description="Evaluations at a time.")
     evaluator: Literal["local", "work_pool"] = Field(
         "local",
@@ -341,19 +348,19 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
         return self.lookback or (1 if self.workers == 1 else 2 * self.workers)
 
 
-class EvaluationSettings(TrainingSettings, frozen=True, extra="forbid"):
+class EvaluationSettings(TrainingSettings, frozen=True, extra="forbid", title="Evaluation"):
     """Fast evaluation of a pair: short distilled training, then AP at every resolution (supplement, A.1)."""
 
     epochs: Count = Field(3, description="Passes over the training images for one pair.")
     batch: Count = Field(4, description="Images an iteration.")
-    lr: Rate = Field(0.01, description="Highest learning rate.")
+    lr: Rate = Field(0.01, title="Learning rate", description="Highest learning rate.")
     schedule: Literal["cosine", "step"] = Field("cosine", description="How the rate falls.")
     warmup: Whole = Field(0, description="Iterations of linear warm-up, at most a quarter of the training.")
     latency_warmup: Whole = Field(5, description="Detections before the clock runs.")
     latency_repeats: Count = Field(30, description="Detections whose median is the latency.")
 
 
-class DistillationSettings(BaseModel, frozen=True, extra="forbid"):
+class DistillationSettings(BaseModel, frozen=True, extra="forbid", title="Distillation"):
     """What the student learns from the teacher (paper, section 3.2)."""
 
     feature: Weight = Field(1.0, description="Weight of L_feat.")
@@ -370,7 +377,7 @@ class DistillationSettings(BaseModel, frozen=True, extra="forbid"):
     )
 
 
-class ScoreSettings(BaseModel, frozen=True, extra="forbid"):
+class ScoreSettings(BaseModel, frozen=True, extra="forbid", title="Score"):
     """H(S, R): accuracy against cost, relative to the base at the largest resolution."""
 
     form: Literal["product", "res_power", "additive"] = Field(
@@ -378,16 +385,24 @@ class ScoreSettings(BaseModel, frozen=True, extra="forbid"):
     )
     alpha: Weight = Field(0.4, description="How much cost counts.")
     beta: Probability = Field(0.8, description="Share of the architecture's cost against the resolution's.")
-    max_macs: Rate | None = Field(None, description="Hard bound on the MACs at the pair's resolution (ours).")
-    min_ap: Probability | None = Field(None, description="Hard bound on AP, as a fraction (ours).")
-    keep_base_ap: bool = Field(False, description="Hard bound: AP at least the base's (ours).")
+    max_macs: Rate | None = Field(
+        None, title="Most MACs", description="Hard bound on the MACs at the pair's resolution (ours)."
+    )
+    min_ap: Probability | None = Field(
+        None, title="Least AP", description="Hard bound on AP, as a fraction (ours)."
+    )
+    keep_base_ap: bool = Field(
+        False, title="Keep the base's AP", description="Hard bound: AP at least the base's (ours)."
+    )
 
 
-class TrackingSettings(BaseModel, frozen=True, extra="forbid"):
+class TrackingSettings(BaseModel, frozen=True, extra="forbid", title="Tracking"):
     """What MLflow and Prefect are told, and where."""
 
     uri: str | None = Field(
-        None, description="Tracking URI; none: MLFLOW_TRACKING_URI, else SQLite in the search's folder."
+        None,
+        title="Tracking URI",
+        description="Tracking URI; none: MLFLOW_TRACKING_URI, else SQLite in the search's folder.",
     )
     patience: Rate = Field(
         60.0, description="Seconds that a search waits for Prefect's server before it ends (ours)."

@@ -30,7 +30,7 @@ from jdn_core.space.architecture import content_key
 _YOUNGER = {"device_batch": None, "precision": "float32", "sampling": "single"}
 
 
-class Settings(BaseModel, frozen=True, extra="forbid"):
+class Settings(BaseModel, frozen=True, extra="forbid", title="Settings"):
     """A whole run."""
 
     name: str = Field(
