@@ -13,7 +13,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.utilities.urls import url_for
 
-from jdn_core import stopping
+from jdn_core import progress, stopping
 from jdn_core.errors import ServiceUnavailable
 from tasks.links import shown
 from tasks.views import FlowRun
@@ -50,13 +50,15 @@ def _obey(pause: float = 2.0) -> None:
     Raises:
         Stopped: it was cancelled meanwhile, or this process shall end.
     """
-    told = False
+    is_told = False
     while (state := _state()) is not None and state.type is StateType.PAUSED:
-        if not told:
-            logger.warning("paused from Prefect's dashboard; its Resume goes on")
-            told = True
+        if not is_told:
+            progress.report("paused", 0, 1, "Resume in Prefect's dashboard goes on")
+            is_told = True
         stopping.check()
         time.sleep(pause)
+    if is_told:
+        progress.report("paused", 1, 1)
     if is_cancelled():
         raise stopping.Stopped(signal.SIGTERM)
 

@@ -68,7 +68,8 @@ def test_a_run_is_lost_once_its_newest_event_stays_the_newest_for_three_heartbea
 
 def test_a_run_that_waits_for_a_worker_or_begins_is_not_lost() -> None:
     events, watch = Events(), _Watch(uuid4(), beat=0)
-    for state in (Scheduled(), Pending(), Pending()):
+    states: tuple[State, ...] = (Scheduled(), Pending(), Pending())
+    for state in states:
         assert watch.too_long(events, state) == 0
 
 
