@@ -113,6 +113,7 @@ class Evaluations:
         """
         if found := self._run.records.get(pair.key):
             return found
+        self._run.bench(pair.key).mkdir(parents=True, exist_ok=True)  # by which `jdn status` counts it
         self._await_inputs(pair)
         losses = 0
         for number in itertools.count():
