@@ -115,7 +115,7 @@ def _deployment(
     flow: Flow[..., Any] = load_flow_from_entrypoint(declared["entrypoint"])
     limit = declared.get("concurrency_limit")
     wanted: dict[str, Any] = {
-        "version": flow.version,
+        "version": declared["version"],
         "description": declared["description"],
         "tags": declared["tags"],
         "entrypoint": declared["entrypoint"],
