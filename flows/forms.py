@@ -22,7 +22,7 @@ from prefect.states import Cancelled, Failed
 
 from flows import resumes
 from flows.runs import RUN_ID, SETTINGS_FILE, choose, read_back, run_body, suited
-from flows.whereabouts import begun_in, find, folder_of
+from flows.whereabouts import begun_in, find, folder_of, run_in_mlflow
 from jdn_core.errors import InputMissing, OwnedByAnother, UserError
 from jdn_core.sections import Count
 from jdn_core.settings import Settings
@@ -121,7 +121,7 @@ def _resumed(search: str, from_mlflow: str | None, chosen: Callable[[str], Setti
     known = find(search)
     folder = known.folder
     if not (folder / SETTINGS_FILE).is_file():
-        _fetch(from_mlflow or _run_in_mlflow(known.name, known.runs), folder, chosen)
+        _fetch(from_mlflow or run_in_mlflow(known), folder, chosen)
     read_back(folder)
     automatic = _is_automatic()
     resumes.count(folder, automatic=automatic)
@@ -162,16 +162,6 @@ def _fetch(run: str | None, folder: Path, chosen: Callable[[str], Settings]) -> 
             "machine goes on there, or anywhere if both have the same MLFLOW_TRACKING_URI"
         )
     rebuilt(run, folder, choose=chosen)
-
-
-def _run_in_mlflow(name: str | None, flow_runs: tuple[str, ...]) -> str | None:
-    """The run of a search that one of these flow runs told MLflow of."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if name is None or not uri:
-        return None
-    from tasks.tracking import run_of_flow
-
-    return next(filter(None, (run_of_flow(uri, name=name, flow_run=run) for run in flow_runs)), None)
 
 
 def _flow_run() -> FlowRun:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from prefect import flow
 
 from flows import registering, whereabouts
+from flows.runs import SETTINGS_FILE
 from tasks.artifacts import show_model
 
 
@@ -16,12 +18,20 @@ def publish(
 ) -> dict[str, Any]:
     """Registers a detector in MLflow's Model Registry; a second time only the alias moves.
 
+    The search's folder may be on another machine that shares its MLflow server.
+
     Args:
         search: a search's folder, or the id of the flow run that began or last resumed it.
         pair: index of the pair; the best one by H if not given.
         alias: that shall point to the version.
         model: name of the registered model; the search's name if not given.
     """
-    published = registering.register(whereabouts.folder_of(search), pair=pair, alias=alias, model=model)
+    place = whereabouts.find(search)
+    here = (place.folder / SETTINGS_FILE).is_file()
+    if not here and (run_id := whereabouts.run_in_mlflow(place)):
+        uri = os.environ["MLFLOW_TRACKING_URI"]
+        published = registering.register_from(run_id, uri, pair=pair, alias=alias, model=model)
+    else:
+        published = registering.register(place.folder, pair=pair, alias=alias, model=model)
     show_model(published)
     return published._asdict()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
-from flows import searches
-from flows.runs import read_back
+from flows import searches, settings_file
+from flows.runs import SETTINGS_FILE, read_back
 from jdn_core import durable
 from jdn_core.errors import OwnedByAnother, ServiceUnavailable
 from jdn_core.run import Run
 from tasks import tracking
 from tasks.publish import Published, check_names, is_told, publish_pair
+from tasks.tracking.excerpts import fetch_excerpt
 
 
 def register(
@@ -40,6 +42,26 @@ def register(
     if not is_told(run, row.key):
         _tell(run, row.index)
     return publish_pair(run, row, base, model=name, alias=alias)
+
+
+def register_from(
+    run_id: str, uri: str, *, pair: int | None = None, alias: str = "champion", model: str | None = None
+) -> Published:
+    """As ``register``, of a search whose folder is on another machine: MLflow has all that it takes.
+
+    Args:
+        run_id: of the search's run.
+        uri: where MLflow listens.
+        pair, alias, model: as ``register`` has them.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        head, folder = Path(scratch, "head"), Path(scratch, "search")
+        head.mkdir()
+        tracking.fetch_head(run_id, uri, head)
+        settings = settings_file.load(str(head / SETTINGS_FILE))
+        check_names(model or settings.name, alias)
+        index = fetch_excerpt(Run(settings, folder), run_id, uri, head, pair=pair)
+        return register(folder, pair=index, alias=alias, model=model)
 
 
 def _tell(run: Run, index: int) -> None:

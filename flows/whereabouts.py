@@ -65,6 +65,20 @@ def find(search: str) -> Whereabouts:
     return Whereabouts(folder=placed(search), runs=tuple(runs))
 
 
+def run_in_mlflow(place: Whereabouts) -> str | None:
+    """Id of the search's run on the server of ``MLFLOW_TRACKING_URI``, if that knows one of its flow runs.
+
+    Raises:
+        ServiceUnavailable: MLflow does not answer.
+    """
+    uri, name = os.environ.get("MLFLOW_TRACKING_URI"), place.name
+    if name is None or not uri:
+        return None
+    from tasks.tracking import run_of_flow
+
+    return next(filter(None, (run_of_flow(uri, name=name, flow_run=run) for run in place.runs)), None)
+
+
 def begun_in(out: str | None, name: str, flow_run: str) -> Path:
     """The folder of a search that a form started, with or without a wish for one."""
     return placed(out) if out else home() / f"{name}-{flow_run[:8]}"

@@ -3,8 +3,8 @@
 ``server`` is one experiment of a tracking server; ``mirror`` is a search's folder beside its run there. On
 them stand ``publisher``, which sends what is new while a search runs and after it, ``restoring``, which
 fetches what a folder lacks, ``loans``, which lends it to workers elsewhere, ``verification``, which compares,
-and ``registry``, which makes a pair's detector a registered model that runs ``model``. Only ``server``,
-``registry`` and ``model`` speak MLflow.
+and ``registry``, which makes a pair's detector a registered model that runs ``model``, if need be out of
+``excerpts``. Only ``server``, ``registry`` and ``model`` speak MLflow.
 """
 
 from tasks.tracking.loans import borrow, collect, give_back, tidy

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
-from flows import models, publish, searches
-from flows.registering import register
+from flows import models, publish, searches, settings_file
+from flows.registering import register, register_from
 from jdn_core import durable
 from jdn_core.errors import CheckpointError, InputMissing, OwnedByAnother, UsageError
 from jdn_core.run import Run
@@ -221,9 +221,9 @@ def test_a_search_that_runs_is_left_alone(search: Run) -> None:
     assert state == "interrupted"
 
 
-def _search_runs(run: Run) -> list[Any]:
+def _search_runs(run: Run, name: str = "tiny") -> list[Any]:
     client = client_of(run)
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    ids = [each.experiment_id for each in client.search_experiments() if each.name == name]
     return list(client.search_runs(ids, "tags.`jdn.kind` = 'search'"))
 
 
@@ -327,14 +327,50 @@ def test_lost_replies_of_a_server_leave_one_version(
     assert not registered.folder.exists()
 
 
+@pytest.mark.services
+@pytest.mark.timeout(600)
+def test_a_machine_without_the_search_publishes_the_winner_out_of_mlflow(
+    search: Run, server: MlflowServer, prefect_server: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows.forms import upgrade
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("JDN_HOME", str(tmp_path / "home"))
+    settings = search.settings.model_copy(update={"name": "away"})
+    told = Run(settings, search.folder)
+    (search.folder / "settings.yaml").write_text(settings_file.dump(settings))
+    best, table = searches.row(search.folder, None), searches.rows(search.folder)
+    with get_client(sync_client=True) as client:
+        begun = client.create_flow_run(upgrade, parameters={"settings": {"name": "away"}})
+    sync(told, state="finished")
+    (run_id,) = [found.info.run_id for found in _search_runs(told, "away")]
+    client_of(told).set_tag(run_id, "jdn.flow_run", str(begun.id))
+    search.folder.rename(tmp_path / "elsewhere")
+
+    answer = publish.publish(str(begun.id))
+    assert (answer["model"], answer["pair"], answer["sha256"]) == ("away", best.index, best.sha256)
+    child = next(row for row in reversed(table) if row.parent is not None and row.weights is not None)
+    assert publish.publish(str(begun.id), pair=child.index, alias="calm")["key"] == child.key
+    tags = {each.tags["jdn.pair_index"]: each.tags for each in versions(told, "away")}
+    assert tags[str(child.index)]["jdn.parent_pair"] == str(child.parent)
+    assert len(tags[str(child.index)]["jdn.parent_run"]) == 32
+    with pytest.raises(InputMissing, match="MLflow has no finished pair 99; there are"):
+        register_from(run_id, server.uri, pair=99)
+    assert not (tmp_path / "home").exists()
+
+
 def test_the_flow_shows_its_link_in_prefect(published: Run, prefect_server: None) -> None:
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-    answer = publish.publish(str(published.folder), pair=1)
+    state = publish.publish(str(published.folder), pair=1, return_state=True)
+    answer, run_id = state.result(), state.state_details.flow_run_id
+    assert run_id is not None
     assert (answer["model"], answer["version"], answer["alias"]) == ("tiny", 1, "champion")
     with get_client(sync_client=True) as client:
-        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["jdn-model", "jdn-model-page"]))
-        found = {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=wanted)}
-    assert answer["page"] in str(found["jdn-model-page"].data)
-    assert answer["page"] in str(found["jdn-model"].data)
+        mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+        found = {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=mine)}
+    assert found.keys() == {"jdn-model", "jdn-model-page"}
+    assert all(answer["page"] in text for text in found.values())
