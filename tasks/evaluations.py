@@ -156,6 +156,7 @@ class Evaluations:
         needed = {self._run.settings.pool.phases[-1].name, base, str(pair.parent)}
         patience = self._run.settings.tracking.patience
         since = time.monotonic()
+        self._publisher.records()  # the base's may have come after it was told last
         while not self._publisher.knows(needed):
             if not self._publisher.trouble:
                 since = time.monotonic()
