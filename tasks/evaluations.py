@@ -11,8 +11,9 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self, cast
+from typing import Self, TypeVar, cast
 from uuid import UUID
 
 import httpx
@@ -42,6 +43,7 @@ from tasks.links import of as links_of
 from tasks.links import tracking_uri, ui_command
 from tasks.tracking import SEARCH_FILE, Publisher, collect
 
+T = TypeVar("T")
 FLOW = "evaluate-pair"
 _POLL = 0.5  # seconds between two looks at a run
 _HEARTBEATS = 3  # that may be missing before a worker is taken for lost
@@ -118,13 +120,14 @@ class Evaluations:
         losses = 0
         for number in itertools.count():
             state, is_fresh = self._try(pair, number)
-            if state.is_completed() and collect(self._run, pair):
+            if state.is_completed() and self._asked(lambda: collect(self._run, pair)):
                 break
             losses += is_fresh
             how = f"{state.name}: {state.message or 'nothing is known'}"
             if is_fresh:
                 logger.warning("pair %d: %s, try %d of %d", pair.index, how, losses, DEATHS)
             if losses < DEATHS:
+                self._pause(2.0**losses if is_fresh else 0.0)
                 continue
             if state.is_failed():
                 raise JobFailed(f"pair {pair.index} cannot be evaluated on {self._pool}: {state.message}")
@@ -174,17 +177,18 @@ class Evaluations:
             "pair": pair.to_json(),
             "tracking_uri": tracking_uri(self._run),
         }
-        orchestrator.require(self._run.settings.tracking.patience)
-        begun = cast(
-            "FlowRun",  # in a thread without an event loop it is no coroutine
-            run_deployment(
-                self._deployment,
-                parameters=parameters,
-                timeout=0,
-                flow_run_name=f"pair-{pair.index}-try-{number + 1}",
-                tags=[f"search:{self._run.settings.name}", f"pair:{pair.index}"],
-                idempotency_key=f"{search}-{pair.key}-{number}",
-            ),
+        begun = self._asked(
+            lambda: cast(
+                "FlowRun",  # in a thread without an event loop it is no coroutine
+                run_deployment(
+                    self._deployment,
+                    parameters=parameters,
+                    timeout=0,
+                    flow_run_name=f"pair-{pair.index}-try-{number + 1}",
+                    tags=[f"search:{self._run.settings.name}", f"pair:{pair.index}"],
+                    idempotency_key=f"{search}-{pair.key}-{number}",
+                ),
+            )
         )
         if begun.state is not None and begun.state.is_final():
             return begun.state, False
@@ -199,17 +203,41 @@ class Evaluations:
     def _end(self, client: SyncPrefectClient, id_: UUID) -> State:
         """Waits for a run's end; one whose worker gives no sign of life is declared crashed."""
         watch = _Watch(id_, beat=self._beat)
+
+        def look() -> State | None:
+            state = client.read_flow_run(id_).state
+            if state is None or state.is_final():
+                return state
+            if silence := watch.too_long(client, state):
+                lost: State = Crashed(message=f"no sign of its worker for {silence:.0f} s")
+                client.set_flow_run_state(id_, lost, force=True)
+            return None
+
+        while (state := self._asked(look)) is None:
+            self._pause(_POLL)
+        return state
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """What a server says, once it says anything; asked for as long as the settings are patient.
+
+        Raises:
+            ServiceUnavailable: it does not.
+        """
+        patience = self._run.settings.tracking.patience
+        begun = time.monotonic()
         while True:
             try:
-                state = client.read_flow_run(id_).state
-                if state is not None and state.is_final():
-                    return state
-                if state is not None and (silence := watch.too_long(client, state)):
-                    lost: State = Crashed(message=f"no sign of its worker for {silence:.0f} s")
-                    client.set_flow_run_state(id_, lost, force=True)
-            except httpx.TransportError:
-                orchestrator.require(self._run.settings.tracking.patience)
-            self._pause(_POLL)
+                return ask()
+            except ServiceUnavailable:
+                if time.monotonic() - begun > patience:
+                    raise
+            except (httpx.TransportError, httpx.HTTPStatusError) as error:
+                if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
+                    raise
+                if time.monotonic() - begun > patience:
+                    what = f"Prefect's server does not answer, for {patience:.0f} s"
+                    raise ServiceUnavailable(f"{what}; start it again and resume the search") from error
+            self._pause(1.0)
 
     def _pause(self, seconds: float) -> None:
         if self._closing.wait(seconds):
