@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from tests.docker.composed import DOCKER, entrypoint, health_command, image_environment, services
 from tests.postgresql import Postgresql, binaries, postgresql
 from tests.tasks.tracking.servers import free_port
+from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = [
     pytest.mark.services,
@@ -46,6 +49,7 @@ class Containers:
             "/run/secrets": str(self._secrets),
             "/artifacts": str(folder / "artifacts"),
             "/home/jdn": str(folder / "jdn"),
+            "/data": "",  # the settings of the test name a dataset
             "0.0.0.0": "127.0.0.1",
             "prefect:4200": f"127.0.0.1:{self.prefect}",
             "4200": str(self.prefect),
@@ -163,11 +167,9 @@ def test_mlflow_refuses_foreign_hosts_and_takes_the_name_that_workers_use(contai
 
 def test_no_secret_stands_in_a_command_line(containers: Containers) -> None:
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout
-    secrets = [
-        AUTH,
-        *((containers._secrets / f"{name}_database").read_text() for name in ("prefect", "mlflow")),
-    ]
-    assert [secret for secret in secrets for line in lines if secret.encode() in line] == []
+    secrets = [AUTH]
+    secrets += [(containers._secrets / f"{name}_database").read_text() for name in ("prefect", "mlflow")]
+    assert [secret for secret in secrets if secret.encode() in lines] == []
 
 
 @pytest.fixture(scope="module")
@@ -194,5 +196,30 @@ def test_a_worker_joins_its_pool_and_goes_when_it_is_stopped(deployed: Container
     pool = command[command.index("--pool") + 1]
     url = f"http://127.0.0.1:{deployed.prefect}/api/work_pools/{pool}"
     with deployed.running(name) as (process, _):
-        assert ask(url, auth=AUTH)[1]["status"] == "READY"
+        log = deployed._folder / f"{name}.log"
+        while "started!" not in log.read_text() or ask(url, auth=AUTH)[1]["status"] != "READY":
+            assert process.poll() is None
+            time.sleep(0.1)
     assert process.returncode in (0, -signal.SIGTERM, 143)
+
+
+def test_the_workers_run_an_upgrade_that_a_form_started(deployed: Containers, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{deployed.prefect}/api"
+    settings = tiny_settings(shapes(tmp_path / "shapes"), iterations=2, search={"evaluator": "work_pool"})
+    parameters = {"settings": settings.model_dump(mode="json")}
+    with ExitStack() as stack:
+        stack.enter_context(temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: AUTH}))
+        client = stack.enter_context(get_client(sync_client=True))
+        form = client.read_deployment_by_name("upgrade/upgrade")
+        begun = client.create_flow_run_from_deployment(form.id, parameters=parameters)
+        for name in ("search-worker", "pair-worker"):
+            stack.enter_context(deployed.running(name))
+        deadline = time.monotonic() + 400
+        while (state := client.read_flow_run(begun.id).state) is None or not state.is_final():
+            assert time.monotonic() < deadline, (deployed._folder / "search-worker.log").read_text()
+            time.sleep(0.5)
+    assert state.is_completed(), state.message
+    pairs = {"filter": "tags.`jdn.kind` = 'pair'", "max_results": 10, "experiment_ids": ["1"]}
+    _, found = ask(f"http://127.0.0.1:{deployed.mlflow}/api/2.0/mlflow/runs/search", body=pairs)
+    assert len(found["runs"]) == 3
+    assert list((deployed._folder / "jdn" / "runs").glob("tiny-*/report/index.html"))
