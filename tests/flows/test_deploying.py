@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
@@ -55,7 +60,7 @@ def registered() -> dict[str, Any]:
 
     with get_client(sync_client=True) as client:
         assert {each.version for each in client.read_deployments()} == {metadata.version("jdn")}
-        found = [*client.read_deployments(), *client.read_automations(), *client.read_work_pools()]
+        found: list[Any] = [*client.read_deployments(), *client.read_automations(), *client.read_work_pools()]
     things = {f"{type(each).__name__} {each.name}": plain(each.model_dump(mode="json")) for each in found}
     assert len(things) == len(found)
     for thing in things.values():
@@ -101,12 +106,10 @@ def test_what_people_switched_in_the_dashboard_and_filled_into_forms_stays(
 
 
 def test_a_notification_needs_a_block_that_is_there(house: Environment) -> None:
-    from prefect.blocks.notifications import SlackWebhook
-
-    SlackWebhook(url="https://hooks.example.org/x").save("team")
-    assert deploy(notify=["slack-webhook/team"])[-1].outcome == "new"
-    again = deploy(notify=["slack-webhook/team"])
-    assert again[-1].name == "jdn tells slack-webhook/team how runs end"
+    CustomWebhookNotificationBlock(name="team", url="http://127.0.0.1:1").save("team")
+    assert deploy(notify=["custom-webhook/team"])[-1].outcome == "new"
+    again = deploy(notify=["custom-webhook/team"])
+    assert again[-1].name == "jdn tells custom-webhook/team how runs end"
     assert {each.outcome for each in (*again, *deploy())} == {"unchanged"}
     with pytest.raises(InputMissing, match="has no block slack-webhook/nobody"):
         deploy(notify=["slack-webhook/nobody"])
@@ -213,18 +216,51 @@ def test_a_killed_search_is_resumed_by_the_server_and_ends_as_if_nothing_had_bee
     assert durable.read_json(out / FILE)["resumes"] == 1
 
 
-def test_a_crash_that_repeats_is_given_up_with_what_to_do(
+@contextmanager
+def ear() -> Iterator[tuple[str, list[str]]]:
+    """Where a webhook may post to, and what it heard."""
+    heard: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as listener:
+        thread = threading.Thread(target=listener.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.server_port}", heard
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+def test_a_crash_that_repeats_is_given_up_and_told(
     house: Environment, worker: Path, trained: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "settings.yaml").write_text(settings_file.dump(trained.settings))
     for _ in range(MOST):
         count(tmp_path, automatic=True)
     settings = trained.settings.model_dump(mode="json")
-    lost = begin("upgrade", {"settings": settings, "out": str(tmp_path)}, state=Pending())
-    with get_client(sync_client=True) as client:
-        for state in (Running(), Crashed(message="its process was killed")):
-            client.set_flow_run_state(lost.id, state, force=True)
-    given_up = wait_for(lambda: resumed(lost), worker)
+    with ear() as (address, heard):
+        hook = {"url": address, "json_data": {"text": "{{subject}} {{body}}"}}
+        CustomWebhookNotificationBlock(name="ear", **hook).save("ear")
+        deploy(notify=["custom-webhook/ear"])
+        lost = begin("upgrade", {"settings": settings, "out": str(tmp_path)}, state=Pending())
+        with get_client(sync_client=True) as client:
+            ways: list[State[Any]] = [Running(), Crashed(message="its process was killed")]
+            for state in ways:
+                client.set_flow_run_state(lost.id, state, force=True)
+        given_up = wait_for(lambda: resumed(lost), worker)
+        wait_for(lambda: len(heard) == 2, worker)
     assert given_up.state_name == "Failed"
     assert "resumed 5 times by itself" in given_up.state.message
     assert "run `resume` by hand" in given_up.state.message
+    assert f"upgrade {lost.name} is Crashed its process was killed" in heard[0]
+    assert f"resume {given_up.name} is Failed" in heard[1]
+    assert "resumed 5 times by itself" in heard[1]
