@@ -27,6 +27,14 @@ def ui_command(uri: str) -> str | None:
     return None if urlsplit(uri).scheme in ("http", "https") else f"mlflow ui --backend-store-uri {uri}"
 
 
+def pages(uri: str) -> str:
+    """Where a reader's browser finds MLflow's pages: ``JDN_MLFLOW_PAGES``, else the server or ``LOCAL_UI``.
+
+    The variable is for workers that know the server by a name of their own, such as that of a container.
+    """
+    return os.environ.get("JDN_MLFLOW_PAGES") or (LOCAL_UI if ui_command(uri) else shown(uri))
+
+
 def database(uri: str) -> Path | None:
     """The file of an SQLite database; None for a server, or a database of another kind."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None

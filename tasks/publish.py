@@ -14,7 +14,7 @@ from jdn_core.reports.curves import action_text
 from jdn_core.reports.tables import Candidate
 from jdn_core.run import Run
 from jdn_core.sections import LONGEST_NAME, NAME
-from tasks.links import LOCAL_UI, shown, tracking_uri, ui_command
+from tasks.links import pages, shown, tracking_uri
 from tasks.tracking import restore_files
 from tasks.tracking.mirror import Mirror
 from tasks.tracking.registry import FRAME_TAG, KEY_TAG, WEIGHTS_TAG, Submission, register
@@ -96,7 +96,7 @@ def publish_pair(run: Run, row: Candidate, base: Candidate, *, model: str, alias
         card = _card(run, folder, row, base, model=model)
         resolution = str(row.resolution)
         version = register(mirror.server, found, Submission(folder, model, alias, resolution, card, origin))
-    address = LOCAL_UI if ui_command(uri) else shown(uri)
+    address = pages(uri)
     return Published(
         model=model,
         version=version,

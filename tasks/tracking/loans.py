@@ -15,7 +15,7 @@ from jdn_core import durable
 from jdn_core.errors import CheckpointError, InputMissing, StorageError
 from jdn_core.run import Run
 from jdn_core.search.pairs import Pair
-from tasks.links import PARENT, Links, shown, tracking_uri
+from tasks.links import PARENT, Links, pages, tracking_uri
 from tasks.tracking.mirror import HEAD_FILES, Mirror, remember
 from tasks.tracking.restoring import PAIR_TAG, STAGE_TAG, fetch_record, fetch_stage
 from tasks.tracking.server import Server, asking, is_whole
@@ -41,7 +41,7 @@ def borrow(run: Run, search_run: str, pair: Pair, head: Path) -> None:
     with asking(tracking_uri(run)):
         for name in HEAD_FILES:
             durable.write_bytes(run.folder / name, (head / name).read_bytes())
-        remember(run.folder, Links(shown(tracking_uri(run)), mirror.server.experiment, search_run))
+        remember(run.folder, Links(pages(tracking_uri(run)), mirror.server.experiment, search_run))
         if not run.pool.is_dir():
             stage = mirror.child(STAGE_TAG, run.settings.pool.phases[-1].name)
             if stage is None:

@@ -19,7 +19,7 @@ from jdn_core.search.score import Base, Scorer
 from jdn_core.space.architecture import content_key
 from tasks import links
 from tasks.entries import Entry, Number, flat_settings, of_pair, of_stage
-from tasks.links import LINKS_FILE, LOCAL_UI, PARENT, Links, shown, tracking_uri, ui_command
+from tasks.links import LINKS_FILE, PARENT, Links, pages, tracking_uri, ui_command
 from tasks.tracking.server import STATUS, Server, is_whole
 from tasks.views import NOTE, FlowRun, experiment_note, saved_view, search_note
 
@@ -82,7 +82,7 @@ class Mirror:
         mirror = cls(run, run.records, server, found.info.run_id, found.data.tags.get(MARK, ""))
         if datasets := mirror.datasets():
             server.measured_on(mirror.id, datasets)
-        place = Links(shown(uri) if artifacts is None else LOCAL_UI, server.experiment, mirror.id)
+        place = Links(pages(uri), server.experiment, mirror.id)
         mirror._show(place, found, flow_run)
         remember(run.folder, place)
         return mirror

@@ -16,7 +16,7 @@ from jdn_core.run import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE
 from tasks.entries import digest
-from tasks.links import LOCAL_UI, Links, shown, tracking_uri, ui_command
+from tasks.links import Links, pages, tracking_uri
 from tasks.tracking.mirror import HEAD_FILES, SEARCH_FILE, SETTINGS_FILE, Mirror, remember
 from tasks.tracking.server import Server, asking, is_whole, said_hash
 
@@ -106,7 +106,7 @@ def rebuild(run: Run, run_id: str, uri: str, head: Path) -> int:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 fetch_stage(server, stage, folder)
         fetch_records(mirror)
-    address = LOCAL_UI if ui_command(uri) else shown(uri)
+    address = pages(uri)
     remember(run.folder, Links(address, server.experiment, run_id))
     for name in sorted(HEAD_FILES, key=SETTINGS_FILE.__eq__):
         durable.write_bytes(run.folder / name, (head / name).read_bytes())
