@@ -206,9 +206,17 @@ def test_weights_that_are_damaged_everywhere_are_refused(published: Run) -> None
     assert client_of(published).search_model_versions() == []
 
 
-def test_what_mlflow_has_not_heard_of_is_told_first(search: Run) -> None:
-    assert register(search.folder).version == 1
+def test_what_mlflow_has_not_heard_of_is_told_first(
+    search: Run, jdn: Callable[..., tuple[int, str, str]], jdn_json: Callable[..., tuple[int, dict[str, Any]]]
+) -> None:
+    code, answer = jdn_json("publish", search.folder, "--pair", 1, "--alias", "calm")
+    assert (code, answer["model"], answer["version"], answer["alias"]) == (0, "tiny", 1, "calm")
     assert len(versions(search)) == 1
+    code, out, _ = jdn("publish", search.folder, "--pair", 1)
+    assert (code, out.splitlines()) == (
+        0,
+        ["pair 1 is tiny version 1, alias champion: models:/tiny@champion", answer["page"]],
+    )
 
 
 def test_a_search_that_runs_is_left_alone(search: Run) -> None:
