@@ -10,10 +10,11 @@ from prefect.client.schemas.objects import State
 from prefect.utilities.callables import parameter_schema
 
 from flows import forms
+from jdn_core.search.records import Records
 from jdn_core.settings import Settings
 from tests.tiny_run import shapes, tiny_settings
 
-pytestmark = [pytest.mark.services, pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.services, pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,22 @@ def test_a_bad_dataset_leaves_no_folder_behind(tmp_path: Path) -> None:
 def test_a_resume_of_what_is_nowhere_says_so(tmp_path: Path) -> None:
     state = ended(forms.resume, search=str(tmp_path / "gone"))
     assert "no search there" in str(state.message)
+
+
+def test_a_search_that_another_machine_began_goes_on_here_out_of_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    settings = tiny_settings(shapes(tmp_path / "shapes"), iterations=1)
+    begun = ended(forms.upgrade, settings=settings.model_dump(mode="json"))
+    assert begun.is_completed(), begun.message
+    monkeypatch.setenv("JDN_HOME", str(tmp_path / "elsewhere"))
+    search = str(begun.state_details.flow_run_id)
+    resumed = ended(forms.resume, search=search, iterations=2)
+    assert resumed.is_completed(), resumed.message
+    there, here = (Records(tmp_path / home / f"tiny-{search[:8]}") for home in ("home", "elsewhere"))
+    assert here.all()[:2] == there.all()
+    assert len(here.all()) == 3
 
 
 def test_the_worker_may_know_where_the_dataset_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
