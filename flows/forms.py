@@ -18,10 +18,11 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
-from prefect.states import Cancelled, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from flows import resumes
-from flows.runs import RUN_ID, SETTINGS_FILE, choose, read_back, run_body, suited
+from flows.runs import SETTINGS_FILE, choose, read_back, run_body, suited
+from flows.stages import RUN_ID
 from flows.whereabouts import begun_in, find, folder_of, run_in_mlflow
 from jdn_core.errors import InputMissing, OwnedByAnother, UserError
 from jdn_core.sections import Count
@@ -123,18 +124,25 @@ def _resumed(search: str, from_mlflow: str | None, chosen: Callable[[str], Setti
     if not (folder / SETTINGS_FILE).is_file():
         _fetch(from_mlflow or run_in_mlflow(known), folder, chosen)
     read_back(folder)
-    automatic = _is_automatic()
+    automatic, flow = _is_automatic(), resumes.flow_of(folder)
     resumes.count(folder, automatic=automatic)
     settings = chosen(str(folder / SETTINGS_FILE))
     deadline = time.monotonic() + (_OWNED if automatic else 0.0)
     while True:
         try:
-            return run_body(_body(resumes.flow_of(folder)), settings, folder, again=True)
+            result = run_body(_body(flow), settings, folder, again=True)
+            break
         except OwnedByAnother as error:
             if time.monotonic() > deadline:
                 raise
             logger.warning("%s; trying again", error)
             time.sleep(_PAUSE)
+    # A pool has nothing to publish, and what completes is published.
+    return (
+        Completed(name="Trained", message=f"the pool is {folder / 'pool'}")
+        if flow == "train_pool"
+        else result
+    )
 
 
 def _body(name: str) -> Callable[[Settings, Path], dict[str, Any]]:

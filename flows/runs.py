@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import logging
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from flows import settings_file
 from flows.console import progress_printer, say
 from flows.settings_file import Override
+from flows.stages import refuse_second, take_stage
 from jdn_core import durable
 from jdn_core.errors import (
     CheckpointError,
@@ -35,7 +35,6 @@ from jdn_core.stopping import Stopped
 from jdn_core.workers.pool import prepare
 
 Body = Callable[[Settings, Path], dict[str, Any]]
-RUN_ID = re.compile("[0-9a-f]{32}")  # of MLflow
 SETTINGS_FILE = "settings.yaml"
 FINGERPRINT_FILE = "fingerprint.json"
 LOG_FILE = "jdn.log"
@@ -161,7 +160,7 @@ def run_body(
         refuse_changes(read_back(out), settings)
     settings = settings.with_lookback()
     for stage in stages or ():
-        _refuse_second(stage, out)
+        refuse_second(stage, out)
     try:
         for stage, source in (stages or {}).items():
             take_stage(source, stage, out, uri=settings.tracking.uri)
@@ -216,38 +215,6 @@ def refuse_changes(old: Settings, new: Settings) -> None:
             if before.get(key) != value and _matters(old, key, value)
         ]
     )
-
-
-def take_stage(source: Path, stage: str, out: Path, *, uri: str | None = None) -> None:
-    """Puts a trained base or pool, from its own folder, its run's folder or MLflow, into a new run's folder.
-
-    Files are linked where the file system can, for a pool may be large and is never changed.
-
-    Args:
-        source: a folder, or the id of the stage's run in MLflow.
-        stage: ``base`` or ``pool``.
-        out: the new run's folder.
-        uri: where MLflow listens; none: what ``MLFLOW_TRACKING_URI`` says.
-    """
-    tracked = uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if RUN_ID.fullmatch(str(source)) and not source.exists() and tracked:
-        from tasks.tracking import fetch
-
-        _refuse_second(stage, out)
-        return fetch(str(source), tracked, out / stage)
-    folder = source / stage if (source / stage).is_dir() else source
-    if not folder.is_dir():
-        raise InputMissing(f"{source}: no such folder; `jdn train-{stage}` makes one")
-    _refuse_second(stage, out)
-    try:
-        shutil.copytree(folder, out / stage, copy_function=_link)
-    except OSError as error:
-        raise StorageError(f"{out / stage}: {error.strerror or error}") from error
-
-
-def _refuse_second(stage: str, out: Path) -> None:
-    if (out / stage).exists():
-        raise UsageError(f"{out} holds a {stage} already; choose another --out")
 
 
 def _matters(old: Settings, key: str, value: Any) -> bool:
@@ -349,13 +316,6 @@ def _clear(out: Path, *, taken: Collection[str]) -> None:
         shutil.rmtree(out / "work", ignore_errors=True)
         with contextlib.suppress(OSError):
             out.rmdir()
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def flat(data: Any, prefix: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 
 from flows import runs
 from flows.settings_file import Override, dump, load
+from flows.stages import take_stage
 from jdn_core.errors import (
     DataError,
     FingerprintError,
@@ -182,16 +183,16 @@ def test_a_folder_without_settings_is_no_search(tmp_path: Path) -> None:
 def test_a_trained_stage_is_taken_over_from_its_folder_or_from_its_run(place: str, tmp_path: Path) -> None:
     (tmp_path / "run" / place).mkdir(parents=True, exist_ok=True)
     (tmp_path / "run" / place / "detector.json").write_text("{}")
-    runs.take_stage(tmp_path / "run", "base", tmp_path / "out")
+    take_stage(tmp_path / "run", "base", tmp_path / "out")
     assert (tmp_path / "out" / "base" / "detector.json").read_text() == "{}"
 
 
 def test_a_stage_is_not_taken_twice_or_from_nowhere(tmp_path: Path) -> None:
     (tmp_path / "out" / "base").mkdir(parents=True)
     with pytest.raises(InputMissing, match=r"no such folder; `jdn train-base` makes one$"):
-        runs.take_stage(tmp_path / "nowhere", "base", tmp_path / "out")
+        take_stage(tmp_path / "nowhere", "base", tmp_path / "out")
     with pytest.raises(UsageError, match=r"holds a base already; choose another --out$"):
-        runs.take_stage(tmp_path / "out", "base", tmp_path / "out")
+        take_stage(tmp_path / "out", "base", tmp_path / "out")
 
 
 def test_files_are_copied_where_they_cannot_be_linked(
@@ -203,7 +204,7 @@ def test_files_are_copied_where_they_cannot_be_linked(
     monkeypatch.setattr(os, "link", refuse)
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "detector.json").write_text("{}")
-    runs.take_stage(tmp_path / "base", "base", tmp_path / "out")
+    take_stage(tmp_path / "base", "base", tmp_path / "out")
     assert (tmp_path / "out" / "base" / "detector.json").read_text() == "{}"
 
 

@@ -59,5 +59,6 @@ def test_other_runs_and_unknown_ones_are_refused() -> None:
 
 
 def test_without_a_server_a_flow_run_is_no_folder() -> None:
-    with temporary_settings({PREFECT_API_URL: None}), pytest.raises(InputMissing, match="set PREFECT_API_URL"):
+    unset = temporary_settings({PREFECT_API_URL: None})
+    with unset, pytest.raises(InputMissing, match="set PREFECT_API_URL"):
         folder_of(str(uuid4()))
