@@ -95,8 +95,8 @@ def settings_here(settings: Settings, uri: str) -> Settings:
 
 def _seats(place: Path, pair: Pair) -> Iterator[Path]:
     """Folders for evaluations of a search, to be tried in this order; there is always another one."""
-    begun = sorted(place.glob(f"*/work/checkpoints/pairs/{pair.key}"))
-    yield from (folder.parents[3] for folder in begun)
+    checkpoint = Path("work", "checkpoints", "pairs", pair.key)
+    yield from (seat for seat in sorted(place.glob("*")) if (seat / checkpoint).is_dir())
     number = 0
     while True:
         yield place / str(number)
