@@ -160,10 +160,9 @@ class Household:
         try:
             self._stop(_GRACE)
         finally:
-            if self._members():
-                self._guard.stdin.close()
-            else:
-                self._guard.kill()
+            if not self._members():
+                self._guard.kill()  # it has nobody to wait for
+            self._guard.stdin.close()
             self._guard.wait()
             for service in self._services:
                 if service.process is not None:
