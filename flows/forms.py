@@ -127,22 +127,25 @@ def _resumed(search: str, from_mlflow: str | None, chosen: Callable[[str], Setti
     automatic, flow = _is_automatic(), resumes.flow_of(folder)
     resumes.count(folder, automatic=automatic)
     settings = chosen(str(folder / SETTINGS_FILE))
-    deadline = time.monotonic() + (_OWNED if automatic else 0.0)
+    result = _once_free(
+        lambda: run_body(_body(flow), settings, folder, again=True), patience=_OWNED if automatic else 0.0
+    )
+    if flow == "train_pool":  # what completes is published, and a pool has nothing to publish
+        return Completed(name="Trained", message=f"the pool is {folder / 'pool'}")
+    return result
+
+
+def _once_free(work: Callable[[], dict[str, Any]], *, patience: float) -> dict[str, Any]:
+    """What the work gives, tried again for so many seconds while a dead owner's lease outlives it."""
+    deadline = time.monotonic() + patience
     while True:
         try:
-            result = run_body(_body(flow), settings, folder, again=True)
-            break
+            return work()
         except OwnedByAnother as error:
             if time.monotonic() > deadline:
                 raise
             logger.warning("%s; trying again", error)
             time.sleep(_PAUSE)
-    # A pool has nothing to publish, and what completes is published.
-    return (
-        Completed(name="Trained", message=f"the pool is {folder / 'pool'}")
-        if flow == "train_pool"
-        else result
-    )
 
 
 def _body(name: str) -> Callable[[Settings, Path], dict[str, Any]]:
