@@ -16,11 +16,11 @@ _SAVED_VIEW = "mlflow.sharedViewState."
 _HEAD = "JDN search ["  # a note of the experiment that begins otherwise is somebody's own
 _COLUMNS = {  # -> width in pixels
     "metrics.`pair_index`": 90,
-    "tags.`jdn.action`": 150,
-    "metrics.`score`": 80,
-    "metrics.`ap`": 80,
-    "metrics.`gmacs`": 80,
-    "metrics.`params_m`": 90,
+    "tags.`jdn.action`": 130,
+    "metrics.`score`": 75,
+    "metrics.`ap`": 75,
+    "metrics.`gmacs`": 75,
+    "metrics.`params_m`": 85,
     "metrics.`latency_ms`": 90,
     "tags.`jdn.status`": 90,
     "tags.`jdn.parent_pair`": 120,

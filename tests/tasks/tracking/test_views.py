@@ -90,3 +90,18 @@ def test_the_run_knows_the_flow_that_drives_it_until_another_does(run: Run) -> N
         driver = (flow_run or FLOW).id
         assert found.data.tags["jdn.flow_run"] == driver
         assert f"`{driver}`" in found.data.tags[NOTE]
+
+
+@pytest.mark.services
+@pytest.mark.usefixtures("prefect_server")
+def test_the_page_of_a_flow_run_is_named_without_a_password() -> None:
+    from prefect import flow
+    from prefect.settings import PREFECT_UI_URL, temporary_settings
+
+    from tasks import orchestrator
+
+    assert orchestrator.flow_run() is None
+    with temporary_settings({PREFECT_UI_URL: "http://me:secret@prefect:4200"}):
+        found = flow(orchestrator.flow_run)()
+    assert found is not None
+    assert found.page == f"http://prefect:4200/runs/flow-run/{found.id}"
