@@ -46,13 +46,11 @@ class Dashboards:
             field.fill(value)
             field.scroll_into_view_if_needed()
         self.shot(f"form of {deployment}")
-        self.page.get_by_role("button", name="Submit").click()
-        self.page.get_by_text("View run").first.dispatch_event("click")  # two toasts may lie on each other
-        self.page.wait_for_url(re.compile("/runs/flow-run/"))
-        return re.split("[/?]", self.page.url.partition("/flow-run/")[2])[0]
-
-    def open_run(self, flow_run: str) -> None:
-        self.page.goto(f"{self._house.prefect}/runs/flow-run/{flow_run}")
+        with self.page.expect_response(re.compile("/create_flow_run$")) as answer:
+            self.page.get_by_role("button", name="Submit").click()
+        flow_run = str(answer.value.json()["id"])
+        self.page.goto(f"{self._house.prefect}/runs/flow-run/{flow_run}")  # as the toast's "View run" does
+        return flow_run
 
     def await_state(self, name: str) -> None:
         """Waits until the page of a run shows this state."""
