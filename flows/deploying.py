@@ -28,9 +28,6 @@ from prefect.workers.process import ProcessWorker
 
 from jdn_core.errors import InputMissing, ServiceUnavailable, UsageError
 
-OURS = "jdn "  # what the names of our automations begin with
-_TELLS = "jdn tells "
-
 
 class Registered(NamedTuple):
     """One thing that the server has now.
@@ -39,7 +36,7 @@ class Registered(NamedTuple):
         kind: ``work pool``, ``deployment`` or ``automation``.
         name: of it.
         id: that the server gave it.
-        outcome: ``new``, ``changed``, ``unchanged`` or ``removed``.
+        outcome: ``new``, ``changed`` or ``unchanged``.
     """
 
     kind: str
@@ -61,7 +58,7 @@ def deploy(
     Raises:
         UsageError: no server is configured, or a block is not named so.
         InputMissing: the server has no such block.
-        ServiceUnavailable: the server does not answer.
+        ServiceUnavailable: the server does not answer, or refuses.
     """
     declared = _read("prefect.yaml")["deployments"]
     with _server() as client:
@@ -83,6 +80,11 @@ def _server() -> Iterator[SyncPrefectClient]:
     try:
         with get_client(sync_client=True) as client:
             yield client
+    except httpx.HTTPStatusError as error:
+        raise ServiceUnavailable(
+            f"Prefect's server at {PREFECT_API_URL.value()} refuses: {error.response.status_code} "
+            f"{error.response.reason_phrase}; where it asks for a password, PREFECT_API_AUTH_STRING has it"
+        ) from error
     except httpx.TransportError as error:
         raise ServiceUnavailable(
             f"Prefect's server does not answer at {PREFECT_API_URL.value()}: {error}; "
@@ -174,24 +176,16 @@ def _schedules(declared: Mapping[str, Any]) -> list[DeploymentScheduleCreate]:
 def _automations(
     client: SyncPrefectClient, ids: Mapping[str, str], notify: Sequence[str]
 ) -> Iterator[Registered]:
-    """Ours, each once; what an earlier version called otherwise is removed, notifications stay."""
+    """Ours, each once; those of notifications that are not asked for now stay."""
     declared = _read("automations.yaml")
-    there: dict[str, list[Any]] = {}
-    for automation in client.read_automations():
-        there.setdefault(automation.name, []).append(automation)
     specs = [_with_ids(each, ids) for each in declared["automations"]]
     specs += [_notification(client, _with_ids(declared["notification"], ids), block) for block in notify]
     for spec in specs:
         wanted = AutomationCore.model_validate(spec)
-        known, *twice = there.pop(wanted.name, None) or [None]
+        known, *twice = client.read_automations_by_name(wanted.name) or [None]
         for more in twice:
             client.delete_automation(more.id)
         yield _automation(client, wanted, known)
-    for name, left in there.items():
-        if name.startswith(OURS) and not name.startswith(_TELLS):
-            for automation in left:
-                client.delete_automation(automation.id)
-                yield Registered("automation", name, str(automation.id), "removed")
 
 
 def _automation(client: SyncPrefectClient, wanted: AutomationCore, there: Any) -> Registered:

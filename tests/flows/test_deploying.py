@@ -20,6 +20,7 @@ import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Crashed, Pending, Running
 
@@ -27,7 +28,7 @@ from flows import settings_file
 from flows.deploying import deploy
 from flows.resumes import FILE, MOST, count
 from jdn_core import durable, jobs
-from jdn_core.errors import InputMissing, UsageError
+from jdn_core.errors import InputMissing, ServiceUnavailable, UsageError
 from jdn_core.run import Run
 from jdn_core.search.records import Records
 from tests.flows.prefect_process import environment_of, server
@@ -115,6 +116,30 @@ def test_a_notification_needs_a_block_that_is_there(house: Environment) -> None:
         deploy(notify=["slack-webhook/nobody"])
     with pytest.raises(UsageError, match="TYPE/NAME"):
         deploy(notify=["team"])
+
+
+def test_of_an_automation_that_is_there_twice_one_stays_and_those_of_others_are_left_alone(
+    house: Environment,
+) -> None:
+    deploy()
+    with get_client(sync_client=True) as client:
+        ours = client.read_automations_by_name("jdn resumes what crashed")[0]
+        for name in (ours.name, "jdn calls me"):
+            client.create_automation(AutomationCore(**{**dict(ours), "name": name}))
+        deploy()
+        names = [each.name for each in client.read_automations()]
+        client.delete_automation(client.read_automations_by_name("jdn calls me")[0].id)
+    assert names.count(ours.name) == names.count("jdn calls me") == 1
+
+
+def test_a_server_that_refuses_is_told_with_what_it_may_want() -> None:
+    said = r"refuses: 501 .*PREFECT_API_AUTH_STRING"
+    with (
+        ear() as (address, _),
+        temporary_settings({PREFECT_API_URL: f"{address}/api"}),
+        pytest.raises(ServiceUnavailable, match=said),
+    ):
+        deploy()
 
 
 def test_without_a_server_the_command_says_how_to_start_one(jdn: Callable[..., tuple[int, str, str]]) -> None:
