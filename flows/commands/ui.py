@@ -14,7 +14,7 @@ from flows.commands import options
 from flows.console import console, say
 
 if TYPE_CHECKING:
-    from flows.household import Addresses
+    from flows.dashboards import Addresses
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,7 +38,8 @@ def ui(
 
     Data lie in JDN_HOME, ~/jdn if it is not set. Prefect asks once for the password that is printed here.
     """
-    from flows.household import Addresses, Household, alone, environment, servers, workers
+    from flows.dashboards import Addresses, alone, environment, servers, workers
+    from flows.household import Household
     from flows.runs import writable
     from flows.whereabouts import home
     from jdn_core.stopping import Stopped

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.household import AUTH_FILE, Addresses, Household, Service, alone, environment, servers
+from flows.dashboards import AUTH_FILE, Addresses, alone, environment, servers
+from flows.household import Household, Service
 from jdn_core.errors import OwnedByAnother, ServiceUnavailable, UsageError
 
 SLEEPER = ["sleep", "1000"]
