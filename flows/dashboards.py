@@ -1,4 +1,4 @@
-"""The dashboards of one machine: where the servers of Prefect and MLflow are, and what they and workers need."""
+"""The dashboards of one machine: where the servers of Prefect and MLflow are, and what they need."""
 
 from __future__ import annotations
 
