@@ -19,7 +19,7 @@ from prefect.client.schemas.actions import (
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.events.schemas.automations import AutomationCore
+from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL
@@ -182,13 +182,13 @@ def _automations(
     specs += [_notification(client, _with_ids(declared["notification"], ids), block) for block in notify]
     for spec in specs:
         wanted = AutomationCore.model_validate(spec)
-        known, *twice = client.read_automations_by_name(wanted.name) or [None]
-        for more in twice:
+        there = client.read_automations_by_name(wanted.name)
+        for more in there[1:]:
             client.delete_automation(more.id)
-        yield _automation(client, wanted, known)
+        yield _automation(client, wanted, there[0] if there else None)
 
 
-def _automation(client: SyncPrefectClient, wanted: AutomationCore, there: Any) -> Registered:
+def _automation(client: SyncPrefectClient, wanted: AutomationCore, there: Automation | None) -> Registered:
     """Written where it differs only: a new text forgets the runs that the old one was watching."""
     if there is None:
         return Registered("automation", wanted.name, str(client.create_automation(wanted)), "new")
