@@ -12,17 +12,18 @@ from typing import Any
 from prefect import flow
 
 from flows import settings_file
-from flows.opening import FINGERPRINT_FILE, fingerprint, hired, require_same
+from flows.opening import fingerprint, hired, require_same
 from flows.whereabouts import home
 from jdn_core import durable
 from jdn_core.errors import InputMissing, OwnedByAnother
+from jdn_core.layout import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run import Run
 from jdn_core.search.pairs import Pair
 from jdn_core.settings import Settings
 from jdn_core.workers.pool import prepare
 from tasks.loans import borrow_inputs, fetch_head, give_back_record
 from tasks.pairs import fast_evaluate, mutate_pair, reset_bn
-from tasks.tracking import SEARCH_FILE, SETTINGS_FILE, tidy
+from tasks.tracking import tidy
 
 DATA_ROOT = "JDN_DATA_ROOT"
 

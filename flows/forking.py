@@ -8,17 +8,18 @@ import uuid
 from pathlib import Path
 
 from flows import settings_file
-from flows.opening import FINGERPRINT_FILE, fingerprint
-from flows.runs import SETTINGS_FILE, flat, read_back
+from flows.opening import fingerprint
+from flows.runs import flat, read_back
 from jdn_core import durable
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.errors import CheckpointError, FingerprintError, InputMissing, Problem, StorageError, UsageError
+from jdn_core.layout import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.progress import report
 from jdn_core.run import Run
 from jdn_core.search.forking import replanted
 from jdn_core.search.pairs import PairRecord
 from jdn_core.settings import Settings
-from tasks.tracking import SEARCH_FILE, restore_files
+from tasks.tracking import restore_files
 
 # What an evaluation's numbers mean; with another value they could not be compared with new ones.
 _MEANING = ("data.resolutions", "detector.", "pool.space.")

@@ -21,10 +21,11 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
 from flows import resumes
-from flows.runs import SETTINGS_FILE, choose, read_back, run_body, suited
+from flows.runs import choose, read_back, run_body, suited
 from flows.stages import RUN_ID
 from flows.whereabouts import begun_in, find, folder_of, run_in_mlflow
 from jdn_core.errors import InputMissing, OwnedByAnother, UserError
+from jdn_core.layout import SETTINGS_FILE
 from jdn_core.sections import Count
 from jdn_core.settings import Settings
 from jdn_core.stopping import Stopped

@@ -28,7 +28,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 from jdn_core import durable
 from jdn_core.errors import OwnedByAnother, UserError
-from tasks.tracking import SEARCH_FILE
+from jdn_core.layout import SEARCH_FILE
 
 SECONDS = 60.0  # that a lease lasts; Prefect's server grants no less
 _TIMEOUT = 5.0  # seconds for an answer while the search runs

@@ -12,13 +12,12 @@ from flows.guard import embedded_servers, guarded
 from jdn_core import assemble, disk, durable
 from jdn_core.detector.folder import load_spec
 from jdn_core.errors import FingerprintError, Problem
+from jdn_core.layout import FINGERPRINT_FILE
 from jdn_core.run import Run
 from jdn_core.settings import Settings
 from jdn_core.workers.places import places
 from jdn_core.workers.pool import Patience, Workers
 from tasks import links
-
-FINGERPRINT_FILE = "fingerprint.json"
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from jdn_core.data.loading import BatchLoader
 from jdn_core.detector.build import Detector
 from jdn_core.detector.folder import SPEC_FILE, save_detector
 from jdn_core.errors import UsageError
+from jdn_core.layout import SETTINGS_FILE
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import POOL_FILE, PoolSpec, load_pool, load_pool_spec
 from jdn_core.pool.supernet import SuperNet
@@ -25,7 +26,7 @@ from jdn_core.space.architecture import Resolution
 from jdn_core.space.teachers import SubnetSpace, SubnetSpec
 from jdn_core.training.randomness import Stream
 
-SEARCH_FILE = "pool_search.json"
+POOL_SEARCH_FILE = "pool_search.json"
 BEST = "best"
 
 
@@ -191,12 +192,12 @@ def search(
         OwnedByAnother: another process searches in the folder.
     """
     out = runs.writable(out)
-    if (out / runs.SETTINGS_FILE).exists():
+    if (out / SETTINGS_FILE).exists():
         raise UsageError(f"{out} holds another run already; choose another --out")
     place = bench(found, photos)
     with durable.own(out):
         durable.clean_leftovers(out)
-        opening.require_same(out / SEARCH_FILE, _fingerprint(found, place, photos, rules))
+        opening.require_same(out / POOL_SEARCH_FILE, _fingerprint(found, place, photos, rules))
         supernet = load_pool(found.folder)
         ranking = search_pool(
             supernet,

@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows import registering, resumes, whereabouts
-from flows.runs import SETTINGS_FILE
+from jdn_core.layout import SETTINGS_FILE
 from tasks.artifacts import show_model
 
 

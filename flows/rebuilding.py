@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows.console import progress_printer, say
-from flows.runs import SETTINGS_FILE, writable
+from flows.runs import writable
 from flows.settings_file import read_set
 from jdn_core import durable
 from jdn_core.errors import UsageError
+from jdn_core.layout import SEARCH_FILE, SETTINGS_FILE
 from jdn_core.progress import listening
 from jdn_core.run import Run
 from jdn_core.settings import Settings
-from tasks.tracking import SEARCH_FILE, fetch_head, rebuild
+from tasks.tracking import fetch_head, rebuild
 
 
 def rebuilt(

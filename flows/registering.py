@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 
 from flows import searches, settings_file
-from flows.runs import SETTINGS_FILE, read_back
+from flows.runs import read_back
 from jdn_core import durable
 from jdn_core.errors import OwnedByAnother, ServiceUnavailable
+from jdn_core.layout import SETTINGS_FILE
 from jdn_core.run import Run
 from tasks import tracking
 from tasks.publish import Published, check_names, is_told, publish_pair

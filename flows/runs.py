@@ -29,14 +29,13 @@ from jdn_core.errors import (
     UsageError,
     UserError,
 )
+from jdn_core.layout import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.progress import listening
 from jdn_core.settings import Settings, parse
 from jdn_core.stopping import Stopped
 from jdn_core.workers.pool import prepare
 
 Body = Callable[[Settings, Path], dict[str, Any]]
-SETTINGS_FILE = "settings.yaml"
-FINGERPRINT_FILE = "fingerprint.json"
 LOG_FILE = "jdn.log"
 NO_PREFECT = ("Failed to reach API at", "ephemeral Prefect API server")  # it raises RuntimeError for both
 QUIET = {

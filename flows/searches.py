@@ -8,9 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from flows.runs import SETTINGS_FILE, read_back
+from flows.runs import read_back
 from jdn_core import durable
 from jdn_core.errors import InputMissing
+from jdn_core.layout import SETTINGS_FILE
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records

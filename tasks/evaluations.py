@@ -34,6 +34,7 @@ from prefect.states import Cancelling, Crashed
 
 from jdn_core import durable, jobs
 from jdn_core.errors import InputMissing, JobFailed, ServiceUnavailable, UsageError
+from jdn_core.layout import SEARCH_FILE
 from jdn_core.run import Run
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.stopping import Stopped
@@ -41,7 +42,7 @@ from jdn_core.workers.attempts import DEATHS
 from tasks import orchestrator
 from tasks.links import of as links_of
 from tasks.links import tracking_uri, ui_command
-from tasks.tracking import SEARCH_FILE, Publisher, collect
+from tasks.tracking import Publisher, collect
 
 T = TypeVar("T")
 FLOW = "evaluate-pair"

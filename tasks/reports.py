@@ -14,13 +14,14 @@ from prefect.cache_policies import NO_CACHE
 from jdn_core import assemble, durable
 from jdn_core.data.coco import read_image
 from jdn_core.detector.folder import load_detector
+from jdn_core.layout import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.reports import curves, examples, page
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
 from jdn_core.run import TRAINING_FILE, Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Base, Scorer
 from jdn_core.space.architecture import Resolution
-from tasks import links, tracking
+from tasks import links
 
 REPORT = "report"
 
@@ -71,7 +72,7 @@ def report_data(run: Run, *, state: str, pictures: bool) -> page.ReportData:
         trainings=(*_trainings(run), curves.loss_curves(f"pair {best.index}, the winner", losses)),
         spent=curves.costs(records),
         examples=tuple(_pictures(run, base, best)) if pictures else (),
-        settings=_text(run.folder / tracking.SETTINGS_FILE),
+        settings=_text(run.folder / SETTINGS_FILE),
         facts=_facts(run, records),
         links=_links(run),
     )
@@ -126,7 +127,7 @@ def _facts(run: Run, records: tuple[PairRecord, ...]) -> dict[str, str]:
         "data": str(run.settings.data.root),
         "folder": str(run.folder),
     }
-    file = run.folder / tracking.FINGERPRINT_FILE
+    file = run.folder / FINGERPRINT_FILE
     return facts | (durable.read_json(file) if file.is_file() else {})
 
 

@@ -11,6 +11,7 @@ import typer
 
 from flows.commands import options
 from flows.console import Answer, answering, count, progress_printer, table
+from jdn_core.layout import SETTINGS_FILE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -223,7 +224,7 @@ def _space(source: str) -> tuple[SubnetSpace, int]:
     from flows.settings_file import load
     from jdn_core.space.teachers import SubnetSpace
 
-    kept = folder / "settings.yaml"
+    kept = folder / SETTINGS_FILE
     settings = load(str(kept) if kept.is_file() else source)
     space = settings.pool.space
     subnets = SubnetSpace(space.depths, space.widths, width=space.width, neck=space.neck, head=space.head)

@@ -11,6 +11,7 @@ import typer
 
 from flows.commands import options
 from flows.console import Answer, answering, count, table
+from jdn_core.layout import SETTINGS_FILE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -180,7 +181,7 @@ def resume(
     json: options.Json = False,
 ) -> Answer:
     """Go on where a search stopped. Only devices, places and more iterations may change, but for a fork."""
-    from flows.runs import SETTINGS_FILE, choose, read_back, run
+    from flows.runs import choose, read_back, run
 
     chosen = partial(choose, sets=sets, data=data, workers=workers, device=device, threads=threads)
     if from_mlflow is not None:

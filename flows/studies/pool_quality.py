@@ -18,6 +18,7 @@ from jdn_core.assessment import assess
 from jdn_core.detector.build import Detector, build
 from jdn_core.errors import UsageError
 from jdn_core.evaluation.complexity import complexity
+from jdn_core.layout import SETTINGS_FILE
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import load_pool
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
@@ -58,7 +59,7 @@ def pool_quality(found: pools.FoundPool, photos: pools.Photos, out: Path, plan: 
         OwnedByAnother: another process works in the folder.
     """
     out = runs.writable(out)
-    if (out / runs.SETTINGS_FILE).exists():
+    if (out / SETTINGS_FILE).exists():
         raise UsageError(f"{out} holds another run already; choose another --out")
     place, phases = pools.bench(found, photos), found.settings.pool.phases
     regime = phases[0].model_copy(update={"epochs": plan.epochs or phases[-1].epochs})

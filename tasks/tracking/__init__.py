@@ -8,15 +8,11 @@ and ``registry``, which makes a pair's detector a registered model that runs ``m
 """
 
 from tasks.tracking.loans import borrow, collect, give_back, tidy
-from tasks.tracking.mirror import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from tasks.tracking.publisher import Publication, Publisher, sync
 from tasks.tracking.restoring import fetch, fetch_head, rebuild, restore_files, run_of_flow
 from tasks.tracking.verification import mlflow_problems
 
 __all__ = [
-    "FINGERPRINT_FILE",
-    "SEARCH_FILE",
-    "SETTINGS_FILE",
     "Publication",
     "Publisher",
     "borrow",

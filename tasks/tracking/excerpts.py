@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from jdn_core import durable
 from jdn_core.errors import InputMissing
+from jdn_core.layout import HEAD_FILES
 from jdn_core.run import Run
-from tasks.tracking.mirror import HEAD_FILES, Mirror
+from tasks.tracking.mirror import Mirror
 from tasks.tracking.restoring import PAIR_TAG, fetch_record
 from tasks.tracking.server import STATUS, Server, asking, is_whole
 

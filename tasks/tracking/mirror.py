@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from jdn_core import assemble, durable
 from jdn_core.errors import StorageError
 from jdn_core.faults import Point, faultpoint
+from jdn_core.layout import FINGERPRINT_FILE, HEAD_FILES, SEARCH_FILE
 from jdn_core.reports.tables import candidate
 from jdn_core.run import Run
 from jdn_core.search.phases import mean_aps, read
@@ -26,9 +27,6 @@ from tasks.views import NOTE, FlowRun, experiment_note, saved_view, search_note
 if TYPE_CHECKING:
     from tasks.tracking.server import MlflowRun
 
-SEARCH_FILE = "search.json"
-SETTINGS_FILE, FINGERPRINT_FILE = "settings.yaml", "fingerprint.json"
-HEAD_FILES = (SETTINGS_FILE, SEARCH_FILE, FINGERPRINT_FILE)
 BASE = "base"
 _LISTED = 20  # searches in the note of an experiment, the newest
 # What MLflow holds whole, as a tag of the search's run and, by name, in the folder: where both agree, neither

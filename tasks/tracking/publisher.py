@@ -14,9 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from jdn_core.layout import SEARCH_FILE
 from jdn_core.run import Run
 from tasks.links import complaint, shown, tracking_uri
-from tasks.tracking.mirror import SEARCH_FILE, Mirror
+from tasks.tracking.mirror import Mirror
 from tasks.tracking.restoring import fetch_records, holds_weights
 from tasks.tracking.server import asking
 from tasks.views import FlowRun

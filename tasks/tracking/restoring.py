@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from jdn_core import durable
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.errors import CheckpointError, InputMissing, StorageError, UserError
+from jdn_core.layout import HEAD_FILES, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE
 from tasks.entries import digest
 from tasks.links import Links, pages, tracking_uri
-from tasks.tracking.mirror import HEAD_FILES, SEARCH_FILE, SETTINGS_FILE, Mirror, remember
+from tasks.tracking.mirror import Mirror, remember
 from tasks.tracking.server import Server, asking, is_whole, said_hash
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from flows import settings_file
-from flows.opening import FINGERPRINT_FILE, fingerprint, require_same
-from flows.runs import SETTINGS_FILE
+from flows.opening import fingerprint, require_same
 from jdn_core import assemble, durable, jobs, stopping
 from jdn_core.data.shapes import generate
+from jdn_core.layout import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.run import Run
 from jdn_core.search import engine
 from jdn_core.search.hill_climbing import HillClimber
