@@ -48,7 +48,7 @@ class Containers:
             "@postgres:5432": f"@127.0.0.1:{database.port}",
             "/run/secrets": str(self._secrets),
             "/artifacts": str(folder / "artifacts"),
-            "/home/jdn": str(folder / "jdn"),
+            "/srv/jdn": str(folder / "jdn"),
             "/data": "",  # the settings of the test name a dataset
             "0.0.0.0": "127.0.0.1",
             "prefect:4200": f"127.0.0.1:{self.prefect}",
