@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from flows import settings_file
-from jdn_core import jobs
 from jdn_core.run import Run
 from jdn_core.search.records import Records
+from tests.flows import teamwork
 from tests.flows.prefect_process import environment_of, server
-from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 ITERATIONS = 12  # more than a search evaluates until it notices
@@ -22,13 +21,7 @@ ITERATIONS = 12  # more than a search evaluates until it notices
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("trained")
-    settings = tiny_settings(shapes(folder / "shapes"), search={"iterations": ITERATIONS})
-    run = Run(settings.with_lookback(), folder / "run")
-    jobs.train_base(run)
-    for index in range(len(run.settings.pool.phases)):
-        jobs.train_phase(run, index)
-    return run
+    return teamwork.trained(tmp_path_factory.mktemp("trained"), iterations=ITERATIONS, workers=1)
 
 
 def search_in(trained: Run, out: Path, *, patience: float) -> list[str]:
