@@ -84,7 +84,7 @@ def house(home: Path, *options: str, database: Postgresql | None = None) -> Iter
 def until(found: Callable[[], T | None], *, patience: float = PATIENCE) -> T:
     """Asks until there is an answer; so no test depends on how fast a machine is."""
     deadline = time.monotonic() + patience
-    while (answer := found()) is None or answer is False:
+    while not (answer := found()):
         assert time.monotonic() < deadline, f"{found} found nothing in {patience} s"
         time.sleep(0.1)
     return answer
