@@ -6,10 +6,8 @@ import os
 from typing import Any
 
 from prefect import flow
-from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
-from flows import registering, resumes, whereabouts
+from flows import registering, whereabouts
 from jdn_core.layout import SETTINGS_FILE
 from tasks.artifacts import show_model
 
@@ -17,11 +15,10 @@ from tasks.artifacts import show_model
 @flow(name="publish")
 def publish(
     search: str, pair: int | None = None, alias: str = "champion", model: str | None = None
-) -> dict[str, Any] | State:
+) -> dict[str, Any]:
     """Registers a detector in MLflow's Model Registry; a second time only the alias moves.
 
-    The search's folder may be on another machine that shares its MLflow server. The training of a pool, once
-    it was resumed, is like a search to the automation that starts this flow, but there is nothing to publish.
+    The search's folder may be on another machine that shares its MLflow server.
 
     Args:
         search: a search's folder, or the id of the flow run that began or last resumed it.
@@ -31,8 +28,6 @@ def publish(
     """
     place = whereabouts.find(search)
     here = (place.folder / SETTINGS_FILE).is_file()
-    if here and resumes.flow_of(place.folder) == "train_pool":
-        return Completed(message="a pool's training has no student to publish")
     if not here and (run_id := whereabouts.run_in_mlflow(place)):
         uri = os.environ["MLFLOW_TRACKING_URI"]
         published = registering.register_from(run_id, uri, pair=pair, alias=alias, model=model)
