@@ -12,8 +12,8 @@ from typing import Any
 from prefect import flow
 
 from flows import settings_file
-from flows.opening import fingerprint, hired, require_same
-from flows.whereabouts import home
+from flows.folders.opening import fingerprint, hired, require_same
+from flows.folders.whereabouts import home
 from jdn_core import durable
 from jdn_core.errors import InputMissing, OwnedByAnother
 from jdn_core.layout import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE

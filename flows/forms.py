@@ -20,10 +20,10 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
-from flows import resumes
-from flows.runs import choose, read_back, run_body, suited
-from flows.stages import RUN_ID
-from flows.whereabouts import begun_in, find, folder_of, run_in_mlflow
+from flows.folders import resumes
+from flows.folders.runs import choose, read_back, run_body, suited
+from flows.folders.stages import RUN_ID
+from flows.folders.whereabouts import begun_in, find, folder_of, run_in_mlflow
 from jdn_core.errors import InputMissing, OwnedByAnother, UserError
 from jdn_core.layout import SETTINGS_FILE
 from jdn_core.sections import Count
@@ -166,7 +166,7 @@ def _stage(place: str) -> Path:
 
 
 def _fetch(run: str | None, folder: Path, chosen: Callable[[str], Settings]) -> None:
-    from flows.rebuilding import rebuilt
+    from flows.folders.rebuilding import rebuilt
 
     if run is None:
         raise InputMissing(

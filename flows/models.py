@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from flows import searches
-from flows.runs import read_back
+from flows.folders import searches
+from flows.folders.runs import read_back
 from jdn_core import assemble
 from jdn_core.data import pictures as files
 from jdn_core.data.coco import Category, CocoDataset, ImageRecord, Split, find_split, load

@@ -8,7 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from flows import models, opening, runs
+from flows import models
+from flows.folders import opening, runs
 from jdn_core import assemble, durable, stages
 from jdn_core.assessment import assess, search_pool
 from jdn_core.data.loading import BatchLoader

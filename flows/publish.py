@@ -7,7 +7,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows import registering, whereabouts
+from flows import registering
+from flows.folders import whereabouts
 from jdn_core.layout import SETTINGS_FILE
 from tasks.artifacts import show_model
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from flows import searches, settings_file
-from flows.runs import read_back
+from flows import settings_file
+from flows.folders import searches
+from flows.folders.runs import read_back
 from jdn_core import durable
 from jdn_core.errors import OwnedByAnother, ServiceUnavailable
 from jdn_core.layout import SETTINGS_FILE

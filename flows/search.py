@@ -10,7 +10,7 @@ from typing import Any
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from flows.opening import hired, opened, require_room
+from flows.folders.opening import hired, opened, require_room
 from jdn_core import assemble
 from jdn_core.progress import report
 from jdn_core.run import Run

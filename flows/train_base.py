@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.opening import hired, opened
+from flows.folders.opening import hired, opened
 from jdn_core.settings import Settings
 from tasks import base
 from tasks.data import check_data

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.opening import hired, opened, require_room
+from flows.folders.opening import hired, opened, require_room
 from flows.search import climb
 from flows.train_pool import train_phases
 from jdn_core.settings import Settings

@@ -43,7 +43,7 @@ def deploy(
     json: options.Json = False,
 ) -> Answer:
     """Register work pools, deployments and automations with Prefect's server; twice changes nothing."""
-    from flows.deploying import deploy as register
+    from flows.servers.deploying import deploy as register
 
     parameters = _parameters(settings, data, sets, {"base": base, "pool": pool})
     found = register(parameters, notify=notify or ())

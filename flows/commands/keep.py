@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 
 def sync(folder: options.Search, json: options.Json = False) -> Answer:
     """Tell MLflow what it has not heard yet. A search that runs does so by itself."""
-    from flows.searches import status
+    from flows.folders.searches import status
     from tasks import links, tracking
 
     state = "finished" if status(folder)["state"] == "finished" else "interrupted"
@@ -83,7 +83,7 @@ def verify(folder: options.Search, json: options.Json = False) -> Answer:
 @contextlib.contextmanager
 def _owned(folder: Path, advice: str) -> Iterator[Run]:
     """The search in a folder, which no other process runs until the block ends."""
-    from flows.runs import read_back
+    from flows.folders.runs import read_back
     from jdn_core import durable
     from jdn_core.errors import OwnedByAnother
     from jdn_core.run import Run

@@ -14,7 +14,7 @@ from flows.commands import options
 from flows.console import console, say
 
 if TYPE_CHECKING:
-    from flows.dashboards import Addresses
+    from flows.servers.dashboards import Addresses
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,10 +38,10 @@ def ui(
 
     Data lie in JDN_HOME, ~/jdn if it is not set. Prefect asks once for the password that is printed here.
     """
-    from flows.dashboards import Addresses, alone, environment, servers, workers
-    from flows.household import Household
-    from flows.runs import writable
-    from flows.whereabouts import home
+    from flows.folders.runs import writable
+    from flows.folders.whereabouts import home
+    from flows.servers.dashboards import Addresses, alone, environment, servers, workers
+    from flows.servers.household import Household
     from jdn_core.stopping import Stopped
 
     folder = writable(home())

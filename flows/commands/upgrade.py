@@ -59,7 +59,7 @@ def demo(
     json: options.Json = False,
 ) -> Answer:
     """The whole upgrade on drawn shapes, in minutes. Run again in the same folder, it goes on."""
-    from flows.runs import choose, run, writable
+    from flows.folders.runs import choose, run, writable
     from jdn_core.data.shapes import generate
 
     data = writable(out) / "data"
@@ -82,7 +82,7 @@ def upgrade(
     json: options.Json = False,
 ) -> Answer:
     """Make a better, cheaper detector of a dataset. Base, pool of teachers, search and report, in one run."""
-    from flows.runs import choose, run
+    from flows.folders.runs import choose, run
 
     settings = choose(
         source,
@@ -109,7 +109,7 @@ def train_base(
     json: options.Json = False,
 ) -> Answer:
     """Train the base detector alone. The same command again goes on where it stopped."""
-    from flows.runs import choose, run
+    from flows.folders.runs import choose, run
 
     settings = choose(
         source, sets=sets, data=data, drop_bad_boxes=drop_bad_boxes, name=name, device=device, threads=threads
@@ -129,7 +129,7 @@ def train_pool(
     json: options.Json = False,
 ) -> Answer:
     """Train the pool of teachers alone. The same command again goes on where it stopped."""
-    from flows.runs import choose, run
+    from flows.folders.runs import choose, run
 
     settings = choose(
         source, sets=sets, data=data, drop_bad_boxes=drop_bad_boxes, name=name, device=device, threads=threads
@@ -152,7 +152,7 @@ def search(
     json: options.Json = False,
 ) -> Answer:
     """Search with a trained base and pool. So one pool serves many searches."""
-    from flows.runs import choose, run
+    from flows.folders.runs import choose, run
 
     settings = choose(
         source,
@@ -181,17 +181,17 @@ def resume(
     json: options.Json = False,
 ) -> Answer:
     """Go on where a search stopped. Only devices, places and more iterations may change, but for a fork."""
-    from flows.runs import choose, read_back, run
+    from flows.folders.runs import choose, read_back, run
 
     chosen = partial(choose, sets=sets, data=data, workers=workers, device=device, threads=threads)
     if from_mlflow is not None:
-        from flows.rebuilding import rebuilt
+        from flows.folders.rebuilding import rebuilt
 
         rebuilt(from_mlflow, folder, choose=chosen, sets=sets)
     read_back(folder)
     settings = chosen(str(folder / SETTINGS_FILE))
     if fork is not None:
-        from flows.forking import fork as begin
+        from flows.folders.forking import fork as begin
 
         begin(folder, fork, settings)
         folder = fork

@@ -12,7 +12,8 @@ from random import Random
 from statistics import mean
 from typing import Any
 
-from flows import opening, pools, runs
+from flows import pools
+from flows.folders import opening, runs
 from jdn_core import durable, stages
 from jdn_core.assessment import assess
 from jdn_core.detector.build import Detector, build

@@ -20,7 +20,8 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import MetaData, create_engine
 
-from flows import searches, settings_file
+from flows import settings_file
+from flows.folders import searches
 from jdn_core.reports.tables import ranked
 from jdn_core.run import Run
 from jdn_core.settings import parse

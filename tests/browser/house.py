@@ -17,7 +17,7 @@ from typing import TypeVar
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from flows.dashboards import AUTH_FILE
+from flows.servers.dashboards import AUTH_FILE
 from tests.postgresql import Postgresql
 from tests.tasks.tracking.servers import free_port
 

@@ -13,7 +13,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from flows import searches, settings_file
+from flows import settings_file
+from flows.folders import searches
 from jdn_core.reports.tables import ranked
 from jdn_core.run import Run
 from jdn_core.search.records import Records

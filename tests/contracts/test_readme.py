@@ -36,10 +36,17 @@ def test_every_make_target_exists(target: str) -> None:
 
 
 def test_the_map_names_every_room_and_nothing_else() -> None:
-    lines = re.findall(r"(?m)^(  )?([\w/]+(?:\.py)?)  ", section("Where things are").split("```")[1])
-    told = {f"jdn_core/{name}" if indent else name for indent, name in lines}
+    told, room = set(), ""
+    for indent, name in re.findall(
+        r"(?m)^(  )?([\w/]+(?:\.py)?)  ", section("Where things are").split("```")[1]
+    ):
+        room = room if indent else name
+        told.add(room + name if indent else name)
     rooms = {
-        f"jdn_core/{path.name}/" for path in (ROOT / "jdn_core").iterdir() if (path / "__init__.py").exists()
+        f"{package}/{path.name}/"
+        for package in ("jdn_core", "tasks", "flows")
+        for path in (ROOT / package).iterdir()
+        if (path / "__init__.py").exists()
     }
     files = {f"jdn_core/{path.name}" for path in (ROOT / "jdn_core").glob("*.py") if path.stem != "__init__"}
     assert told == rooms | files | {"jdn_core/", "tasks/", "flows/", "deployments/", "docker/", "tests/"}

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from flows import settings_file
-from flows.opening import fingerprint, require_same
+from flows.folders.opening import fingerprint, require_same
 from jdn_core import assemble, durable, jobs, stopping
 from jdn_core.data.shapes import generate
 from jdn_core.layout import FINGERPRINT_FILE, SETTINGS_FILE

@@ -10,7 +10,7 @@ import pytest
 
 from flows import settings_file
 from flows.evaluate_pair import evaluate_pair, seated, settings_here
-from flows.opening import fingerprint
+from flows.folders.opening import fingerprint
 from jdn_core import assemble
 from jdn_core.errors import FingerprintError, InputMissing
 from jdn_core.search.hill_climbing import first_pair

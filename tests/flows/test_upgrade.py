@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from flows import settings_file
-from flows.stages import take_stage
+from flows.folders.stages import take_stage
 from jdn_core import durable
 from jdn_core.errors import FingerprintError, InputMissing, OwnedByAnother
 from jdn_core.search.records import Records

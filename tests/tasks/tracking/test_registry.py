@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
-from flows import models, publish, searches, settings_file
+from flows import models, publish, settings_file
+from flows.folders import searches
 from flows.registering import register, register_from
 from jdn_core import durable
 from jdn_core.errors import CheckpointError, InputMissing, OwnedByAnother, UsageError

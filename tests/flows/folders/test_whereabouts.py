@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.whereabouts import find, folder_of, home
+from flows.folders.whereabouts import find, folder_of, home
 from jdn_core.errors import InputMissing, UsageError
 
 pytestmark = pytest.mark.services

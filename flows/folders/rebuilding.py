@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows.console import progress_printer, say
-from flows.runs import writable
+from flows.folders.runs import writable
 from flows.settings_file import read_set
 from jdn_core import durable
 from jdn_core.errors import UsageError

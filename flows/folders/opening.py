@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from flows.guard import embedded_servers, guarded
+from flows.folders.guard import embedded_servers, guarded
 from jdn_core import assemble, disk, durable
 from jdn_core.detector.folder import load_spec
 from jdn_core.errors import FingerprintError, Problem
@@ -28,7 +28,9 @@ def opened(settings: Settings, out: Path) -> Iterator[Run]:
         OwnedByAnother: another process runs in the folder, or another host runs the search.
         FingerprintError: the folder's run began with other settings, data or versions.
     """
-    from flows.lease import leased  # it imports Prefect, whose seconds not every command of this module needs
+    from flows.folders.lease import (
+        leased,  # it imports Prefect, whose seconds not every command of this module needs
+    )
 
     run = Run(settings, out)
     out.mkdir(parents=True, exist_ok=True)

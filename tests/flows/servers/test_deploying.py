@@ -25,8 +25,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from prefect.states import Crashed, Pending, Running
 
 from flows import settings_file
-from flows.deploying import deploy
-from flows.resumes import FILE, MOST, count
+from flows.folders.resumes import FILE, MOST, count
+from flows.servers.deploying import deploy
 from jdn_core import durable, jobs
 from jdn_core.errors import InputMissing, ServiceUnavailable, UsageError
 from jdn_core.run import Run
@@ -35,7 +35,7 @@ from tests.flows.prefect_process import environment_of, server
 from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ITERATIONS = 6
 Environment = dict[str, str]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import resumes
+from flows.folders import resumes
 from jdn_core import durable
 from jdn_core.errors import JobFailed
 

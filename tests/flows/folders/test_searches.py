@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli, searches
+from flows import cli
+from flows.folders import searches
 from flows.settings_file import dump
 from jdn_core import durable
 from jdn_core.errors import InputMissing

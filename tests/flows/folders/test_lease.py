@@ -16,7 +16,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from flows.lease import leased
+from flows.folders.lease import leased
 from jdn_core import durable
 from jdn_core.errors import OwnedByAnother
 from tests.flows.prefect_process import environment_of, server
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 HOLD = """
 import sys
 from pathlib import Path
-from flows.lease import leased
+from flows.folders.lease import leased
 
 with leased(Path(sys.argv[1])):
     print("held", flush=True)

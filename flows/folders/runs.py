@@ -14,8 +14,8 @@ from typing import Any
 
 from flows import settings_file
 from flows.console import progress_printer, say
+from flows.folders.stages import refuse_second, take_stage
 from flows.settings_file import Override
-from flows.stages import refuse_second, take_stage
 from jdn_core import durable
 from jdn_core.errors import (
     CheckpointError,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows import settings_file
-from flows.rebuilding import rebuilt
+from flows.folders.rebuilding import rebuilt
 from jdn_core import durable
 from jdn_core.errors import CheckpointError, OwnedByAnother, UsageError
 from jdn_core.run import Run

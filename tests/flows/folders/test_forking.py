@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from flows import settings_file
-from flows.forking import fork
-from flows.opening import fingerprint
+from flows.folders.forking import fork
+from flows.folders.opening import fingerprint
 from jdn_core import assemble, durable
 from jdn_core.errors import CheckpointError, FingerprintError, UsageError
 from jdn_core.run import Run

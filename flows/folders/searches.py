@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from flows.runs import read_back
+from flows.folders.runs import read_back
 from jdn_core import durable
 from jdn_core.errors import InputMissing
 from jdn_core.layout import SETTINGS_FILE

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from flows import runs
+from flows.folders import runs
+from flows.folders.stages import take_stage
 from flows.settings_file import Override, dump, load
-from flows.stages import take_stage
 from jdn_core.errors import (
     DataError,
     FingerprintError,

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.household import Service, module
-from flows.runs import QUIET
+from flows.folders.runs import QUIET
+from flows.servers.household import Service, module
 from jdn_core import durable
 from jdn_core.errors import OwnedByAnother, StorageError, UsageError
 

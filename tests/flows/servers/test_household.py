@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.dashboards import AUTH_FILE, Addresses, alone, environment, servers
-from flows.household import Household, Service
+from flows.servers.dashboards import AUTH_FILE, Addresses, alone, environment, servers
+from flows.servers.household import Household, Service
 from jdn_core.errors import OwnedByAnother, ServiceUnavailable, UsageError
 
 SLEEPER = ["sleep", "1000"]
 OWNER = """
 import sys
 from pathlib import Path
-from flows.household import Household, Service
+from flows.servers.household import Household, Service
 with Household(dict(__import__("os").environ), logs=Path(sys.argv[1])) as household:
     household.start([Service("a", ["sleep", "1000"]), Service("b", ["sh", "-c", "sleep 1000 & wait"])])
     print("up", flush=True)

@@ -11,7 +11,7 @@ import pytest
 
 _CHILD = """
 import sys
-from flows.guard import guarded
+from flows.folders.guard import guarded
 with guarded([int(sys.argv[1])]):
     print("guarded", flush=True)
     sys.stdin.read()
@@ -30,7 +30,7 @@ def run_beside(server: subprocess.Popen[bytes]) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "guarded\n"

@@ -8,8 +8,8 @@ import uuid
 from pathlib import Path
 
 from flows import settings_file
-from flows.opening import fingerprint
-from flows.runs import flat, read_back
+from flows.folders.opening import fingerprint
+from flows.folders.runs import flat, read_back
 from jdn_core import durable
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.errors import CheckpointError, FingerprintError, InputMissing, Problem, StorageError, UsageError
