@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from flows.console import say
 from jdn_core.errors import ServiceUnavailable
@@ -155,11 +156,12 @@ class Household:
             time.sleep(0.05)
 
     def _members(self, *, besides: Collection[int] = ()) -> list[int]:
-        """All that we and they started, without the guard, ``besides`` and what these started."""
+        """The group's processes and all below them; without the guard, ``besides`` and what these started."""
         assert self._guard is not None
-        parents = dict(_processes())
-        ours, others = _below({os.getpid()}, parents), _below({self._guard.pid, *besides}, parents)
-        return sorted(ours - others - {os.getpid()})
+        living = [*_processes()]
+        parents = {process.id: process.parent for process in living}
+        group = {process.id for process in living if process.group == self._guard.pid}
+        return sorted(_below(group, parents) - _below({self._guard.pid, *besides}, parents))
 
     def _log(self, service: Service) -> Path:
         return self._logs / f"{service.name}.log"
@@ -177,13 +179,19 @@ def _below(roots: Collection[int], parents: Mapping[int, int]) -> set[int]:
     return found
 
 
-def _processes() -> Iterator[tuple[int, int]]:
-    """(id, parent) of every process that lives, but for the one that lists them."""
-    command = ["ps", "-A", "-o", "pid=,ppid=,stat=,comm="]
+class _Process(NamedTuple):
+    id: int
+    parent: int
+    group: int
+
+
+def _processes() -> Iterator[_Process]:
+    """Every process that lives, but for the one that lists them."""
+    command = ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,comm="]
     for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
-        pid, parent, state, name = line.split(maxsplit=3)
+        *ids, state, name = line.split(maxsplit=4)
         if not state.startswith("Z") and name != "ps":
-            yield int(pid), int(parent)
+            yield _Process(*map(int, ids))
 
 
 def _is_running(service: Service) -> bool:

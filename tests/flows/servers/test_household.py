@@ -62,6 +62,13 @@ def test_at_the_end_nothing_is_left(tmp_path: Path) -> None:
     assert group_of(guard) == []
 
 
+def test_other_processes_of_its_owner_live_on(tmp_path: Path) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
+        with Household(os.environ, logs=tmp_path) as household:
+            household.start([Service("alone", SLEEPER)])
+        assert other.poll() is None
+
+
 def test_a_kill_9_leaves_nothing_either(tmp_path: Path) -> None:
     command = [sys.executable, "-c", OWNER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
