@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_progress_artifact
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.context import FlowRunContext, TaskRunContext
 
 from jdn_core import assemble
@@ -41,10 +45,27 @@ def publish_top_k(run: Run, records: Sequence[PairRecord]) -> None:
     progress = min(100.0, 100.0 * done / iterations)
     told = f"{done} of {iterations} pairs of {run.settings.name}. {_see(run, 'charts')}"
     try:
-        create_markdown_artifact(table, key=TOP_K, description=table.partition("\n")[0])
-        create_progress_artifact(progress, key=PROGRESS, description=told)
+        with get_client(sync_client=True) as client:
+            if not _changed(client, TOP_K, table, table.partition("\n")[0]):
+                create_markdown_artifact(table, key=TOP_K, description=table.partition("\n")[0])
+            if not _changed(client, PROGRESS, progress, told):
+                create_progress_artifact(progress, key=PROGRESS, description=told)
     except Exception as error:  # any of the HTTP client's, Prefect's own, or a time-out
         logger.warning("Prefect was not shown the top-k: %s", error)
+
+
+def _changed(client: SyncPrefectClient, key: str, data: Any, description: str) -> bool:
+    """Whether the flow run had such an artifact, which now shows this; two for each pair would be a heap."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return False
+    mine = ArtifactFilter(
+        key=ArtifactFilterKey(any_=[key]), flow_run_id=ArtifactFilterFlowRunId(any_=[context.flow_run.id])
+    )
+    found = client.read_artifacts(artifact_filter=mine)
+    if found:
+        client.update_artifact(found[0].id, ArtifactUpdate(data=data, description=description))
+    return bool(found)
 
 
 def show_model(published: Published) -> None:
