@@ -26,7 +26,9 @@ FREQUENT = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUE
 def trained(folder: Path, *, iterations: int, workers: int) -> Run:
     """A base and a pool for searches of so many pairs; the lookback suits the number of workers."""
     search = {"iterations": iterations, "workers": workers}
-    run = Run(tiny_settings(shapes(folder / "shapes"), search=search).with_lookback(), folder / "run")
+    tracking = {"patience": 300.0}  # a busy machine's server may be silent for a while
+    settings = tiny_settings(shapes(folder / "shapes"), search=search, tracking=tracking)
+    run = Run(settings.with_lookback(), folder / "run")
     jobs.train_base(run)
     for index in range(len(run.settings.pool.phases)):
         jobs.train_phase(run, index)

@@ -18,10 +18,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from jdn_core.run import Run
 from jdn_core.search.records import Records
 from tests.flows import teamwork
+from tests.postgresql import binaries, postgresql
 from tests.services import servers
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
-ITERATIONS, WORKERS = 5, 2
+ITERATIONS, WORKERS = 3, 2
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,10 @@ def test_a_lost_worker_and_a_killed_search_change_nothing(trained: Run, tmp_path
     command = teamwork.begin(trained, out, evaluator="work_pool")
     (tmp_path / "servers").mkdir()
     with ExitStack() as stack:
-        environment = stack.enter_context(servers(tmp_path / "servers")) | teamwork.FREQUENT
+        database = stack.enter_context(postgresql()) if binaries() else None
+        environment = (
+            stack.enter_context(servers(tmp_path / "servers", database=database)) | teamwork.FREQUENT
+        )
         api = environment["PREFECT_API_URL"]
         stack.enter_context(temporary_settings({PREFECT_API_URL: api}))
         client = stack.enter_context(get_client(sync_client=True))

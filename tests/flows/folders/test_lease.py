@@ -54,9 +54,9 @@ def name_of(folder: Path) -> str:
 
 @pytest.fixture
 def restarted(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Where a server of the test's own shall listen; this process asks it, and gives up at once."""
+    """Where a server of the test's own shall listen; this process asks it, and again while it is busy."""
     environment = environment_of(tmp_path / "prefect")
-    with temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"], PREFECT_CLIENT_MAX_RETRIES: 0}):
+    with temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"], PREFECT_CLIENT_MAX_RETRIES: 4}):
         yield environment
 
 
