@@ -124,7 +124,8 @@ def _cells(run: Run, row: Candidate) -> list[str]:
 
 def _see(run: Run, page: str) -> str:
     seen = links.of(run)
-    return f"[All pairs in MLflow]({getattr(seen, page)})" if seen else "MLflow has not heard of it yet."
+    what = "All pairs" if page == "pairs" else "Charts"
+    return f"[{what} in MLflow]({getattr(seen, page)})" if seen else "MLflow has not heard of it yet."
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -65,6 +65,7 @@ class Dashboards:
         self.page.get_by_text("Artifacts", exact=True).first.click()
         self.page.get_by_text(key, exact=True).first.click()
         self.page.wait_for_url(re.compile("/artifacts/artifact/"))
+        self.page.reload()  # the run's page fades, and its other artifacts have links of their own
         found = self.page.get_by_role("link", name=link).first
         expect(found).to_be_visible()
         self.shot(f"artifact {key}")
