@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.timeout(900),  # a lost worker is noticed after a minute and a half
     pytest.mark.skipif(not available(), reason="network namespaces need root and `ip`"),
 ]
-ITERATIONS, WORKERS = 3, 2
+ITERATIONS, WORKERS = 5, 2
 
 
 @pytest.fixture(scope="module")
