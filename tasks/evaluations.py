@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -242,7 +243,7 @@ class Evaluations:
 
     def _pause(self, seconds: float) -> None:
         if self._closing.wait(seconds):
-            raise Stopped(15)
+            raise Stopped(signal.SIGTERM)
 
 
 class _Watch:

@@ -59,13 +59,16 @@ def _obey(pause: float = 2.0) -> None:
         time.sleep(pause)
     if is_told:
         progress.report("paused", 1, 1)
-    if is_cancelled():
+    if _is_cancelled(state):
         raise stopping.Stopped(signal.SIGTERM)
 
 
 def is_cancelled() -> bool:
     """Whether somebody asked Prefect to end the flow at hand."""
-    state = _state()
+    return _is_cancelled(_state())
+
+
+def _is_cancelled(state: State | None) -> bool:
     return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
 
 
