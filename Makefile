@@ -37,7 +37,7 @@ demo: $(INSTALLED)
 # Two reports: the whole house, then the rooms whose every line and branch must have run.
 test: $(INSTALLED)
 	$(PY) -m coverage erase
-	$(PY) -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --cov-fail-under=0
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
 	$(PY) -m coverage report
 	$(PY) -m coverage report --include='$(EXACT)' --fail-under=100
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.processes import until
 from tests.tasks.tracking.servers import free_port
 
 _USER = "postgres"  # of Debian's package: PostgreSQL refuses to run as root
@@ -79,7 +80,10 @@ def postgresql() -> Iterator[Postgresql]:
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **owner)
         try:
-            _wait_for(programs, folder, port, server)
+            ready = [str(programs / "pg_isready"), "--quiet", "--host", "127.0.0.1", "--port", str(port)]
+            until(
+                lambda: subprocess.run(ready, check=False).returncode == 0, beside=server, log=folder / "log"
+            )
             environment = os.environ | {
                 "POSTGRES_USER": _USER,
                 "PGHOST": str(folder),
@@ -94,9 +98,3 @@ def postgresql() -> Iterator[Postgresql]:
             server.wait()
     finally:
         shutil.rmtree(folder)
-
-
-def _wait_for(programs: Path, folder: Path, port: int, server: subprocess.Popen[bytes]) -> None:
-    ready = [str(programs / "pg_isready"), "--quiet", "--host", "127.0.0.1", "--port", str(port)]
-    while subprocess.run(ready, check=False).returncode:
-        assert server.poll() is None, (folder / "log").read_text()

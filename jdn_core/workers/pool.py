@@ -151,13 +151,30 @@ class Workers:
 
     def _run(self, call: Call, *, alone: bool) -> Any:
         with self._lease(alone=alone) as slot:
-            channel = _started(slot)
+            channel = self._channel(slot)
             try:
                 channel.send(call)
                 answer = self._await(slot, channel)
             except (EOFError, ConnectionError, BrokenPipeError):
                 raise self._ended(slot) from None
         return _result(answer)
+
+    def _channel(self, slot: _Slot) -> Connection:
+        """To the slot's process, which is started if there is none."""
+        if slot.channel is not None and slot.process is not None and slot.process.is_alive():
+            return slot.channel
+        _close(slot)
+        try:
+            process, channel = _start(slot.place)
+        except (EOFError, OSError) as error:
+            raise WorkerDied(f"the worker did not start: {error!r}") from error
+        with self._changed:
+            slot.process, slot.channel = process, channel
+            slot.gaps.clear()
+            if self._closing:  # the others were stopped meanwhile
+                _kill(slot)
+                raise Stopped(signal.SIGTERM)
+        return channel
 
     def _await(self, slot: _Slot, channel: Connection) -> Answer:
         """The job's answer; on the way its signs of life and its log are passed on."""
@@ -242,20 +259,15 @@ class Workers:
         return WorkerDied(f"the worker ended with {how}")
 
 
-def _started(slot: _Slot) -> Connection:
-    """The channel to the slot's process, which is started if there is none."""
-    if slot.channel is None or slot.process is None or not slot.process.is_alive():
-        _close(slot)
-        from jdn_core.workers.child import serve
+def _start(place: Place) -> tuple[BaseProcess, Connection]:
+    from jdn_core.workers.child import serve
 
-        context = multiprocessing.get_context("forkserver")
-        ours, theirs = context.Pipe()
-        slot.process = context.Process(target=serve, args=(theirs, slot.place), name="jdn-worker")
-        slot.process.start()
-        theirs.close()
-        slot.channel = ours
-        slot.gaps.clear()
-    return slot.channel
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, place), name="jdn-worker")
+    process.start()
+    theirs.close()
+    return process, ours
 
 
 def _close(slot: _Slot) -> None:

@@ -12,7 +12,7 @@ from tests.browser.house import House, house
 from tests.flows import teamwork
 from tests.postgresql import binaries, postgresql
 
-ITERATIONS = 8
+ITERATIONS = 5
 
 
 @pytest.fixture(scope="session")

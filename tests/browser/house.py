@@ -7,12 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
@@ -20,9 +18,6 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from flows.servers.dashboards import AUTH_FILE
 from tests.postgresql import Postgresql
 from tests.tasks.tracking.servers import free_port
-
-T = TypeVar("T")
-PATIENCE = 240.0  # seconds that one step may take beside other tests on two cores
 
 
 @dataclass(frozen=True)
@@ -79,26 +74,3 @@ def house(home: Path, *options: str, database: Postgresql | None = None) -> Iter
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)
-
-
-def until(found: Callable[[], T | None], *, patience: float = PATIENCE) -> T:
-    """Asks until there is an answer; so no test depends on how fast a machine is."""
-    deadline = time.monotonic() + patience
-    while not (answer := found()):
-        assert time.monotonic() < deadline, f"{found} found nothing in {patience} s"
-        time.sleep(0.1)
-    return answer
-
-
-def processes(variable: str, value: str) -> list[int]:
-    """Processes that have this in their environment."""
-    wanted = f"{variable}={value}".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # it ended meanwhile, or is not ours
-            continue
-        if wanted in environment:
-            found.append(int(folder.name))
-    return found

@@ -6,10 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from uuid import UUID
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.house import PATIENCE, House
+from tests.browser.house import House
+from tests.processes import PATIENCE, until
 
 MS = PATIENCE * 1000
 
@@ -52,12 +54,18 @@ class Dashboards:
             if answer.value.ok:
                 break
         assert answer.value.ok, answer.value.text()
-        flow_run = str(answer.value.json()["id"])
-        self.page.goto(f"{self._house.prefect}/runs/flow-run/{flow_run}")  # as the toast's "View run" does
-        return flow_run
+        return str(answer.value.json()["id"])
 
-    def await_state(self, name: str) -> None:
-        """Waits until the page of a run shows this state."""
+    def await_state(self, flow_run: str, name: str) -> None:
+        """Waits for a state of a run, then looks at its page: an open one takes a core."""
+        self.page.goto("about:blank")
+        with self._house.client() as client:
+            until(lambda: client.read_flow_run(UUID(flow_run)).state_name == name)
+        self.page.goto(f"{self._house.prefect}/runs/flow-run/{flow_run}")  # as the toast's "View run" does
+        self.expect_state(name)
+
+    def expect_state(self, name: str) -> None:
+        """The page of a run shows this state."""
         expect(self.page.locator(".state-badge", has_text=name).first).to_be_visible()
 
     def follow_artifact(self, key: str, link: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +11,14 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from flows import settings_file
 from flows.folders import searches
+from flows.servers.deploying import deploy
 from jdn_core.reports.tables import ranked
 from jdn_core.run import Run
 from jdn_core.search.records import Records
-from tests.browser.house import House, processes, until
-from tests.tasks.tracking.searches import climb
+from tests.browser.house import House
+from tests.flows import teamwork
+from tests.processes import until, with_variable
 
 playwright = pytest.importorskip("playwright.sync_api")
 from tests.browser.pages import Dashboards, shots_folder  # noqa: E402
@@ -30,14 +29,7 @@ RESUMES = "jdn resumes what crashed"
 
 @pytest.fixture(scope="module")
 def quiet(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of the records when nothing disturbs the search."""
-    from jdn_core import jobs
-    from tests.flows.teamwork import begin
-
-    run = Run(trained.settings, tmp_path_factory.mktemp("quiet") / "run")
-    begin(trained, run.folder, evaluator="local")
-    jobs.evaluate_base(run)
-    return climb(run, run.settings.search.iterations)
+    return teamwork.quiet(trained, tmp_path_factory.mktemp("quiet") / "run")
 
 
 @pytest.fixture
@@ -52,13 +44,10 @@ def screens(at_home: House, chromium: str, tmp_path: Path) -> Iterator[Dashboard
 
 
 @pytest.fixture
-def deployed(at_home: House, trained: Run, tmp_path: Path) -> None:
-    """The forms hold the tiny settings."""
-    file = tmp_path / "tiny.yaml"
-    file.write_text(settings_file.dump(trained.settings))
-    command = [sys.executable, "-m", "flows.cli", "deploy", "--settings", str(file), "--json"]
-    done = subprocess.run(command, env=at_home.environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def deployed(at_home: House, trained: Run) -> None:
+    """The forms hold the tiny settings, as `jdn deploy --settings` would have them do."""
+    with at_home.client():
+        deploy({"settings": trained.settings.model_dump(mode="json")})
 
 
 @pytest.mark.usefixtures("deployed")
@@ -76,11 +65,11 @@ def test_a_search_by_form_survives_a_crash_and_ends_as_a_registered_model(
         client.pause_automation(automation.id)
     begun = screens.start("search", values)
     folder = at_home.home / f"{trained.settings.name}-{begun[:8]}"
-    _kill(begun, folder, after=3)
-    screens.await_state("Crashed")
+    _kill(begun, folder, after=2)
+    screens.await_state(begun, "Crashed")
     screens.shot("crashed")
     resumed = screens.start("resume", {"search": begun})
-    screens.await_state("Completed")
+    screens.await_state(resumed, "Completed")
     screens.shot("resumed")
     assert Records(folder).digest() == quiet
     screens.follow_artifact("jdn-top-k", "All pairs in MLflow")
@@ -92,7 +81,7 @@ def test_a_search_by_form_survives_a_crash_and_ends_as_a_registered_model(
 def _kill(flow_run: str, folder: Path, *, after: int) -> None:
     """Ends the process of a flow run as an accident would, once its search has so many pairs."""
     until(lambda: len(list(folder.glob("pairs/*/pair.json"))) >= after)
-    for pid in processes("PREFECT__FLOW_RUN_ID", flow_run):
+    for pid in with_variable("PREFECT__FLOW_RUN_ID", flow_run):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -137,4 +126,4 @@ def _check_way_back(screens: Dashboards, at_home: House, name: str, flow_run: st
     playwright.expect(link).to_be_visible()
     screens.shot("search in MLflow")
     screens.page.goto(link.get_attribute("href"))
-    screens.await_state("Completed")
+    screens.expect_state("Completed")

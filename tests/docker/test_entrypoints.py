@@ -9,20 +9,22 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from tests.docker.composed import DOCKER, entrypoint, health_command, image_environment, services
 from tests.postgresql import Postgresql, binaries, postgresql
+from tests.processes import until
 from tests.tasks.tracking.servers import free_port
 from tests.tiny_run import shapes, tiny_settings
 
@@ -79,9 +81,7 @@ class Containers:
                 self.command(name), env=environment, cwd=self._folder, stdout=said, stderr=said
             )
         try:
-            while not healthy(environment):
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.2)
+            until(lambda: healthy(environment), beside=process, log=log)
             yield process, environment
         finally:
             process.send_signal(signal.SIGTERM)
@@ -197,10 +197,15 @@ def test_a_worker_joins_its_pool_and_goes_when_it_is_stopped(deployed: Container
     url = f"http://127.0.0.1:{deployed.prefect}/api/work_pools/{pool}"
     with deployed.running(name) as (process, _):
         log = deployed._folder / f"{name}.log"
-        while "started!" not in log.read_text() or ask(url, auth=AUTH)[1]["status"] != "READY":
-            assert process.poll() is None
-            time.sleep(0.1)
+        until(lambda: "started!" in log.read_text(), beside=process, log=log)
+        until(lambda: ask(url, auth=AUTH)[1]["status"] == "READY", beside=process, log=log)
     assert process.returncode in (0, -signal.SIGTERM, 143)
+
+
+def ended(client: SyncPrefectClient, flow_run: UUID) -> State[Any] | None:
+    """A flow run's last state."""
+    state = client.read_flow_run(flow_run).state
+    return state if state and state.is_final() else None
 
 
 def test_the_workers_run_an_upgrade_that_a_form_started(deployed: Containers, tmp_path: Path) -> None:
@@ -214,10 +219,9 @@ def test_the_workers_run_an_upgrade_that_a_form_started(deployed: Containers, tm
         begun = client.create_flow_run_from_deployment(form.id, parameters=parameters)
         for name in ("search-worker", "pair-worker"):
             stack.enter_context(deployed.running(name))
-        deadline = time.monotonic() + 400
-        while (state := client.read_flow_run(begun.id).state) is None or not state.is_final():
-            assert time.monotonic() < deadline, (deployed._folder / "search-worker.log").read_text()
-            time.sleep(0.5)
+        state = until(
+            lambda: ended(client, begun.id), patience=400, log=deployed._folder / "search-worker.log"
+        )
     assert state.is_completed(), state.message
     pairs = {"filter": "tags.`jdn.kind` = 'pair'", "max_results": 10, "experiment_ids": ["1"]}
     _, found = ask(f"http://127.0.0.1:{deployed.mlflow}/api/2.0/mlflow/runs/search", body=pairs)

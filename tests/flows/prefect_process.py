@@ -7,12 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.processes import until
 
 
 def environment_of(home: Path, host: str = "127.0.0.1") -> dict[str, str]:
@@ -37,11 +38,7 @@ def server(environment: dict[str, str]) -> Iterator[None]:
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:
         try:
-            deadline = time.monotonic() + 180
-            while not _answers(f"{url}/health"):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            until(lambda: _answers(f"{url}/health"), beside=process)
             yield
         finally:
             os.killpg(process.pid, signal.SIGKILL)

@@ -17,6 +17,8 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from flows import settings_file
 from jdn_core import jobs
 from jdn_core.run import Run
+from tests.processes import descendants
+from tests.tasks.tracking.searches import climb
 from tests.tiny_run import shapes, tiny_settings
 
 POOL = "jdn"
@@ -33,6 +35,14 @@ def trained(folder: Path, *, iterations: int, workers: int) -> Run:
     for index in range(len(run.settings.pool.phases)):
         jobs.train_phase(run, index)
     return run
+
+
+def quiet(trained: Run, folder: Path) -> str:
+    """The digest of the records when nothing disturbs the search, which no server is needed for."""
+    begin(trained, folder, evaluator="local")
+    run = Run(trained.settings, folder)
+    jobs.evaluate_base(run)
+    return climb(run, run.settings.search.iterations)
 
 
 def begin(trained: Run, out: Path, *, evaluator: str) -> list[str]:
@@ -75,17 +85,7 @@ def worker(
     try:
         yield process
     finally:
-        for child in _descendants(process.pid):  # flow runs have sessions of their own
+        for child in descendants(process.pid):  # flow runs have sessions of their own
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         process.wait()
-
-
-def _descendants(pid: int) -> list[int]:
-    """A process and all below it, the lowest last."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    try:
-        below = children.read_text().split()
-    except FileNotFoundError:
-        return []
-    return [pid, *(each for child in below for each in _descendants(int(child)))]

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from jdn_core.run import Run
 from jdn_core.search.records import Records
 from tests.flows import teamwork
-from tests.namespaces import Network, available, network
+from tests.namespaces import available, network
 from tests.postgresql import binaries, postgresql
+from tests.processes import is_stopped, until
 from tests.services import servers
 
 pytestmark = [
@@ -37,8 +37,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_a_host_that_is_cut_off_in_the_middle_of_a_pair_changes_nothing(trained: Run, tmp_path: Path) -> None:
     """Both servers are on PostgreSQL, where it is installed."""
-    quiet, out = tmp_path / "quiet", tmp_path / "out"
-    subprocess.run(teamwork.begin(trained, quiet, evaluator="local"), check=True, capture_output=True)
+    out = tmp_path / "out"
+    quiet = teamwork.quiet(trained, tmp_path / "quiet")
     command = teamwork.begin(trained, out, evaluator="work_pool")
     (tmp_path / "servers").mkdir()
     with ExitStack() as stack:
@@ -57,12 +57,12 @@ def test_a_host_that_is_cut_off_in_the_middle_of_a_pair_changes_nothing(trained:
         with (tmp_path / "search.log").open("wb") as log:
             search = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         stack.callback(search.kill)
-        training = stopped_process(net, "far", search)
+        training = until(lambda: stopped(net.processes("far")), beside=search)
         net.cut("far")
         os.kill(training, signal.SIGCONT)  # it finishes the pair, and nobody hears of it
         assert search.wait() == 0, (tmp_path / "search.log").read_text()
         runs = [run for run in client.read_flow_runs(limit=200) if run.name.startswith("pair-")]
-    assert Records(out).digest() == Records(quiet).digest()
+    assert Records(out).digest() == quiet
     assert Records(out).problems(files=True) == ()
     (lost,) = [run for run in runs if run.state_name != "Completed"]
     assert lost.state_name == "Crashed"
@@ -78,15 +78,9 @@ def worker_environment(trained: Run, home: Path, environment: dict[str, str], fa
     return environment | own | ({"JDN_FAULT": fault} if fault else {})
 
 
-def stopped_process(net: Network, host: str, search: subprocess.Popen[bytes]) -> int:
-    """The process of a host that has stopped at its fault."""
-    while True:
-        assert search.poll() is None
-        for process in net.processes(host):
-            status = Path(f"/proc/{process}/stat")
-            if status.exists() and status.read_text().rpartition(")")[2].split()[0] == "T":
-                return process
-        time.sleep(0.1)
+def stopped(processes: list[int]) -> int | None:
+    """The one that its fault has stopped."""
+    return next(filter(is_stopped, processes), None)
 
 
 def pair_of(run: FlowRun) -> str:

@@ -18,6 +18,7 @@ from jdn_core.progress import listening
 from jdn_core.run import Run
 from jdn_core.search.records import Records
 from jdn_core.settings import Settings
+from tests.processes import descendants, is_pending, is_stopped, until
 from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = [
@@ -103,23 +104,32 @@ def test_sigterm_saves_the_step_at_hand_and_nothing_is_redone(
     out = tmp_path / "run"
     begin(trained, out, workers=2)
     command = [sys.executable, "-m", "flows.cli", "resume", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as child:
-        assert child.stderr is not None
-        for line in child.stderr:
-            if line.startswith("pair 3: 1/"):
-                asked = time.monotonic()
-                child.send_signal(signal.SIGTERM)
-                break
-        said = child.stderr.read()
+    held = environment() | {"JDN_FAULT": "pair.mid_epoch:5:stop"}  # each worker in its second pair
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=held) as child:
+        training = until(lambda: stopped(child.pid, workers=2), beside=child)
+        asked = time.monotonic()
+        child.send_signal(signal.SIGTERM)
+        for worker in training:
+            until(lambda worker=worker: is_pending(worker, signal.SIGTERM), beside=child)
+            os.kill(worker, signal.SIGCONT)
+        _, said = child.communicate()
     assert child.returncode == 143, said
     assert time.monotonic() - asked < 15
-    assert list((out / "work" / "checkpoints" / "pairs").rglob("*.safetensors"))
-    done = subprocess.run(
-        [*command, "--json"], capture_output=True, text=True, env=environment(), check=False
-    )
+    saved = {path.parent.name for path in (out / "work" / "checkpoints" / "pairs").rglob("*.safetensors")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode == 0, done.stderr
-    assert "pair 3: 1/" not in done.stderr
+    held_back = [record.pair.index for record in Records(out).all() if record.pair.key in saved]
+    assert len(held_back) == len(saved) == 2
+    for index in held_back:
+        assert f"pair {index}: 2/" not in done.stderr
+        assert f"pair {index}: 3/" in done.stderr
     assert Records(out).digest() == quiet
+
+
+def stopped(search: int, *, workers: int) -> list[int] | None:
+    """The workers of a search, once their faults have stopped them all."""
+    found = [pid for pid in descendants(search) if is_stopped(pid)]
+    return found if len(found) == workers else None
 
 
 def _workers() -> set[int]:

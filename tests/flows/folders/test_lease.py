@@ -20,6 +20,7 @@ from flows.folders.lease import leased
 from jdn_core import durable
 from jdn_core.errors import OwnedByAnother
 from tests.flows.prefect_process import environment_of, server
+from tests.processes import until
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
@@ -84,13 +85,6 @@ def holders(client: SyncPrefectClient, name: str) -> list[UUID]:
         return []
 
 
-def wait_for(caplog: pytest.LogCaptureFixture, words: str) -> None:
-    deadline = time.monotonic() + 60
-    while words not in caplog.text:
-        assert time.monotonic() < deadline, caplog.text
-        time.sleep(0.05)
-
-
 @pytest.mark.usefixtures("prefect_server")
 def test_a_second_host_is_refused_within_two_seconds_and_may_go_on_after_the_first(
     hosts: tuple[Path, Path],
@@ -125,10 +119,8 @@ def test_a_new_search_is_leased_once_it_has_an_id(hosts: tuple[Path, Path]) -> N
     (here / "search.json").unlink()
     with leased(here, pause=0.05):
         (here / "search.json").write_bytes((there / "search.json").read_bytes())
-        deadline = time.monotonic() + 60
         with get_client(sync_client=True) as client:
-            while not holders(client, name_of(there)):
-                assert time.monotonic() < deadline
+            until(lambda: holders(client, name_of(there)))
         refused(there)
 
 
@@ -150,11 +142,11 @@ def test_a_lease_that_a_restarted_server_forgot_is_its_owners_again_and_a_dead_o
     with server(restarted):
         alive.__enter__()
         dying.__enter__()
-    wait_for(caplog, "the search goes on without Prefect's lease")
+    until(lambda: "the search goes on without Prefect's lease" in caplog.text)
     dying.__exit__(None, None, None)
     assert "ends by itself in 60 s" in caplog.text
     with server(restarted):
-        wait_for(caplog, "knows no owner of the taken lease")
+        until(lambda: "knows no owner of the taken lease" in caplog.text)
         refused(there)
         with leased(other, pause=1.0):
             refused(dead)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,6 +31,7 @@ from jdn_core.errors import InputMissing, ServiceUnavailable, UsageError
 from jdn_core.run import Run
 from jdn_core.search.records import Records
 from tests.flows.prefect_process import environment_of, server
+from tests.processes import until
 from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
@@ -184,14 +184,6 @@ def begin(deployment: str, parameters: dict[str, Any], *, state: State[Any] | No
         return client.create_flow_run_from_deployment(found.id, parameters=parameters, state=state)
 
 
-def wait_for(what: Callable[[], Any], log: Path, seconds: float = 300) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, log.read_text()[-5000:]
-        time.sleep(0.2)
-    return found
-
-
 def runs_of(deployment: str) -> list[FlowRun]:
     with get_client(sync_client=True) as client:
         found = client.read_deployment_by_name(f"{deployment}/{deployment}")
@@ -231,9 +223,9 @@ def test_a_killed_search_is_resumed_by_the_server_and_ends_as_if_nothing_had_bee
     places = {"base": str(trained.base), "pool": str(trained.pool)}
     begun = begin("search", {"settings": trained.settings.model_dump(mode="json"), **places})
     out = Path(house["JDN_HOME"]) / f"tiny-{str(begun.id)[:8]}"
-    wait_for(lambda: len(list(out.glob("pairs/*/pair.json"))) > 2, worker)
+    until(lambda: len(list(out.glob("pairs/*/pair.json"))) > 2, log=worker)
     os.kill(owner_of(out), signal.SIGKILL)
-    again = wait_for(lambda: resumed(begun), worker)
+    again = until(lambda: resumed(begun), log=worker)
     assert again.state_name == "Completed"
     assert again.created_by is not None
     assert again.created_by.type == "AUTOMATION"
@@ -281,8 +273,8 @@ def test_a_crash_that_repeats_is_given_up_and_told(
             ways: list[State[Any]] = [Running(), Crashed(message="its process was killed")]
             for state in ways:
                 client.set_flow_run_state(lost.id, state, force=True)
-        given_up = wait_for(lambda: resumed(lost), worker)
-        wait_for(lambda: len(heard) == 2, worker)
+        given_up = until(lambda: resumed(lost), log=worker)
+        until(lambda: len(heard) == 2, log=worker)
     assert given_up.state_name == "Failed"
     assert "resumed 5 times by itself" in given_up.state.message
     assert "run `resume` by hand" in given_up.state.message

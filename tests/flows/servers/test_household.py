@@ -7,8 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ import pytest
 from flows.servers.dashboards import AUTH_FILE, Addresses, alone, environment, servers
 from flows.servers.household import Household, Service
 from jdn_core.errors import OwnedByAnother, ServiceUnavailable, UsageError
+from tests.processes import until
 
 SLEEPER = ["sleep", "1000"]
 OWNER = """
@@ -38,13 +37,6 @@ def pid(service: Service) -> int:
     return service.process.pid
 
 
-def await_it(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def group_of(guard: int) -> list[str]:
     listed = subprocess.run(
         ["ps", "-A", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True
@@ -58,7 +50,7 @@ def test_at_the_end_nothing_is_left(tmp_path: Path) -> None:
     with Household(os.environ, logs=tmp_path) as household:
         household.start([Service("alone", SLEEPER), family])
         guard = os.getpgid(pid(family))
-        await_it(lambda: sum(args == "sleep 1000" for args in group_of(guard)) == 3)
+        until(lambda: sum(args == "sleep 1000" for args in group_of(guard)) == 3)
     assert group_of(guard) == []
 
 
@@ -78,7 +70,7 @@ def test_a_kill_9_leaves_nothing_either(tmp_path: Path) -> None:
         guard = os.getpgid(int(children[0]))
         assert len(group_of(guard)) >= 3
         owner.kill()
-        await_it(lambda: group_of(guard) == [])
+        until(lambda: group_of(guard) == [])
 
 
 def test_what_dies_is_started_again_until_it_dies_too_often(
@@ -107,7 +99,7 @@ def test_a_wish_to_stop_ends_it_with_its_code(tmp_path: Path) -> None:
     with subprocess.Popen(command, env=home, stderr=subprocess.PIPE, text=True) as owner:
         assert owner.stderr is not None
         assert "starting the servers" in owner.stderr.readline()
-        await_it((tmp_path / "logs").is_dir)
+        until((tmp_path / "logs").is_dir)
         owner.send_signal(signal.SIGTERM)
         assert "stopped by SIGTERM" in owner.stderr.read()
     assert owner.returncode == 143

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing.forkserver
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from jdn_core.workers.attempts import Failure, attempt, insist
 from jdn_core.workers.places import Place, places
 from jdn_core.workers.pool import Patience, WorkerDied, WorkerHung, WorkerOutOfMemory, Workers
 from tests.jdn_core.workers import misdeeds
+from tests.processes import lives, until
 
 pytestmark = pytest.mark.timeout(300)  # the fork server imports torch once, beside whatever else runs
 
@@ -73,6 +75,23 @@ def test_five_deaths_are_a_crash_loop_and_the_next_job_is_well(workers: Workers,
     assert outcome == Failure("crash_loop: the worker ended with signal 9 (SIGKILL)")
     assert (tmp_path / "tries").stat().st_size == 5
     assert workers.run(misdeeds.pid) in workers.pids
+
+
+def test_a_process_that_does_not_start_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The fork server listens elsewhere for a while; what then ends the search is told, not hidden."""
+    listener = multiprocessing.forkserver._forkserver
+    with Workers(places(1, device="cpu", threads=1)) as one:
+        with monkeypatch.context() as astray:
+            astray.setattr(listener, "_forkserver_address", str(tmp_path / "nobody"))
+            with pytest.raises(WorkerDied, match=r"the worker did not start: FileNotFoundError"):
+                one.run(misdeeds.pid)
+            assert attempt(one, misdeeds.pid) == Failure(
+                "crash_loop: the worker did not start: FileNotFoundError(2, 'No such file or directory')"
+            )
+        assert one.pids == ()
+        assert one.run(misdeeds.pid) in one.pids
 
 
 def test_an_error_that_nobody_foresaw_ends_the_process_too(workers: Workers) -> None:
@@ -132,6 +151,23 @@ def test_a_stop_lets_the_job_save_its_state_first(tmp_path: Path) -> None:
             one.run(misdeeds.pid)
 
 
+def test_a_process_that_comes_up_after_a_stop_is_ended_too(workers: Workers) -> None:
+    workers.run(misdeeds.pid)  # the fork server is there
+    server = multiprocessing.forkserver._forkserver._forkserver_pid
+    one = Workers(places(1, device="cpu", threads=1))
+    with ThreadPoolExecutor(1) as search:
+        os.kill(server, signal.SIGSTOP)
+        try:
+            job = search.submit(one.run, misdeeds.pid)
+            until(lambda: not one._idle)
+            one.stop(0)
+        finally:
+            os.kill(server, signal.SIGCONT)
+        with pytest.raises(Stopped):
+            job.result()
+    assert one.pids == ()
+
+
 def test_a_job_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     begun = threading.Event()
     with Workers(places(1, device="cpu", threads=1)) as one, listening(lambda *_: begun.set()):
@@ -165,17 +201,7 @@ def test_workers_die_with_the_search_even_in_the_middle_of_a_job(tmp_path: Path)
         assert search.stdout is not None
         worker = int(search.stdout.readline())
         search.kill()
-    deadline = time.monotonic() + 20
-    while _lives(worker) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not _lives(worker)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
+    until(lambda: not lives(worker), patience=20)
 
 
 def test_places_share_the_threads_and_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from jdn_core.sections import TrackingSettings
 from tasks.links import PARENT
 from tasks.tracking import Publisher, sync
 from tests.made_up_search import keep, make_records
+from tests.processes import until
 from tests.tasks.tracking.searches import client_of, made, runs_of
 from tests.tasks.tracking.servers import MlflowServer, Proxy, free_port
 
@@ -124,8 +125,7 @@ def test_a_server_that_died_and_came_back_gets_the_rest(
     with Proxy(server.port, lambda method, path: down) as proxy:
         publisher = Publisher(told_by(run, proxy.uri), patience=QUICK)
         assert longest_block(publisher, run, make_records(8, failing={2})[4:]) < 0.5
-        while "MLflow was not told" not in caplog.text:
-            time.sleep(0.05)
+        until(lambda: "MLflow was not told" in caplog.text)
         down = False
         assert publisher.finish(timeout=30)[:3] == (10, 0, "")
     assert identities(alive(run, server)) == everything(run)
