@@ -153,7 +153,7 @@ def test_a_stop_lets_the_job_save_its_state_first(tmp_path: Path) -> None:
 
 def test_a_process_that_comes_up_after_a_stop_is_ended_too(workers: Workers) -> None:
     workers.run(misdeeds.pid)  # the fork server is there
-    server = multiprocessing.forkserver._forkserver._forkserver_pid
+    server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     one = Workers(places(1, device="cpu", threads=1))
     with ThreadPoolExecutor(1) as search:
         os.kill(server, signal.SIGSTOP)
