@@ -13,7 +13,7 @@ from prefect import flow
 
 from flows import settings_file
 from flows.folders.opening import fingerprint, hired, require_same
-from flows.folders.whereabouts import home
+from flows.folders.whereabouts import DATA_ROOT, home
 from jdn_core import durable
 from jdn_core.errors import InputMissing, OwnedByAnother
 from jdn_core.layout import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
@@ -24,8 +24,6 @@ from jdn_core.workers.pool import prepare
 from tasks.loans import borrow_inputs, fetch_head, give_back_record
 from tasks.pairs import fast_evaluate, mutate_pair, reset_bn
 from tasks.tracking import tidy
-
-DATA_ROOT = "JDN_DATA_ROOT"
 
 
 @flow(name="evaluate-pair")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,10 +21,20 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
+from flows import settings_file
 from flows.folders import resumes
 from flows.folders.runs import choose, read_back, run_body, suited
 from flows.folders.stages import RUN_ID
-from flows.folders.whereabouts import begun_in, find, folder_of, run_in_mlflow
+from flows.folders.whereabouts import (
+    DATA_ROOT,
+    Form,
+    Whereabouts,
+    begun_in,
+    find,
+    folder_of,
+    form_of,
+    run_in_mlflow,
+)
 from jdn_core.errors import InputMissing, OwnedByAnother, UserError
 from jdn_core.layout import SETTINGS_FILE
 from jdn_core.sections import Count
@@ -110,30 +121,57 @@ def _begun(
     """A run in its folder; one that Prefect starts again, under the same id, goes on there."""
     here = _flow_run()
     folder = begun_in(out, settings.name, str(here.id))
-    if settings.data.root is None and (root := os.environ.get("JDN_DATA_ROOT")):
-        data = settings.data.model_copy(update={"root": Path(root)})
-        settings = settings.model_copy(update={"data": data})
-    settings = suited(settings, "settings")
+    settings = suited(_with_data(settings), "settings")
     again = (out is None or here.run_count > 1) and (folder / SETTINGS_FILE).is_file()
     taken = {} if again else {stage: _stage(place) for stage, place in (stages or {}).items()}
     return run_body(_body(flow), settings, folder, again=again, stages=taken)
 
 
+def _with_data(settings: Settings) -> Settings:
+    """With the dataset that the worker knows of, where a form names none."""
+    root = os.environ.get(DATA_ROOT)
+    if settings.data.root is not None or not root:
+        return settings
+    data = settings.data.model_copy(update={"root": Path(root)})
+    return settings.model_copy(update={"data": data})
+
+
 def _resumed(search: str, from_mlflow: str | None, chosen: Callable[[str], Settings]) -> Result:
     known = find(search)
     folder = known.folder
+    automatic = _is_automatic()
     if not (folder / SETTINGS_FILE).is_file():
-        _fetch(from_mlflow or run_in_mlflow(known), folder, chosen)
+        run = from_mlflow or run_in_mlflow(known)
+        if run is None and (form := form_of(known)) is not None:
+            return _from_its_form(form, known, chosen, automatic=automatic)
+        _fetch(run, folder, chosen)
     read_back(folder)
-    automatic, flow = _is_automatic(), resumes.flow_of(folder)
+    flow = resumes.flow_of(folder)
     resumes.count(folder, automatic=automatic)
     settings = chosen(str(folder / SETTINGS_FILE))
     result = _once_free(
         lambda: run_body(_body(flow), settings, folder, again=True), patience=_OWNED if automatic else 0.0
     )
-    if flow == "train_pool":  # what completes is published, and a pool has nothing to publish
-        return Completed(name="Trained", message=f"the pool is {folder / 'pool'}")
-    return result
+    return _trained(folder) if flow == "train_pool" else result
+
+
+def _from_its_form(
+    form: Form, known: Whereabouts, chosen: Callable[[str], Settings], *, automatic: bool
+) -> Result:
+    """Begins what was killed before it had a folder."""
+    if automatic:
+        resumes.refuse_more(known.folder, barren=len(known.runs) - 1)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / SETTINGS_FILE
+        file.write_text(settings_file.dump(_with_data(form.settings)))
+        settings = chosen(str(file))
+    result = _begun(form.flow, settings, str(known.folder), stages=form.stages)
+    return _trained(known.folder) if form.flow == "train_pool" else result
+
+
+def _trained(folder: Path) -> State[Any]:
+    """What completes is published, and a pool has nothing to publish."""
+    return Completed(name="Trained", message=f"the pool is {folder / 'pool'}")
 
 
 def _once_free(work: Callable[[], dict[str, Any]], *, patience: float) -> dict[str, Any]:

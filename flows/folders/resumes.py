@@ -35,12 +35,21 @@ def count(folder: Path, *, automatic: bool) -> None:
     """
     before, now = _read(folder), _progress(folder)
     barren = int(before.get("resumes", 0)) if automatic and before.get("progress") == now else 0
+    refuse_more(folder, barren)
+    _write(folder, {"flow": flow_of(folder), "resumes": barren + automatic, "progress": now})
+
+
+def refuse_more(folder: Path, barren: int) -> None:
+    """Looks at how many resumes in a row have left nothing behind.
+
+    Raises:
+        JobFailed: they are too many.
+    """
     if barren >= MOST:
         raise JobFailed(
             f"{folder}: resumed {barren} times by itself, and each time it crashed before it got further; "
             f"{folder / 'jdn.log'} and the log of the worker say where; mend that and run `resume` by hand"
         )
-    _write(folder, {"flow": flow_of(folder), "resumes": barren + automatic, "progress": now})
 
 
 def _progress(folder: Path) -> str:

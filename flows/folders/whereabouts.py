@@ -6,13 +6,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from jdn_core.errors import InputMissing, ServiceUnavailable, UsageError
 from jdn_core.settings import Settings
 
-HOME = "JDN_HOME"
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+HOME, DATA_ROOT = "JDN_HOME", "JDN_DATA_ROOT"
 _UUID_LENGTH = 36  # with dashes; MLflow's ids have none
 
 
@@ -24,11 +27,22 @@ class Whereabouts:
         folder: of the search; it need not be on this machine.
         name: of the search and of its experiment; none where only the folder is known.
         runs: ids of the flow runs that it went through, newest first.
+        form: the flow run that a form began it with; none where only the folder is known.
     """
 
     folder: Path
     name: str | None = None
     runs: tuple[str, ...] = ()
+    form: FlowRun | None = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """What somebody filled in: the flow, its settings, and the trained stages that it takes, by name."""
+
+    flow: str
+    settings: Settings
+    stages: Mapping[str, str]
 
 
 def home() -> Path:
@@ -55,10 +69,11 @@ def find(search: str) -> Whereabouts:
     runs: list[str] = []
     while is_flow_run(search):
         runs.append(search)
-        parameters = _parameters(search)
+        flow_run = _read(search)
+        parameters = flow_run.parameters
         if "settings" in parameters:
             name = parameters["settings"].get("name") or Settings.model_fields["name"].default
-            return Whereabouts(begun_in(parameters.get("out"), name, search), name, tuple(runs))
+            return Whereabouts(begun_in(parameters.get("out"), name, search), name, tuple(runs), flow_run)
         if not isinstance(parameters.get("search"), str) or parameters["search"] in runs:
             raise UsageError(f"flow run {search} is not one of a search; give a search's folder or flow run")
         search = parameters["search"]
@@ -77,6 +92,23 @@ def run_in_mlflow(place: Whereabouts) -> str | None:
     from tasks.tracking import run_of_flow
 
     return next(filter(None, (run_of_flow(uri, name=name, flow_run=run) for run in place.runs)), None)
+
+
+def form_of(place: Whereabouts) -> Form | None:
+    """What a search was to be, if all its flow runs ended before their first task; none if one began."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    if place.form is None:
+        return None
+    with get_client(sync_client=True) as client:
+        runs = FlowRunFilter.model_validate({"id": {"any_": list(place.runs)}})
+        if client.read_task_runs(flow_run_filter=runs, limit=1):
+            return None
+        flow = client.read_flow(place.form.flow_id).name.replace("-", "_")
+    given = place.form.parameters
+    stages = {name: str(value) for name, value in given.items() if name in ("base", "pool")}
+    return Form(flow, Settings.model_validate(given["settings"]), stages)
 
 
 def begun_in(out: str | None, name: str, flow_run: str) -> Path:
@@ -99,7 +131,7 @@ def is_flow_run(search: str) -> bool:
     return len(search) == _UUID_LENGTH and not Path(search).exists()
 
 
-def _parameters(flow_run: str) -> Mapping[str, Any]:
+def _read(flow_run: str) -> FlowRun:
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
@@ -109,7 +141,7 @@ def _parameters(flow_run: str) -> Mapping[str, Any]:
         raise InputMissing(f"{flow_run}: no such folder; set PREFECT_API_URL if it is a flow run")
     try:
         with get_client(sync_client=True) as client:
-            return client.read_flow_run(UUID(flow_run)).parameters
+            return client.read_flow_run(UUID(flow_run))
     except ObjectNotFound:
         raise InputMissing(f"{flow_run}: Prefect's server knows no such flow run") from None
     except httpx.TransportError as error:

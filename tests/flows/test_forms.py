@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.states import Crashed
 from prefect.utilities.callables import parameter_schema
 
 from flows import forms
@@ -67,6 +69,26 @@ def test_a_bad_dataset_leaves_no_folder_behind(tmp_path: Path) -> None:
 def test_a_resume_of_what_is_nowhere_says_so(tmp_path: Path) -> None:
     state = ended(forms.resume, search=str(tmp_path / "gone"))
     assert "no search there" in str(state.message)
+
+
+def test_a_run_that_was_killed_before_it_had_a_folder_is_begun_by_its_resume(tmp_path: Path) -> None:
+    settings = tiny_settings(shapes(tmp_path / "shapes"), iterations=1).model_dump(mode="json")
+    with get_client(sync_client=True) as client:
+        killed = client.create_flow_run(forms.upgrade, parameters={"settings": settings}, state=Crashed())
+        again = client.create_flow_run(forms.resume, parameters={"search": str(killed.id)}, state=Crashed())
+    state = ended(forms.resume, search=str(again.id), iterations=2)
+    assert state.is_completed(), state.message
+    assert len(Records(tmp_path / "home" / f"tiny-{str(killed.id)[:8]}").all()) == 3
+
+
+def test_a_pool_that_was_killed_so_early_is_trained_by_its_resume(tmp_path: Path) -> None:
+    settings = tiny_settings(shapes(tmp_path / "shapes")).model_dump(mode="json")
+    parameters = {"settings": settings, "out": str(tmp_path / "out")}
+    with get_client(sync_client=True) as client:
+        killed = client.create_flow_run(forms.train_pool, parameters=parameters, state=Crashed())
+    state = ended(forms.resume, search=str(killed.id))
+    assert (state.is_completed(), state.name) == (True, "Trained"), state.message
+    assert (tmp_path / "out" / "pool" / "pool.json").is_file()
 
 
 def test_a_search_that_another_machine_began_goes_on_here_out_of_mlflow(

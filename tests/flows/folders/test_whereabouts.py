@@ -7,12 +7,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from prefect import flow
+from prefect import flow, task
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.folders.whereabouts import find, folder_of, home
+from flows.folders.whereabouts import Form, find, folder_of, form_of, home
 from jdn_core.errors import InputMissing, UsageError
+from jdn_core.settings import Settings
 
 pytestmark = pytest.mark.services
 
@@ -22,9 +24,15 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("JDN_HOME", str(tmp_path / "home"))
 
 
+@task
+def first_task() -> None:
+    """What a search begins with."""
+
+
 @flow
-def anything(**parameters: Any) -> None:
-    """A flow whose runs are only noted."""
+def anything(settings: dict[str, Any] | None = None, **parameters: Any) -> None:
+    """A flow whose runs are mostly noted alone."""
+    first_task()
 
 
 def noted(**parameters: Any) -> str:
@@ -38,6 +46,12 @@ def test_a_folder_is_itself_and_a_relative_one_that_is_not_here_lies_at_home(tmp
     assert folder_of("first") == home() / "first"
 
 
+def ran(flow: Any, **parameters: Any) -> str:
+    """Id of a flow run with these parameters that went to its end."""
+    state: State[Any] = flow(**parameters, return_state=True)
+    return str(state.state_details.flow_run_id)
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_resumes_and_publications_lead_back_to_the_run_that_began(tmp_path: Path) -> None:
     first = noted(settings={"name": "cells"}, out=None)
@@ -48,6 +62,18 @@ def test_resumes_and_publications_lead_back_to_the_run_that_began(tmp_path: Path
     assert (found.runs[0], found.runs[-1], len(found.runs)) == (again, first, 3)
     assert folder_of(noted(settings={}, out=str(tmp_path / "there"))) == tmp_path / "there"
     assert folder_of(noted(search="by-folder")) == home() / "by-folder"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_ended_before_its_first_task_is_known_by_its_form() -> None:
+    first = noted(settings={"name": "cells", "seed": 5}, base="b", pool="p")
+    assert form_of(find(noted(search=first))) == Form(
+        "anything", Settings(name="cells", seed=5), {"base": "b", "pool": "p"}
+    )
+    assert form_of(find("by-folder")) is None
+    begun = ran(anything, settings={})
+    assert form_of(find(begun)) is None
+    assert form_of(find(noted(search=begun))) is None
 
 
 @pytest.mark.usefixtures("prefect_server")

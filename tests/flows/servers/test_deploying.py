@@ -26,13 +26,14 @@ from prefect.states import Crashed, Pending, Running
 from flows import settings_file
 from flows.folders.resumes import FILE, MOST, count
 from flows.servers.deploying import deploy
-from jdn_core import durable, jobs
+from jdn_core import durable
 from jdn_core.errors import InputMissing, ServiceUnavailable, UsageError
 from jdn_core.run import Run
 from jdn_core.search.records import Records
+from tests.flows import teamwork
 from tests.flows.prefect_process import environment_of, server
 from tests.processes import until
-from tests.tiny_run import shapes, tiny_settings
+from tests.tiny_run import tiny_settings
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[3]
@@ -151,13 +152,7 @@ def test_without_a_server_the_command_says_how_to_start_one(jdn: Callable[..., t
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("trained")
-    settings = tiny_settings(shapes(folder / "shapes"), search={"iterations": ITERATIONS})
-    run = Run(settings.with_lookback(), folder / "run")
-    jobs.train_base(run)
-    for index in range(len(run.settings.pool.phases)):
-        jobs.train_phase(run, index)
-    return run
+    return teamwork.trained(tmp_path_factory.mktemp("trained"), iterations=ITERATIONS, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +179,14 @@ def begin(deployment: str, parameters: dict[str, Any], *, state: State[Any] | No
         return client.create_flow_run_from_deployment(found.id, parameters=parameters, state=state)
 
 
+def crash(flow_run: FlowRun) -> None:
+    """Tells the server what a worker does when a process is gone that ran."""
+    with get_client(sync_client=True) as client:
+        ways: list[State[Any]] = [Running(), Crashed(message="its process was killed")]
+        for state in ways:
+            client.set_flow_run_state(flow_run.id, state, force=True)
+
+
 def runs_of(deployment: str) -> list[FlowRun]:
     with get_client(sync_client=True) as client:
         found = client.read_deployment_by_name(f"{deployment}/{deployment}")
@@ -207,19 +210,7 @@ def owner_of(folder: Path) -> int:
 def test_a_killed_search_is_resumed_by_the_server_and_ends_as_if_nothing_had_been(
     house: Environment, worker: Path, trained: Run, tmp_path: Path
 ) -> None:
-    file, stages = tmp_path / "settings.yaml", ["--base", str(trained.base), "--pool", str(trained.pool)]
-    file.write_text(settings_file.dump(trained.settings))
-    quiet = [
-        sys.executable,
-        "-m",
-        "flows.cli",
-        "search",
-        str(file),
-        *stages,
-        "--out",
-        str(tmp_path / "quiet"),
-    ]
-    subprocess.run(quiet, env=house, cwd=ROOT, check=True, capture_output=True)
+    quiet = teamwork.quiet(trained, tmp_path / "quiet")
     places = {"base": str(trained.base), "pool": str(trained.pool)}
     begun = begin("search", {"settings": trained.settings.model_dump(mode="json"), **places})
     out = Path(house["JDN_HOME"]) / f"tiny-{str(begun.id)[:8]}"
@@ -229,7 +220,7 @@ def test_a_killed_search_is_resumed_by_the_server_and_ends_as_if_nothing_had_bee
     assert again.state_name == "Completed"
     assert again.created_by is not None
     assert again.created_by.type == "AUTOMATION"
-    assert Records(out).digest() == Records(tmp_path / "quiet").digest()
+    assert Records(out).digest() == quiet
     assert durable.read_json(out / FILE)["resumes"] == 1
 
 
@@ -269,10 +260,7 @@ def test_a_crash_that_repeats_is_given_up_and_told(
         CustomWebhookNotificationBlock(name="ear", **hook).save("ear")
         deploy(notify=["custom-webhook/ear"])
         lost = begin("upgrade", {"settings": settings, "out": str(tmp_path)}, state=Pending())
-        with get_client(sync_client=True) as client:
-            ways: list[State[Any]] = [Running(), Crashed(message="its process was killed")]
-            for state in ways:
-                client.set_flow_run_state(lost.id, state, force=True)
+        crash(lost)
         given_up = until(lambda: resumed(lost), log=worker)
         until(lambda: len(heard) == 2, log=worker)
     assert given_up.state_name == "Failed"
@@ -281,3 +269,16 @@ def test_a_crash_that_repeats_is_given_up_and_told(
     assert f"upgrade {lost.name} is Crashed its process was killed" in heard[0]
     assert f"resume {given_up.name} is Failed" in heard[1]
     assert "resumed 5 times by itself" in heard[1]
+
+
+def test_a_crash_that_repeats_before_there_is_a_folder_is_given_up_too(
+    house: Environment, worker: Path, trained: Run
+) -> None:
+    deploy()
+    lost = begin("upgrade", {"settings": trained.settings.model_dump(mode="json")}, state=Pending())
+    for _ in range(MOST):
+        lost = begin("resume", {"search": str(lost.id)}, state=Pending())
+    crash(lost)
+    given_up = until(lambda: resumed(lost), log=worker)
+    assert given_up.state_name == "Failed"
+    assert "resumed 5 times by itself" in given_up.state.message
