@@ -35,6 +35,10 @@ os.environ |= {
 for _name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "JDN_FAULT", "FORCE_COLOR"):
     os.environ.pop(_name, None)
 
+# A shell lets a background job ignore Ctrl-C, and so would all that tests start, which some of it ends by.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 from hypothesis import settings as hypothesis_settings  # noqa: E402
 
 # Derandomized: a red test must be red again on the next machine. No deadline: machines differ.
