@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings as hypothesis_settings  # noqa: E402
+
+from tests.processes import measuring_nothing  # noqa: E402
 
 # Derandomized: a red test must be red again on the next machine. No deadline: machines differ.
 hypothesis_settings.register_profile("jdn", derandomize=True, deadline=None, database=None, print_blob=True)
@@ -96,5 +99,7 @@ def prefect_server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
-    with quick, prefect_test_harness(server_startup_timeout=60):
+    with quick, ExitStack() as stack:
+        with measuring_nothing():
+            stack.enter_context(prefect_test_harness(server_startup_timeout=60))
         yield

@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from flows.servers.dashboards import AUTH_FILE
 from tests.postgresql import Postgresql
+from tests.processes import unmeasured
 from tests.tasks.tracking.servers import free_port
 
 
@@ -50,7 +51,7 @@ class House:
 
 def begin(home: Path, *options: str, database: Postgresql | None = None) -> subprocess.Popen[str]:
     """Starts the command; what it says are its pipes."""
-    environment = os.environ | {"JDN_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    environment = unmeasured() | {"JDN_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "1"}
     if database is not None:
         environment["PREFECT_API_DATABASE_CONNECTION_URL"] = database.prefect
         environment["MLFLOW_BACKEND_STORE_URI"] = database.mlflow

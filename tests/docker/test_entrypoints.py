@@ -62,7 +62,7 @@ class Containers:
 
     def environment(self, name: str) -> dict[str, str]:
         """Nothing of this process's but what a program cannot do without; each worker's health has a port."""
-        kept = {key: os.environ[key] for key in ("LANG", "COVERAGE_PROCESS_START") if key in os.environ}
+        kept = {key: os.environ[key] for key in ("LANG",) if key in os.environ}
         health = str(free_port())
         said = image_environment() | services()[name].get("environment", {})
         mine = {key: self._put(value).replace("8080", health) for key, value in said.items()}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.processes import until
+from tests.processes import unmeasured, until
 
 
 def environment_of(home: Path, host: str = "127.0.0.1") -> dict[str, str]:
@@ -35,7 +35,11 @@ def server(environment: dict[str, str]) -> Iterator[None]:
     host, _, port = url.removeprefix("http://").removesuffix("/api").partition(":")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", port]
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        env=unmeasured(environment),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     ) as process:
         try:
             until(lambda: _answers(f"{url}/health"), beside=process)

@@ -19,7 +19,7 @@ from jdn_core.search.records import Records
 from tests.flows import teamwork
 from tests.namespaces import available, network
 from tests.postgresql import binaries, postgresql
-from tests.processes import is_stopped, until
+from tests.processes import is_stopped, unmeasured, until
 from tests.services import servers
 
 pytestmark = [
@@ -75,7 +75,7 @@ def worker_environment(trained: Run, home: Path, environment: dict[str, str], fa
     assert trained.settings.data.root is not None
     data = shutil.copytree(trained.settings.data.root, home / "data")
     own = {"JDN_HOME": str(home), "JDN_DATA_ROOT": str(data), "PREFECT_HOME": str(home / "prefect")}
-    return environment | own | ({"JDN_FAULT": fault} if fault else {})
+    return unmeasured(environment) | own | ({"JDN_FAULT": fault} if fault else {})
 
 
 def stopped(processes: list[int]) -> int | None:

@@ -32,7 +32,7 @@ from jdn_core.run import Run
 from jdn_core.search.records import Records
 from tests.flows import teamwork
 from tests.flows.prefect_process import environment_of, server
-from tests.processes import until
+from tests.processes import unmeasured, until
 from tests.tiny_run import tiny_settings
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
@@ -162,7 +162,7 @@ def worker(house: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iter
     log = tmp_path_factory.mktemp("worker") / "log"
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "jdn-search"]
     # The code under test, wherever the run's own directory is, as an installed package would be.
-    environment = house | {"PYTHONPATH": str(ROOT)}
+    environment = unmeasured(house) | {"PYTHONPATH": str(ROOT)}
     with (
         log.open("w") as said,
         subprocess.Popen(

@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.processes import unmeasured
+
 _HOP = ("connection", "transfer-encoding", "content-length", "keep-alive")
 
 
@@ -44,7 +46,7 @@ class MlflowServer:
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=os.environ | quiet, start_new_session=True
+                command, stdout=log, stderr=log, env=unmeasured() | quiet, start_new_session=True
             )
         while not self._answers():
             assert self._process.poll() is None, (self._folder / "server.log").read_text()
