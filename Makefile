@@ -34,6 +34,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: $(INSTALLED)
 	$(VENV)/bin/jdn demo
 
+# Files in their order, or those with few tests, which are the longest, would all come last and beside each other.
 # Two reports: the whole house, then the rooms whose every line and branch must have run.
 test: $(INSTALLED)
 	$(PY) -m coverage erase

@@ -139,39 +139,38 @@ def _with_data(settings: Settings) -> Settings:
 def _resumed(search: str, from_mlflow: str | None, chosen: Callable[[str], Settings]) -> Result:
     known = find(search)
     folder = known.folder
-    automatic = _is_automatic()
     if not (folder / SETTINGS_FILE).is_file():
         run = from_mlflow or run_in_mlflow(known)
         if run is None and (form := form_of(known)) is not None:
-            return _from_its_form(form, known, chosen, automatic=automatic)
+            return _from_its_form(form, known, chosen)
         _fetch(run, folder, chosen)
     read_back(folder)
-    flow = resumes.flow_of(folder)
+    automatic, flow = _is_automatic(), resumes.flow_of(folder)
     resumes.count(folder, automatic=automatic)
     settings = chosen(str(folder / SETTINGS_FILE))
     result = _once_free(
         lambda: run_body(_body(flow), settings, folder, again=True), patience=_OWNED if automatic else 0.0
     )
-    return _trained(folder) if flow == "train_pool" else result
+    return _told(flow, folder, result)
 
 
-def _from_its_form(
-    form: Form, known: Whereabouts, chosen: Callable[[str], Settings], *, automatic: bool
-) -> Result:
+def _from_its_form(form: Form, known: Whereabouts, chosen: Callable[[str], Settings]) -> Result:
     """Begins what was killed before it had a folder."""
-    if automatic:
+    if _is_automatic():
         resumes.refuse_more(known.folder, barren=len(known.runs) - 1)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / SETTINGS_FILE
         file.write_text(settings_file.dump(_with_data(form.settings)))
         settings = chosen(str(file))
     result = _begun(form.flow, settings, str(known.folder), stages=form.stages)
-    return _trained(known.folder) if form.flow == "train_pool" else result
+    return _told(form.flow, known.folder, result)
 
 
-def _trained(folder: Path) -> State[Any]:
-    """What completes is published, and a pool has nothing to publish."""
-    return Completed(name="Trained", message=f"the pool is {folder / 'pool'}")
+def _told(flow: str, folder: Path, result: Result) -> Result:
+    """A result as its flow run ends with it: what completes is published, which a pool alone must not be."""
+    if flow == "train_pool":
+        return Completed(name="Trained", message=f"the pool is {folder / 'pool'}")
+    return result
 
 
 def _once_free(work: Callable[[], dict[str, Any]], *, patience: float) -> dict[str, Any]:

@@ -33,9 +33,8 @@ def until(
     """
     deadline = time.monotonic() + patience
     while not (answer := found()):
-        said = log.read_text()[-5000:] if log else ""
-        assert beside is None or beside.poll() is None, f"{beside} ended: {said}"
-        assert time.monotonic() < deadline, f"{found} found nothing in {patience} s: {said}"
+        assert beside is None or beside.poll() is None, f"{beside} ended: {_last_words(log)}"
+        assert time.monotonic() < deadline, f"{found} found nothing in {patience} s: {_last_words(log)}"
         time.sleep(0.05)
     return answer
 
@@ -91,6 +90,10 @@ def is_stopped(pid: int) -> bool:
 def is_pending(pid: int, number: signal.Signals) -> bool:
     """Whether a signal waits for a process that is stopped."""
     return bool(int(_status(pid).get("ShdPnd", "0"), 16) >> (number - 1) & 1)
+
+
+def _last_words(log: Path | None) -> str:
+    return log.read_text()[-5000:] if log else ""
 
 
 def _status(pid: int) -> dict[str, str]:

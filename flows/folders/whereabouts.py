@@ -27,13 +27,13 @@ class Whereabouts:
         folder: of the search; it need not be on this machine.
         name: of the search and of its experiment; none where only the folder is known.
         runs: ids of the flow runs that it went through, newest first.
-        form: the flow run that a form began it with; none where only the folder is known.
+        begun_by: the flow run that a form started; none where only the folder is known.
     """
 
     folder: Path
     name: str | None = None
     runs: tuple[str, ...] = ()
-    form: FlowRun | None = None
+    begun_by: FlowRun | None = None
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ def form_of(place: Whereabouts) -> Form | None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
 
-    if place.form is None:
+    if place.begun_by is None:
         return None
     with get_client(sync_client=True) as client:
         runs = FlowRunFilter.model_validate({"id": {"any_": list(place.runs)}})
         if client.read_task_runs(flow_run_filter=runs, limit=1):
             return None
-        flow = client.read_flow(place.form.flow_id).name.replace("-", "_")
-    given = place.form.parameters
+        flow = client.read_flow(place.begun_by.flow_id).name.replace("-", "_")
+    given = place.begun_by.parameters
     stages = {name: str(value) for name, value in given.items() if name in ("base", "pool")}
     return Form(flow, Settings.model_validate(given["settings"]), stages)
 
