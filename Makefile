@@ -5,7 +5,7 @@ JOBS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-EXACT := jdn_core/space/*,jdn_core/search/*,jdn_core/durable.py,jdn_core/sections.py,jdn_core/settings.py
+EXACT := jdn_core/space/*,jdn_core/search/*,jdn_core/storage/*,jdn_core/settings/*
 
 .PHONY: help install demo test lint format bench lock clean
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from jdn_core.errors import UserError
-from jdn_core.stopping import Stopped
+from jdn_core.processes.stopping import Stopped
 
 if TYPE_CHECKING:
     from rich.console import Console

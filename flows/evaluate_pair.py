@@ -11,19 +11,19 @@ from typing import Any
 
 from prefect import flow
 
-from flows import settings_file
-from flows.folders.opening import fingerprint, hired, require_same
-from flows.folders.whereabouts import DATA_ROOT, home
-from jdn_core import durable
+from flows.launch import settings_file
+from flows.launch.find import DATA_ROOT, home
+from flows.launch.opening import fingerprint, hired, require_same
 from jdn_core.errors import InputMissing, OwnedByAnother
-from jdn_core.layout import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
-from jdn_core.run import Run
+from jdn_core.processes.workers import prepare
+from jdn_core.run.folder import Run
+from jdn_core.run.layout import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.search.pairs import Pair
-from jdn_core.settings import Settings
-from jdn_core.workers.pool import prepare
-from tasks.loans import borrow_inputs, fetch_head, give_back_record
+from jdn_core.settings.whole import Settings
+from jdn_core.storage import durable
 from tasks.pairs import fast_evaluate, mutate_pair, reset_bn
 from tasks.tracking import tidy
+from tasks.tracking.lending import borrow_inputs, fetch_head, give_back_record
 
 
 @flow(name="evaluate-pair")

@@ -21,26 +21,16 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
-from flows import settings_file
-from flows.folders import resumes
-from flows.folders.runs import choose, read_back, run_body, suited
-from flows.folders.stages import RUN_ID
-from flows.folders.whereabouts import (
-    DATA_ROOT,
-    Form,
-    Whereabouts,
-    begun_in,
-    find,
-    folder_of,
-    form_of,
-    run_in_mlflow,
-)
+from flows.launch import resume_count, settings_file
+from flows.launch.find import DATA_ROOT, Form, Whereabouts, begun_in, find, folder_of, form_of, run_in_mlflow
+from flows.launch.start import choose, read_back, run_body, suited
+from flows.launch.taking import RUN_ID
 from jdn_core.errors import InputMissing, OwnedByAnother, UserError
-from jdn_core.layout import SETTINGS_FILE
-from jdn_core.sections import Count
-from jdn_core.settings import Settings
-from jdn_core.stopping import Stopped
-from jdn_core.workers.pool import prepare
+from jdn_core.processes.stopping import Stopped
+from jdn_core.processes.workers import prepare
+from jdn_core.run.layout import SETTINGS_FILE
+from jdn_core.settings.sections import Count
+from jdn_core.settings.whole import Settings
 
 _OWNED = 90.0  # seconds that a dead owner's lease may outlive it, and a little
 _PAUSE = 5.0
@@ -145,8 +135,8 @@ def _resumed(search: str, from_mlflow: str | None, chosen: Callable[[str], Setti
             return _from_its_form(form, known, chosen)
         _fetch(run, folder, chosen)
     read_back(folder)
-    automatic, flow = _is_automatic(), resumes.flow_of(folder)
-    resumes.count(folder, automatic=automatic)
+    automatic, flow = _is_automatic(), resume_count.flow_of(folder)
+    resume_count.count(folder, automatic=automatic)
     settings = chosen(str(folder / SETTINGS_FILE))
     result = _once_free(
         lambda: run_body(_body(flow), settings, folder, again=True), patience=_OWNED if automatic else 0.0
@@ -157,7 +147,7 @@ def _resumed(search: str, from_mlflow: str | None, chosen: Callable[[str], Setti
 def _from_its_form(form: Form, known: Whereabouts, chosen: Callable[[str], Settings]) -> Result:
     """Begins what was killed before it had a folder."""
     if _is_automatic():
-        resumes.refuse_more(known.folder, barren=len(known.runs) - 1)
+        resume_count.refuse_more(known.folder, barren=len(known.runs) - 1)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / SETTINGS_FILE
         file.write_text(settings_file.dump(_with_data(form.settings)))
@@ -191,7 +181,7 @@ def _body(name: str) -> Callable[[Settings, Path], dict[str, Any]]:
 
     def body(settings: Settings, folder: Path) -> dict[str, Any]:
         prepare()
-        resumes.begin(folder, name)
+        resume_count.begin(folder, name)
         inside: dict[str, Any] = getattr(importlib.import_module(f"flows.{name}"), name).fn(settings, folder)
         return inside
 
@@ -203,7 +193,7 @@ def _stage(place: str) -> Path:
 
 
 def _fetch(run: str | None, folder: Path, chosen: Callable[[str], Settings]) -> None:
-    from flows.folders.rebuilding import rebuilt
+    from flows.launch.rebuilding import rebuilt
 
     if run is None:
         raise InputMissing(

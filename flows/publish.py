@@ -7,9 +7,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows import registering
-from flows.folders import whereabouts
-from jdn_core.layout import SETTINGS_FILE
+from flows.launch import find, registering
+from jdn_core.run.layout import SETTINGS_FILE
 from tasks.artifacts import show_model
 
 
@@ -27,9 +26,9 @@ def publish(
         alias: that shall point to the version.
         model: name of the registered model; the search's name if not given.
     """
-    place = whereabouts.find(search)
+    place = find.find(search)
     here = (place.folder / SETTINGS_FILE).is_file()
-    if not here and (run_id := whereabouts.run_in_mlflow(place)):
+    if not here and (run_id := find.run_in_mlflow(place)):
         uri = os.environ["MLFLOW_TRACKING_URI"]
         published = registering.register_from(run_id, uri, pair=pair, alias=alias, model=model)
     else:

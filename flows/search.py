@@ -10,19 +10,20 @@ from typing import Any
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from flows.folders.opening import hired, opened, require_room
-from jdn_core import assemble
-from jdn_core.progress import report
-from jdn_core.run import Run
+from flows.launch.opening import hired, opened, require_room
+from jdn_core.processes.progress import report
+from jdn_core.processes.workers import Workers
+from jdn_core.run import assemble
+from jdn_core.run.folder import Run
 from jdn_core.search import engine
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
-from jdn_core.settings import Settings
-from jdn_core.workers.pool import Workers
+from jdn_core.settings.whole import Settings
 from tasks import orchestrator
 from tasks.base import evaluate_base
 from tasks.data import check_data
 from tasks.evaluations import Evaluations, evaluate_on_pool, find_deployment
+from tasks.orchestrator import flow_run
 from tasks.pairs import fast_evaluate, mutate_pair, refuse_more_failures, reset_bn, score_pair, update_top_k
 from tasks.pool import check_pool
 from tasks.reports import draw_figures, summarise, write_report
@@ -35,7 +36,11 @@ Submit = Callable[[Pair], PrefectFuture[PairRecord]]
 @flow(name="search", validate_parameters=False)
 def search(settings: Settings, out: Path) -> dict[str, Any]:
     """Searches in a folder whose ``base`` and ``pool`` are trained; goes on where its records end."""
-    with opened(settings, out) as run, Publisher(run) as publisher, hired(settings) as workers:
+    with (
+        opened(settings, out) as run,
+        Publisher(run, flow_run=flow_run()) as publisher,
+        hired(settings) as workers,
+    ):
         find_deployment(run)
         check_data(run)
         require_room(run)

@@ -7,11 +7,12 @@ from typing import Any
 
 from prefect import flow
 
-from flows.folders.opening import hired, opened
-from jdn_core.run import Run
-from jdn_core.settings import Settings
-from jdn_core.workers.pool import Workers
+from flows.launch.opening import hired, opened
+from jdn_core.processes.workers import Workers
+from jdn_core.run.folder import Run
+from jdn_core.settings.whole import Settings
 from tasks.data import check_data
+from tasks.orchestrator import flow_run
 from tasks.pool import assess_etp_phase, pool_summary, train_etp_phase
 from tasks.tracking import Publisher
 
@@ -19,7 +20,11 @@ from tasks.tracking import Publisher
 @flow(name="train-pool", validate_parameters=False)
 def train_pool(settings: Settings, out: Path) -> dict[str, Any]:
     """Trains a pool into ``out/pool``."""
-    with opened(settings, out) as run, Publisher(run) as publisher, hired(settings) as workers:
+    with (
+        opened(settings, out) as run,
+        Publisher(run, flow_run=flow_run()) as publisher,
+        hired(settings) as workers,
+    ):
         check_data(run)
         train_phases(run, publisher, workers)
         return pool_summary(run)

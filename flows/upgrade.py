@@ -7,20 +7,25 @@ from typing import Any
 
 from prefect import flow
 
-from flows.folders.opening import hired, opened, require_room
+from flows.launch.opening import hired, opened, require_room
 from flows.search import climb
 from flows.train_pool import train_phases
-from jdn_core.settings import Settings
+from jdn_core.settings.whole import Settings
 from tasks.base import train_base
 from tasks.data import check_data
 from tasks.evaluations import find_deployment
+from tasks.orchestrator import flow_run
 from tasks.tracking import Publisher
 
 
 @flow(name="upgrade", validate_parameters=False)
 def upgrade(settings: Settings, out: Path) -> dict[str, Any]:
     """From settings and data to a better, cheaper detector; goes on where the folder's work ends."""
-    with opened(settings, out) as run, Publisher(run) as publisher, hired(settings) as workers:
+    with (
+        opened(settings, out) as run,
+        Publisher(run, flow_run=flow_run()) as publisher,
+        hired(settings) as workers,
+    ):
         find_deployment(run)  # what would be missing after hours of training is told now
         check_data(run)
         require_room(run)

@@ -12,15 +12,16 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.context import FlowRunContext, TaskRunContext
 
-from jdn_core import assemble
 from jdn_core.reports import texts
 from jdn_core.reports.curves import action_text
 from jdn_core.reports.tables import Candidate, base_row, candidates, ranked
-from jdn_core.run import Run
+from jdn_core.run import assemble
+from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Base, Scorer
-from tasks import links, orchestrator
-from tasks.publish import Published
+from tasks import orchestrator
+from tasks.tracking import links
+from tasks.tracking.publishing import Published
 
 TOP_K, PROGRESS = "jdn-top-k", "jdn-progress"
 MODEL, MODEL_PAGE = "jdn-model", "jdn-model-page"

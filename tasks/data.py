@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from jdn_core import assemble
-from jdn_core.run import Run
+from jdn_core.run import assemble
+from jdn_core.run.folder import Run
 
 
 @task(name="check data", cache_policy=NO_CACHE)

@@ -33,17 +33,18 @@ from prefect.events.filters import EventFilter, EventResourceFilter
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 from prefect.states import Cancelling, Crashed
 
-from jdn_core import durable, jobs
 from jdn_core.errors import InputMissing, JobFailed, ServiceUnavailable, UsageError
-from jdn_core.layout import SEARCH_FILE
-from jdn_core.run import Run
+from jdn_core.processes.attempts import DEATHS
+from jdn_core.processes.stopping import Stopped
+from jdn_core.run import steps
+from jdn_core.run.folder import Run
+from jdn_core.run.layout import SEARCH_FILE
 from jdn_core.search.pairs import Pair, PairRecord
-from jdn_core.stopping import Stopped
-from jdn_core.workers.attempts import DEATHS
+from jdn_core.storage import durable
 from tasks import orchestrator
-from tasks.links import of as links_of
-from tasks.links import tracking_uri, ui_command
 from tasks.tracking import Publisher, collect
+from tasks.tracking.links import of as links_of
+from tasks.tracking.links import tracking_uri, ui_command
 
 T = TypeVar("T")
 FLOW = "evaluate-pair"
@@ -133,7 +134,7 @@ class Evaluations:
                 continue
             if state.is_failed():
                 raise JobFailed(f"pair {pair.index} cannot be evaluated on {self._pool}: {state.message}")
-            return jobs.commit_failure(self._run, pair, f"crash_loop: {how}")
+            return steps.commit_failure(self._run, pair, f"crash_loop: {how}")
         record = self._run.records.get(pair.key)
         if record is None:
             raise RuntimeError(f"pair {pair.index} was fetched and is not there")

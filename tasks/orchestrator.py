@@ -13,10 +13,10 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.utilities.urls import url_for
 
-from jdn_core import progress, stopping
 from jdn_core.errors import ServiceUnavailable
-from tasks.links import shown
-from tasks.views import FlowRun
+from jdn_core.processes import progress, stopping
+from tasks.tracking.links import shown
+from tasks.tracking.views import FlowRun
 
 _TIMEOUT = 3.0
 

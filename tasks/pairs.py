@@ -7,15 +7,15 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from jdn_core import assemble, jobs
 from jdn_core.errors import CheckpointError, InputMissing, SearchFailed
-from jdn_core.run import Run
+from jdn_core.processes.attempts import Failure, attempt
+from jdn_core.processes.workers import Workers
+from jdn_core.run import assemble, steps
+from jdn_core.run.folder import Run
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.score import Base, Grade, Scorer
 from jdn_core.search.top_k import top_k
 from jdn_core.space.teachers import SubnetSpec
-from jdn_core.workers.attempts import Failure, attempt
-from jdn_core.workers.pool import Workers
 from tasks import artifacts
 from tasks.tracking import restore_files
 
@@ -27,17 +27,17 @@ def mutate_pair(run: Run, pair: Pair, workers: Workers) -> Path | Failure:
     Weights that are damaged, or left for MLflow (``tracking.keep_weights``), are fetched from there.
     """
     try:
-        return attempt(workers, jobs.mutate, run, pair)
+        return attempt(workers, steps.mutate, run, pair)
     except (CheckpointError, InputMissing):
         if not restore_files(run, str(pair.parent)):
             raise
-        return attempt(workers, jobs.mutate, run, pair)
+        return attempt(workers, steps.mutate, run, pair)
 
 
 @task(name="reset BN", task_run_name="reset BN of {subnet}", cache_policy=NO_CACHE)
 def reset_bn(run: Run, subnet: SubnetSpec, workers: Workers) -> Path | Failure:
     """The sampled teacher as a plain detector with statistics of its own; kept for later pairs."""
-    return attempt(workers, jobs.reset_bn, run, subnet)
+    return attempt(workers, steps.reset_bn, run, subnet)
 
 
 @task(name="fast-evaluate", task_run_name="fast-evaluate pair {pair.index}", cache_policy=NO_CACHE)
@@ -46,11 +46,11 @@ def fast_evaluate(
 ) -> PairRecord:
     """Trains the student under its teacher, measures it and commits the record; a failure is a record too."""
     if isinstance(student, Failure):
-        return jobs.commit_failure(run, pair, student.reason)
+        return steps.commit_failure(run, pair, student.reason)
     if isinstance(teacher, Failure):
-        return jobs.commit_failure(run, pair, teacher.reason)
-    record = attempt(workers, jobs.fast_evaluate, run, pair, student, teacher)
-    return jobs.commit_failure(run, pair, record.reason) if isinstance(record, Failure) else record
+        return steps.commit_failure(run, pair, teacher.reason)
+    record = attempt(workers, steps.fast_evaluate, run, pair, student, teacher)
+    return steps.commit_failure(run, pair, record.reason) if isinstance(record, Failure) else record
 
 
 @task(name="score with H", task_run_name="score pair {record.pair.index} with H", cache_policy=NO_CACHE)

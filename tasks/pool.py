@@ -8,26 +8,26 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from jdn_core import assemble, jobs
 from jdn_core.detector.folder import load_spec
 from jdn_core.pool.folder import load_pool_spec, require_like
-from jdn_core.preflight import require_pool
-from jdn_core.run import Run
+from jdn_core.processes.attempts import insist
+from jdn_core.processes.workers import Workers
+from jdn_core.run import assemble, steps
+from jdn_core.run.checks import require_pool
+from jdn_core.run.folder import Run
 from jdn_core.search.phases import mean_aps, read
-from jdn_core.workers.attempts import insist
-from jdn_core.workers.pool import Workers
 
 
 @task(name="train ETP phase", task_run_name="train ETP phase {index}", cache_policy=NO_CACHE)
 def train_etp_phase(run: Run, index: int, workers: Workers) -> Path:
     """Trains a phase from where the one before ended, unless it is there already."""
-    return insist(workers, jobs.train_phase, run, index)
+    return insist(workers, steps.train_phase, run, index)
 
 
 @task(name="assess ETP phase", task_run_name="assess ETP phase {index}", cache_policy=NO_CACHE)
 def assess_etp_phase(run: Run, index: int, workers: Workers) -> Path:
     """AP of the largest, the smallest and random subnets after a phase, unless it is known already."""
-    return insist(workers, jobs.assess_phase, run, index)
+    return insist(workers, steps.assess_phase, run, index)
 
 
 @task(name="check pool", cache_policy=NO_CACHE)

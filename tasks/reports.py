@@ -11,17 +11,18 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from jdn_core import assemble, durable
 from jdn_core.data.coco import read_image
 from jdn_core.detector.folder import load_detector
-from jdn_core.layout import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.reports import curves, examples, page
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
-from jdn_core.run import TRAINING_FILE, Run
+from jdn_core.run import assemble
+from jdn_core.run.folder import TRAINING_FILE, Run
+from jdn_core.run.layout import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Base, Scorer
 from jdn_core.space.architecture import Resolution
-from tasks import links
+from jdn_core.storage import durable
+from tasks.tracking import links
 
 REPORT = "report"
 

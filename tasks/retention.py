@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jdn_core import assemble
 from jdn_core.detector.folder import WEIGHTS_FILE
-from jdn_core.run import Run
+from jdn_core.run import assemble
+from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.retention import removable
 from jdn_core.search.score import Base, Scorer

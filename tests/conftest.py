@@ -62,13 +62,13 @@ def _same_random_numbers() -> None:
 @pytest.fixture
 def jdn(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Runs a command in this process; gives its exit code, standard output and standard error."""
-    from flows import cli
+    from flows.cli import main
 
     def run(*arguments: object) -> tuple[int, str, str]:
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             with pytest.raises(SystemExit) as ended:
-                cli.main([str(argument) for argument in arguments])
+                main.main([str(argument) for argument in arguments])
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jdn_core.data.shapes import generate
-from jdn_core.settings import Settings, parse
+from jdn_core.settings.whole import Settings, parse
 
 _TRAINING = {"epochs": 1, "batch": 4, "lr": 0.02, "schedule": "cosine"}
 _SPACE = {

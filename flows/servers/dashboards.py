@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.folders.runs import QUIET
-from flows.servers.household import Service, module
-from jdn_core import durable
+from flows.launch.start import QUIET
+from flows.servers.services import Service, module
 from jdn_core.errors import OwnedByAnother, StorageError, UsageError
+from jdn_core.storage import durable
 
 LOOPBACK = "127.0.0.1"
 AUTH_FILE = "prefect-auth"

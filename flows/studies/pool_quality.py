@@ -12,19 +12,20 @@ from random import Random
 from statistics import mean
 from typing import Any
 
-from flows import pools
-from flows.folders import opening, runs
-from jdn_core import durable, stages
-from jdn_core.assessment import assess
+from flows.inputs import pools
+from flows.launch import opening, start
 from jdn_core.detector.build import Detector, build
 from jdn_core.errors import UsageError
 from jdn_core.evaluation.complexity import complexity
-from jdn_core.layout import SETTINGS_FILE
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import load_pool
+from jdn_core.run.layout import SETTINGS_FILE
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
-from jdn_core.sections import TrainingSettings
+from jdn_core.settings.sections import TrainingSettings
 from jdn_core.space.teachers import SubnetSpec
+from jdn_core.stages import trainings
+from jdn_core.stages.assessment import assess
+from jdn_core.storage import durable
 from jdn_core.training.checkpoints import Checkpoints
 
 STUDY_FILE = "pool_quality.json"
@@ -59,7 +60,7 @@ def pool_quality(found: pools.FoundPool, photos: pools.Photos, out: Path, plan: 
         FingerprintError: it was begun with another plan, data, pool or versions.
         OwnedByAnother: another process works in the folder.
     """
-    out = runs.writable(out)
+    out = start.writable(out)
     if (out / SETTINGS_FILE).exists():
         raise UsageError(f"{out} holds another run already; choose another --out")
     place, phases = pools.bench(found, photos), found.settings.pool.phases
@@ -125,13 +126,13 @@ def _spread(found: pools.FoundPool, plan: Plan) -> list[SubnetSpec]:
 
 
 def _trained(
-    found: pools.FoundPool, subnet: SubnetSpec, place: stages.Bench, regime: TrainingSettings, out: Path
+    found: pools.FoundPool, subnet: SubnetSpec, place: trainings.Bench, regime: TrainingSettings, out: Path
 ) -> Detector:
     """The subnet's architecture from scratch, without a teacher, over the same images and resolutions."""
     name = str(subnet).replace(" ", "_")
     checkpoints = Checkpoints(out / "work" / name, identity=name)
     spec = found.space.detector_spec(subnet, found.spec.template)
-    detector, _ = stages.train_base(
+    detector, _ = trainings.train_base(
         lambda: build(spec), place, regime=regime, sparsity=0.0, checkpoints=checkpoints
     )
     return detector
@@ -144,7 +145,7 @@ def _row(first: SubnetRecord, second: SubnetRecord, one: str, other: str) -> dic
 
 
 def _fingerprint(
-    found: pools.FoundPool, place: stages.Bench, photos: pools.Photos, regime: TrainingSettings
+    found: pools.FoundPool, place: trainings.Bench, photos: pools.Photos, regime: TrainingSettings
 ) -> Mapping[str, Any]:
     """What a record of this study depends on; more subnets only add to them."""
     return {

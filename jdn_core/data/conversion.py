@@ -14,9 +14,9 @@ from typing import Any
 from jdn_core.data import voc, yolo
 from jdn_core.data.checking import Split, check
 from jdn_core.data.foreign import Findings, Picture, Splits
-from jdn_core.durable import commit_folder, stage_folder, write_bytes, write_json
 from jdn_core.errors import DataError, InputMissing, UsageError
-from jdn_core.progress import report
+from jdn_core.processes.progress import report
+from jdn_core.storage.durable import commit_folder, stage_folder, write_bytes, write_json
 
 
 def convert_voc(

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jdn_core.durable import commit_folder, stage_folder, write_bytes, write_json
 from jdn_core.errors import UsageError
+from jdn_core.storage.durable import commit_folder, stage_folder, write_bytes, write_json
 
 _OVERSAMPLING = 4
 _LEAST_SIDE = 5  # pixels; smaller shapes of different classes look the same

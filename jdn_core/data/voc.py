@@ -19,7 +19,7 @@ from jdn_core.data import pictures
 from jdn_core.data.checking import Split
 from jdn_core.data.foreign import SUFFIXES, Findings, Label, Picture, Place, Splits, draw_val
 from jdn_core.errors import InputMissing
-from jdn_core.progress import report
+from jdn_core.processes.progress import report
 
 _ANNOTATIONS, _IMAGES, _LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")

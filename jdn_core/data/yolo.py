@@ -15,7 +15,7 @@ from jdn_core.data import pictures
 from jdn_core.data.document import clip
 from jdn_core.data.foreign import SUFFIXES, Findings, Label, Picture, Splits, draw_val
 from jdn_core.errors import InputMissing
-from jdn_core.progress import report
+from jdn_core.processes.progress import report
 
 # Written with a few digits, an edge may come to lie a little outside; ours.
 _SLACK = 0.01

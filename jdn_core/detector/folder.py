@@ -16,10 +16,10 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from jdn_core.detector.build import Detector, weightless
-from jdn_core.durable import Written, read_json, read_verified, write_bytes, write_json
 from jdn_core.errors import CheckpointError, InputMissing, Problem, StorageError
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.reading import BROKEN, read_detector, reason
+from jdn_core.storage.durable import Written, read_json, read_verified, write_bytes, write_json
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from jdn_core import stopping
 from jdn_core.data.coco import ground_truth
 from jdn_core.data.loading import Batch, BatchLoader, pad_together
 from jdn_core.data.transforms import prepare
 from jdn_core.detector.build import Detector
 from jdn_core.evaluation.average_precision import CocoNumbers, coco_numbers, to_results
-from jdn_core.progress import report
+from jdn_core.processes import stopping
+from jdn_core.processes.progress import report
 from jdn_core.space.architecture import Resolution
 from jdn_core.training.resolutions import evaluation_plan
 

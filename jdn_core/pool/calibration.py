@@ -8,11 +8,11 @@ from itertools import chain
 import torch
 from torch import nn
 
-from jdn_core import stopping
 from jdn_core.data.loading import Batch
 from jdn_core.detector.build import Detector
 from jdn_core.faults import Point, faultpoint
 from jdn_core.pool.supernet import SuperNet
+from jdn_core.processes import stopping
 
 
 @torch.no_grad()

@@ -15,13 +15,13 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import save
 
-from jdn_core import durable
 from jdn_core.detector.folder import WEIGHTS_FILE, filled, hash_of_weights, read_weights
 from jdn_core.errors import CheckpointError, InputMissing, Problem, SettingsError, StorageError
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.reading import BROKEN, read_detector, reason
 from jdn_core.space.teachers import SubnetSpace
+from jdn_core.storage import durable
 
 POOL_FILE = "pool.json"
 SCHEMA_VERSION = 1

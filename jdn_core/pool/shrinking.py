@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from jdn_core.detector.backbone import Block
 from jdn_core.pool.supernet import SuperNet, blocks_of
-from jdn_core.sections import TrainingSettings
+from jdn_core.settings.sections import TrainingSettings
 from jdn_core.space.teachers import SubnetSpace, SubnetSpec
 from jdn_core.training.randomness import Stream
 

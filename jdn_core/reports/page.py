@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jdn_core import durable
 from jdn_core.reports import curves, figures, texts
 from jdn_core.reports.figures import Figure
 from jdn_core.reports.html import Html, element, join
 from jdn_core.reports.tables import Candidate, ranked
 from jdn_core.space.architecture import DetectorSpec, Resolution
+from jdn_core.storage import durable
 
 PAGE = "index.html"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
-from jdn_core import durable
 from jdn_core.errors import StorageError
 from jdn_core.search.subnets import SubnetRecord
+from jdn_core.storage import durable
 
 # largest, smallest or random -> the subnets of this kind; one at least, each with its AP.
 Assessment = Mapping[str, tuple[SubnetRecord, ...]]

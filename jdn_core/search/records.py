@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from jdn_core import durable, seals
 from jdn_core.errors import Problem, StorageError
 from jdn_core.faults import Point, faultpoint
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.reading import record_of
 from jdn_core.space.architecture import content_key
+from jdn_core.storage import durable, seals
 
 RECORD_FILE = "pair.json"
 _KEY = re.compile(r"[0-9a-f]{64}")

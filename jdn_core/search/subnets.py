@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from jdn_core import durable
 from jdn_core.errors import StorageError
 from jdn_core.space.architecture import content_key
 from jdn_core.space.teachers import SubnetSpec
+from jdn_core.storage import durable
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
-from jdn_core import durable
 from jdn_core.errors import StorageError, UserError
+from jdn_core.storage import durable
 
 KEPT = 2
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from jdn_core import stopping
 from jdn_core.data.loading import Batch, BatchLoader, Plan
 from jdn_core.errors import Diverged
 from jdn_core.faults import faultpoint
-from jdn_core.progress import report
-from jdn_core.sections import TrainingSettings
+from jdn_core.processes import stopping
+from jdn_core.processes.progress import report
+from jdn_core.processes.ranks import ALONE, Ranks
+from jdn_core.settings.sections import TrainingSettings
 from jdn_core.training import optimisation
 from jdn_core.training.checkpoints import Checkpoint, Checkpoints
 from jdn_core.training.randomness import Stream
-from jdn_core.training.ranks import ALONE, Ranks
 from jdn_core.training.resolutions import Part, deal
 from jdn_core.training.schedules import learning_rate
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jdn_core import durable
 from jdn_core.errors import InputMissing
-from jdn_core.layout import HEAD_FILES
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
+from jdn_core.run.layout import HEAD_FILES
+from jdn_core.storage import durable
 from tasks.tracking.mirror import Mirror
 from tasks.tracking.restoring import PAIR_TAG, fetch_record
 from tasks.tracking.server import STATUS, Server, asking, is_whole

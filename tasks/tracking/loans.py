@@ -11,12 +11,12 @@ import logging
 import shutil
 from pathlib import Path
 
-from jdn_core import durable
 from jdn_core.errors import CheckpointError, InputMissing, StorageError
-from jdn_core.layout import HEAD_FILES
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
+from jdn_core.run.layout import HEAD_FILES
 from jdn_core.search.pairs import Pair
-from tasks.links import PARENT, Links, pages, tracking_uri
+from jdn_core.storage import durable
+from tasks.tracking.links import PARENT, Links, pages, tracking_uri
 from tasks.tracking.mirror import Mirror, remember
 from tasks.tracking.restoring import PAIR_TAG, STAGE_TAG, fetch_record, fetch_stage
 from tasks.tracking.server import Server, asking, is_whole

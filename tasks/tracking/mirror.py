@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from jdn_core import assemble, durable
 from jdn_core.errors import StorageError
 from jdn_core.faults import Point, faultpoint
-from jdn_core.layout import FINGERPRINT_FILE, HEAD_FILES, SEARCH_FILE
 from jdn_core.reports.tables import candidate
-from jdn_core.run import Run
+from jdn_core.run import assemble
+from jdn_core.run.folder import Run
+from jdn_core.run.layout import FINGERPRINT_FILE, HEAD_FILES, SEARCH_FILE
 from jdn_core.search.phases import mean_aps, read
 from jdn_core.search.records import Records
 from jdn_core.search.score import Base, Scorer
 from jdn_core.space.architecture import content_key
-from tasks import links
-from tasks.entries import Entry, Number, flat_settings, of_pair, of_stage
-from tasks.links import LINKS_FILE, PARENT, Links, pages, tracking_uri, ui_command
+from jdn_core.storage import durable
+from tasks.tracking import links
+from tasks.tracking.entries import Entry, Number, flat_settings, of_pair, of_stage
+from tasks.tracking.links import LINKS_FILE, PARENT, Links, pages, tracking_uri, ui_command
 from tasks.tracking.server import STATUS, Server, is_whole
-from tasks.views import NOTE, FlowRun, experiment_note, saved_view, search_note
+from tasks.tracking.views import NOTE, FlowRun, experiment_note, saved_view, search_note
 
 if TYPE_CHECKING:
     from tasks.tracking.server import MlflowRun

@@ -7,20 +7,19 @@ missing; so it catches up by itself after an outage, a crash, or a night.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from jdn_core.layout import SEARCH_FILE
-from jdn_core.run import Run
-from tasks.links import complaint, shown, tracking_uri
+from jdn_core.run.folder import Run
+from jdn_core.run.layout import SEARCH_FILE
+from tasks.tracking.links import complaint, shown, tracking_uri
 from tasks.tracking.mirror import Mirror
 from tasks.tracking.restoring import fetch_records, holds_weights
 from tasks.tracking.server import asking
-from tasks.views import FlowRun
+from tasks.tracking.views import FlowRun
 
 _PATIENCE = (1.0, 2.0, 4.0, 8.0, 10.0)  # seconds until the next attempt, after one, two ... failures
 _FIRST_WORD = 10.0  # seconds that a resumed search waits for a server to say anything at all
@@ -66,9 +65,11 @@ class Publisher:
         patience: seconds until the next attempt after one, two ... failures in a row.
     """
 
-    def __init__(self, run: Run, *, patience: Sequence[float] = _PATIENCE) -> None:
+    def __init__(
+        self, run: Run, *, flow_run: FlowRun | None = None, patience: Sequence[float] = _PATIENCE
+    ) -> None:
         self._run = run
-        self._flow_run = _flow_run()
+        self._flow_run = flow_run
         self._patience = patience
         self._delivery = _Delivery()
         self._error = ""
@@ -175,15 +176,6 @@ class Publisher:
         if text != self._error:
             logger.warning("MLflow was not told: %s", text)
         self._error = text
-
-
-def _flow_run() -> FlowRun | None:
-    """What drives this search, asked in the flow's own thread; without Prefect there is no flow."""
-    if "prefect" not in sys.modules:  # its import takes two seconds
-        return None
-    from tasks import orchestrator
-
-    return orchestrator.flow_run()
 
 
 class _Delivery:

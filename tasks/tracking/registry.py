@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 import jdn_core
 from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE
 from jdn_core.errors import InputMissing
-from tasks.links import shown
+from tasks.tracking.links import shown
 from tasks.tracking.server import Server, asking, client_of
 
 if TYPE_CHECKING:

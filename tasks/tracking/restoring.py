@@ -9,15 +9,15 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jdn_core import durable
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.errors import CheckpointError, InputMissing, StorageError, UserError
-from jdn_core.layout import HEAD_FILES, SEARCH_FILE, SETTINGS_FILE
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
+from jdn_core.run.layout import HEAD_FILES, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE
-from tasks.entries import digest
-from tasks.links import Links, pages, tracking_uri
+from jdn_core.storage import durable
+from tasks.tracking.entries import digest
+from tasks.tracking.links import Links, pages, tracking_uri
 from tasks.tracking.mirror import Mirror, remember
 from tasks.tracking.server import Server, asking, is_whole, said_hash
 

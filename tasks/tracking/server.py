@@ -18,8 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 from jdn_core.errors import InputMissing, ServiceUnavailable, UserError
 from jdn_core.faults import Point, faultpoint
-from tasks.entries import FILES_TAG, Entry, Number
-from tasks.links import PARENT, complaint, database, shown
+from tasks.tracking.entries import FILES_TAG, Entry, Number
+from tasks.tracking.links import PARENT, complaint, database, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,13 +7,13 @@ from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jdn_core import durable
 from jdn_core.errors import Problem, StorageError, UserError
-from jdn_core.progress import report
-from jdn_core.run import Run
+from jdn_core.processes.progress import report
+from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
-from tasks.entries import digest
-from tasks.links import tracking_uri
+from jdn_core.storage import durable
+from tasks.tracking.entries import digest
+from tasks.tracking.links import tracking_uri
 from tasks.tracking.mirror import Mirror
 from tasks.tracking.restoring import PAIR_TAG, STAGE_TAG, record_at
 from tasks.tracking.server import asking, is_whole

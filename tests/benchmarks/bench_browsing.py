@@ -20,14 +20,12 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import MetaData, create_engine
 
-from flows import settings_file
-from flows.folders import searches
+from flows.launch import overview, settings_file
 from jdn_core.reports.tables import ranked
-from jdn_core.run import Run
-from jdn_core.settings import parse
-from tasks import links
-from tasks.links import Links
-from tasks.tracking import sync
+from jdn_core.run.folder import Run
+from jdn_core.settings.whole import parse
+from tasks.tracking import links, sync
+from tasks.tracking.links import Links
 from tests.benchmarks.conftest import Note
 from tests.made_up_search import keep, make_records
 from tests.postgresql import binaries, postgresql
@@ -72,7 +70,7 @@ def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         stack.callback(server.stop)
         found = links.of(run)
         assert found is not None
-        best = ranked(searches.rows(run.folder), top=1)[0]
+        best = ranked(overview.rows(run.folder), top=1)[0]
         yield Shown(
             found._replace(address=server.uri), f"pair {best.index:04}: {best.action}", seconds, request.param
         )

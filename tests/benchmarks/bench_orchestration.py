@@ -13,8 +13,8 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from jdn_core.progress import listening
-from jdn_core.run import Run
+from jdn_core.processes.progress import listening
+from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
 from tests.benchmarks.conftest import Note
 from tests.flows import teamwork
@@ -31,8 +31,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.usefixtures("prefect_server")
 def test_here_a_warm_worker_begins_within_a_second(note: Note, trained: Run, tmp_path: Path) -> None:
     """The first pair is left out: its worker is not warm yet. Validation counts as orchestration here."""
+    from flows.launch.settings_file import load
     from flows.search import search
-    from flows.settings_file import load
 
     out = tmp_path / "out"
     teamwork.begin(trained, out, evaluator="local")

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.settings_file import load, read_set
-from jdn_core import jobs
+from flows.launch.settings_file import load, read_set
 from jdn_core.data.shapes import generate
-from jdn_core.progress import listening
-from jdn_core.run import Run
-from jdn_core.settings import Settings
-from jdn_core.training.distributed import on_ranks
-from jdn_core.training.ranks import Ranks
+from jdn_core.processes.launcher import on_ranks
+from jdn_core.processes.progress import listening
+from jdn_core.processes.ranks import Ranks
+from jdn_core.run import steps
+from jdn_core.run.folder import Run
+from jdn_core.settings.whole import Settings
 from tests.benchmarks.conftest import Note
 
 STEPS, BATCH, PAIRS = 12, 8, 3
@@ -35,11 +35,11 @@ def seconds(ranks: Ranks, run: Run) -> tuple[float, float]:
     """An epoch but for its first step: by the clock, and by the processor on the longest way through it."""
     ends: list[tuple[float, float]] = []
     with listening(lambda *_: ends.append((time.monotonic(), time.process_time()))):
-        jobs.train_phase_on(ranks, run, 0)
+        steps.train_phase_on(ranks, run, 0)
     clock, busy = zip(*ends, strict=True)
-    steps = torch.zeros(ranks.count, len(busy) - 1)
-    steps[ranks.number] = torch.tensor([after - before for before, after in pairwise(busy)])
-    longest = ranks.add_losses({"steps": steps})["steps"].amax(dim=0).sum().item()
+    table = torch.zeros(ranks.count, len(busy) - 1)
+    table[ranks.number] = torch.tensor([after - before for before, after in pairwise(busy)])
+    longest = ranks.add_losses({"steps": table})["steps"].amax(dim=0).sum().item()
     return clock[-1] - clock[0], longest
 
 

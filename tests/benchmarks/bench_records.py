@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
-from jdn_core import durable
 from jdn_core.search.hill_climbing import first_pair
 from jdn_core.search.records import Records
+from jdn_core.storage import durable
 from tests.benchmarks import long_search
 from tests.benchmarks.conftest import Note
 

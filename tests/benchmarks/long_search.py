@@ -12,7 +12,6 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from jdn_core import seals
 from jdn_core.search.hill_climbing import ClimbRules, HillClimber, first_pair
 from jdn_core.search.pairs import Evaluation, Measurement, Pair, PairRecord, Timing
 from jdn_core.search.records import RECORD_FILE, Records
@@ -22,6 +21,7 @@ from jdn_core.space.actions import AddLayer, Rearrange, apply, key, legal
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution, canonical_json
 from jdn_core.space.families import family
 from jdn_core.space.teachers import SubnetSpace
+from jdn_core.storage import seals
 from tests.made_up_search import COCO
 
 T = TypeVar("T")

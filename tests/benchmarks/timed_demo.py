@@ -56,11 +56,13 @@ def main(out: Path) -> None:
     watch = Stopwatch()
     watch.seconds[METHOD] = time.perf_counter() - begin
 
-    from flows.cli import main as jdn
-    from jdn_core import assemble, durable, stages
+    from flows.cli.main import main as jdn
     from jdn_core.data import shapes
+    from jdn_core.run import assemble
+    from jdn_core.stages import trainings
+    from jdn_core.storage import durable
 
-    for module, kind in ((assemble, METHOD), (stages, METHOD), (shapes, METHOD), (durable, FILES)):
+    for module, kind in ((assemble, METHOD), (trainings, METHOD), (shapes, METHOD), (durable, FILES)):
         watch.on(module, kind)
     code: object = 0
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
 from tests.browser.house import House, house
 from tests.flows import teamwork
 from tests.postgresql import binaries, postgresql

@@ -55,7 +55,7 @@ def begin(home: Path, *options: str, database: Postgresql | None = None) -> subp
     if database is not None:
         environment["PREFECT_API_DATABASE_CONNECTION_URL"] = database.prefect
         environment["MLFLOW_BACKEND_STORE_URI"] = database.mlflow
-    command = [sys.executable, "-m", "flows.cli", "ui", *options, "--json"]
+    command = [sys.executable, "-m", "flows.cli.main", "ui", *options, "--json"]
     ports = ["--prefect-port", str(free_port()), "--mlflow-port", str(free_port())]
     pipe = subprocess.PIPE
     return subprocess.Popen([*command, *ports], stdout=pipe, stderr=pipe, text=True, env=environment)

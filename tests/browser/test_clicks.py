@@ -11,10 +11,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from flows.folders import searches
+from flows.launch import overview
 from flows.servers.deploying import deploy
 from jdn_core.reports.tables import ranked
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
 from tests.browser.house import House
 from tests.flows import teamwork
@@ -89,7 +89,7 @@ def _check_candidates(screens: Dashboards, run: Run) -> None:
     """The table that the link opens, sorted by score, and its charts."""
     shown = screens.rows("metrics.`pair_index`", "metrics.`score`", "tags.`jdn.parent_pair`")
     screens.shot("candidates")
-    ranking = ranked(searches.rows(run.folder))
+    ranking = ranked(overview.rows(run.folder))
     parents = {str(row.index): "-" if row.parent is None else str(row.parent) for row in ranking}
     scores = [float(score) for _, score, _ in shown]
     assert scores == sorted(scores, reverse=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
 from tests.browser.house import House, house
 from tests.processes import until, with_variable
 

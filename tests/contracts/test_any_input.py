@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from flows.settings_file import dump, load, read_set
+from flows.launch.settings_file import dump, load, read_set
 from jdn_core.data.coco import check, ground_truth, read_image
 from jdn_core.data.coco import load as load_data
 from jdn_core.detector.checkpoint_file import read_checkpoint

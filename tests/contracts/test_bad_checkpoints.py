@@ -17,15 +17,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from flows.settings_file import dump
-from jdn_core import assemble, durable
+from flows.launch.settings_file import dump
 from jdn_core.detector.build import build
 from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_detector, save_detector
 from jdn_core.detector.naming import TORCHVISION
 from jdn_core.pool.folder import Origin, save_pool
 from jdn_core.pool.supernet import SuperNet
-from jdn_core.preflight import check_inputs
-from jdn_core.settings import Settings, parse
+from jdn_core.run import assemble
+from jdn_core.run.checks import check_inputs
+from jdn_core.settings.whole import Settings, parse
+from jdn_core.storage import durable
 from tests.contracts.refusals import Jdn, refusal
 from tests.jdn_core.detector.foreign import state_of
 from tests.jdn_core.tiny import grown, tiny_spec

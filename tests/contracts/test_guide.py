@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from flows.cli import app
+from flows.cli.main import app
 from tests.docker.composed import image_environment, services
 
 ROOT = Path(__file__).parents[2]

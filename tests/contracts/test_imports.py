@@ -54,7 +54,13 @@ def test_the_core_runs_without_the_house_around_it() -> None:
 
 @pytest.mark.parametrize(
     "package",
-    ["jdn_core.space", "jdn_core.search", "jdn_core.settings", "jdn_core.errors", "jdn_core.durable"],
+    [
+        "jdn_core.space",
+        "jdn_core.search",
+        "jdn_core.settings",
+        "jdn_core.errors",
+        "jdn_core.storage",
+    ],
 )
 def test_the_brain_starts_without_torch(package: str) -> None:
     code = IMPORT_EVERYTHING_BELOW.format(package=package, but="nothing") + TELL.format(names=set(HEAVY))
@@ -66,7 +72,7 @@ def test_help_imports_nothing_heavy() -> None:
     code = f"""
 import sys
 sys.argv = ["jdn", "--help"]
-from flows.cli import main
+from flows.cli.main import main
 try:
     main()
 except SystemExit as ended:

@@ -20,8 +20,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from flows.console import report_error
 from jdn_core import faults
-from jdn_core.progress import listening
-from jdn_core.settings import Settings
+from jdn_core.processes.progress import listening
+from jdn_core.settings.whole import Settings
 from tests.crash import controls, tiny_search
 from tests.crash.standing import differences, standing
 

@@ -15,10 +15,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jdn_core import durable
 from jdn_core.faults import Point, faultpoint
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE, Records
+from jdn_core.storage import durable
 from jdn_core.training.randomness import Stream
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from jdn_core import durable
 from jdn_core.errors import OwnedByAnother
+from jdn_core.storage import durable
 
 
 def race(folder: Path) -> dict[str, float]:

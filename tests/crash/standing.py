@@ -8,9 +8,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from jdn_core import durable
-from jdn_core.run import TRAINING_FILE, Run
-from jdn_core.settings import Settings
+from jdn_core.run.folder import TRAINING_FILE, Run
+from jdn_core.settings.whole import Settings
+from jdn_core.storage import durable
 from tasks.tracking.mirror import PUBLISHED_FILE
 from tests.crash.tiny_search import best
 

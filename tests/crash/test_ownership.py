@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows import settings_file
-from jdn_core import durable
+from flows.launch import settings_file
+from jdn_core.storage import durable
 from tests.tiny_run import shapes, tiny_settings
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def test_the_command_line_names_the_owner_before_prefect_starts(tmp_path: Path) 
     (search / "settings.yaml").write_text(settings_file.dump(settings))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with durable.own(search):
-        command = [sys.executable, "-m", "flows.cli", "resume", str(search)]
+        command = [sys.executable, "-m", "flows.cli.main", "resume", str(search)]
         loser = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert loser.returncode == 75, loser.stderr

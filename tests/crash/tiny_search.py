@@ -6,18 +6,20 @@ import signal
 from concurrent.futures import Future
 from pathlib import Path
 
-from flows import settings_file
-from flows.folders.opening import fingerprint, require_same
-from jdn_core import assemble, durable, jobs, stopping
+from flows.launch import settings_file
+from flows.launch.opening import fingerprint, require_same
 from jdn_core.data.shapes import generate
-from jdn_core.layout import FINGERPRINT_FILE, SETTINGS_FILE
-from jdn_core.run import Run
+from jdn_core.processes import stopping
+from jdn_core.run import assemble, steps
+from jdn_core.run.folder import Run
+from jdn_core.run.layout import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.search import engine
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.score import Base, Scorer
 from jdn_core.search.top_k import top_k
-from jdn_core.settings import Settings
+from jdn_core.settings.whole import Settings
+from jdn_core.storage import durable
 from tasks.tracking import Publisher
 from tests.tiny_run import tiny_settings
 
@@ -69,7 +71,7 @@ def go_on(settings: Settings, folder: Path, *, until: str = "end") -> None:
         durable.write_bytes(folder / SETTINGS_FILE, settings_file.dump(settings).encode())
         require_same(folder / FINGERPRINT_FILE, fingerprint(settings))
         with Publisher(run) as publisher:
-            jobs.train_base(run)
+            steps.train_base(run)
             if until != "base":
                 _train_pool(run, publisher)
             if until not in ("base", "pool"):
@@ -91,19 +93,19 @@ def _train_pool(run: Run, publisher: Publisher) -> None:
     for index in range(len(run.settings.pool.phases)):
         publisher.records()
         stopping.check()
-        jobs.train_phase(run, index)
+        steps.train_phase(run, index)
 
 
 def _climb(run: Run, publisher: Publisher, iterations: int) -> None:
     stopping.check()
-    jobs.evaluate_base(run)
+    steps.evaluate_base(run)
     climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
 
     def submit(pair: Pair) -> Future[PairRecord]:
         future: Future[PairRecord] = Future()
-        student = jobs.mutate(run, pair)
-        teacher = jobs.reset_bn(run, pair.teacher)
-        future.set_result(jobs.fast_evaluate(run, pair, student, teacher))
+        student = steps.mutate(run, pair)
+        teacher = steps.reset_bn(run, pair.teacher)
+        future.set_result(steps.fast_evaluate(run, pair, student, teacher))
         return future
 
     for _ in engine.climb(climber, iterations=iterations, workers=1, submit=submit):

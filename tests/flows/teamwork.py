@@ -14,9 +14,9 @@ from pathlib import Path
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 
-from flows import settings_file
-from jdn_core import jobs
-from jdn_core.run import Run
+from flows.launch import settings_file
+from jdn_core.run import steps
+from jdn_core.run.folder import Run
 from tests.processes import descendants
 from tests.tasks.tracking.searches import climb
 from tests.tiny_run import shapes, tiny_settings
@@ -31,9 +31,9 @@ def trained(folder: Path, *, iterations: int, workers: int) -> Run:
     tracking = {"patience": 300.0}  # a busy machine's server may be silent for a while
     settings = tiny_settings(shapes(folder / "shapes"), search=search, tracking=tracking)
     run = Run(settings.with_lookback(), folder / "run")
-    jobs.train_base(run)
+    steps.train_base(run)
     for index in range(len(run.settings.pool.phases)):
-        jobs.train_phase(run, index)
+        steps.train_phase(run, index)
     return run
 
 
@@ -41,7 +41,7 @@ def quiet(trained: Run, folder: Path) -> str:
     """The digest of the records when nothing disturbs the search, which no server is needed for."""
     begin(trained, folder, evaluator="local")
     run = Run(trained.settings, folder)
-    jobs.evaluate_base(run)
+    steps.evaluate_base(run)
     return climb(run, run.settings.search.iterations)
 
 
@@ -52,7 +52,7 @@ def begin(trained: Run, out: Path, *, evaluator: str) -> list[str]:
     search = trained.settings.search.model_copy(update={"evaluator": evaluator, "work_pool": POOL})
     settings = trained.settings.model_copy(update={"search": search})
     (out / "settings.yaml").write_text(settings_file.dump(settings))
-    return [sys.executable, "-m", "flows.cli", "resume", str(out)]
+    return [sys.executable, "-m", "flows.cli.main", "resume", str(out)]
 
 
 def deploy(client: SyncPrefectClient) -> None:

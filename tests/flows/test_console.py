@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.commands.upgrade import _stage, _upgraded, comparison
+from flows.cli.train import _stage, _upgraded, comparison
 from flows.console import _PlainProgress, console, count, duration, progress_printer
 
 

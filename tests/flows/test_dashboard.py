@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Paused
 
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
 from tests.flows import teamwork
 from tests.flows.prefect_process import environment_of, server

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from flows import settings_file
 from flows.evaluate_pair import evaluate_pair, seated, settings_here
-from flows.folders.opening import fingerprint
-from jdn_core import assemble
+from flows.launch import settings_file
+from flows.launch.opening import fingerprint
 from jdn_core.errors import FingerprintError, InputMissing
+from jdn_core.run import assemble
 from jdn_core.search.hill_climbing import first_pair
 from jdn_core.search.pairs import Pair
-from jdn_core.settings import Settings
+from jdn_core.settings.whole import Settings
 from tests.tiny_run import shapes, tiny_settings
 
 URI = "http://127.0.0.1:9"  # nothing listens there

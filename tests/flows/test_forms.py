@@ -13,7 +13,7 @@ from prefect.utilities.callables import parameter_schema
 
 from flows import forms
 from jdn_core.search.records import Records
-from jdn_core.settings import Settings
+from jdn_core.settings.whole import Settings
 from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = [pytest.mark.services, pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]

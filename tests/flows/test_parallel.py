@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from flows import settings_file
-from jdn_core import jobs
-from jdn_core.progress import listening
-from jdn_core.run import Run
+from flows.launch import settings_file
+from jdn_core.processes.progress import listening
+from jdn_core.run import steps
+from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
-from jdn_core.settings import Settings
+from jdn_core.settings.whole import Settings
 from tests.processes import descendants, is_pending, is_stopped, until
 from tests.tiny_run import shapes, tiny_settings
 
@@ -39,9 +39,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A base and a pool, for every search of this module."""
     folder = tmp_path_factory.mktemp("trained")
     run = Run(settings_for(1, shapes(folder / "shapes")), folder / "run")
-    jobs.train_base(run)
+    steps.train_base(run)
     for index in range(len(run.settings.pool.phases)):
-        jobs.train_phase(run, index)
+        steps.train_phase(run, index)
     return run
 
 
@@ -103,7 +103,7 @@ def test_sigterm_saves_the_step_at_hand_and_nothing_is_redone(
 
     out = tmp_path / "run"
     begin(trained, out, workers=2)
-    command = [sys.executable, "-m", "flows.cli", "resume", str(out)]
+    command = [sys.executable, "-m", "flows.cli.main", "resume", str(out)]
     held = environment() | {"JDN_FAULT": "pair.mid_epoch:5:stop"}  # each worker in its second pair
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=held) as child:
         training = until(lambda: stopped(child.pid, workers=2), beside=child)

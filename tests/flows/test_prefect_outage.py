@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import settings_file
-from jdn_core.run import Run
+from flows.launch import settings_file
+from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
 from tests.flows import teamwork
 from tests.flows.prefect_process import environment_of, server
@@ -31,7 +31,7 @@ def search_in(trained: Run, out: Path, *, patience: float) -> list[str]:
     tracking = trained.settings.tracking.model_copy(update={"patience": patience})
     settings = trained.settings.model_copy(update={"tracking": tracking})
     (out / "settings.yaml").write_text(settings_file.dump(settings))
-    return [sys.executable, "-m", "flows.cli", "resume", str(out)]
+    return [sys.executable, "-m", "flows.cli.main", "resume", str(out)]
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from flows import cli, pools
+from flows.cli import main
+from flows.inputs import pools
 from flows.studies.pool_quality import Plan, _spread, pool_quality
-from jdn_core import assemble
 from jdn_core.evaluation.complexity import complexity
 from jdn_core.pool.folder import Origin, save_pool
 from jdn_core.pool.supernet import SuperNet
+from jdn_core.run import assemble
 from jdn_core.space.teachers import SubnetSpec
 from tests.tiny_run import shapes, tiny_settings
 
@@ -36,7 +37,7 @@ def study(
 ) -> tuple[int, dict[str, Any], str]:
     words = ["study", "pool-quality", place / "pool", "--data", place / "data", "--out", out, *options]
     with pytest.raises(SystemExit) as ended:
-        cli.main([*map(str, words), "--json"])
+        main.main([*map(str, words), "--json"])
     said, err = capfd.readouterr()
     assert isinstance(ended.value.code, int)
     return ended.value.code, json.loads(said), err

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from flows import settings_file
-from flows.folders.stages import take_stage
-from jdn_core import durable
+from flows.launch import settings_file
+from flows.launch.taking import take_stage
 from jdn_core.errors import FingerprintError, InputMissing, OwnedByAnother
 from jdn_core.search.records import Records
+from jdn_core.storage import durable
 from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = [
@@ -52,7 +52,7 @@ def upgraded(settings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 def jdn(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
+        [sys.executable, "-m", "flows.cli.main", *arguments],
         capture_output=True,
         text=True,
         env=environment(),
@@ -69,7 +69,7 @@ def environment() -> dict[str, str]:
 
 def killed_at(line: str, *arguments: str) -> int:
     """Runs a command until a line of its progress begins with ``line``, then kills it; its exit status."""
-    command = [sys.executable, "-m", "flows.cli", *arguments]
+    command = [sys.executable, "-m", "flows.cli.main", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     ) as child:

@@ -14,7 +14,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
 from tests.flows import teamwork
 from tests.postgresql import binaries, postgresql

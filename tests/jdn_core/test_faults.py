@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from jdn_core import durable, faults
+from jdn_core import faults
 from jdn_core.errors import StorageError
 from jdn_core.faults import Point, faultpoint
+from jdn_core.storage import durable
 
 
 @pytest.fixture(autouse=True)

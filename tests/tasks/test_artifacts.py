@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from jdn_core import durable
-from jdn_core.run import Run
-from jdn_core.settings import parse
-from tasks import artifacts, links
+from jdn_core.run.folder import Run
+from jdn_core.settings.whole import parse
+from jdn_core.storage import durable
+from tasks import artifacts
+from tasks.tracking import links
 from tests.made_up_search import make_records
 
 

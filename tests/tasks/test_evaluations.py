@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Pending, Running, Scheduled
 
 from jdn_core.errors import InputMissing, UsageError
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
 from tasks.evaluations import _Watch, find_deployment
 from tests.tiny_run import tiny_settings
 

@@ -23,13 +23,13 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Crashed, Pending, Running
 
-from flows import settings_file
-from flows.folders.resumes import FILE, MOST, count
+from flows.launch import settings_file
+from flows.launch.resume_count import FILE, MOST, count
 from flows.servers.deploying import deploy
-from jdn_core import durable
 from jdn_core.errors import InputMissing, ServiceUnavailable, UsageError
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
+from jdn_core.storage import durable
 from tests.flows import teamwork
 from tests.flows.prefect_process import environment_of, server
 from tests.processes import unmeasured, until

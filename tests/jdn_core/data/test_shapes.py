@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jdn_core import durable
 from jdn_core.data import shapes as module
 from jdn_core.data.coco import check, find_split, load
 from jdn_core.data.shapes import CLASSES, draw_scene, generate, visible
 from jdn_core.errors import StorageError, UsageError
+from jdn_core.storage import durable
 
 
 def hashes(folder: Path) -> dict[str, str]:

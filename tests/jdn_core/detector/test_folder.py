@@ -17,8 +17,8 @@ from jdn_core.detector.folder import (
     require_weights,
     save_detector,
 )
-from jdn_core.durable import read_json, sha256_of
 from jdn_core.errors import CheckpointError, InputMissing, StorageError
+from jdn_core.storage.durable import read_json, sha256_of
 from tests.jdn_core.tiny import SIZES, grown, images, tiny_spec
 
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from jdn_core.detector.folder import WEIGHTS_FILE
-from jdn_core.durable import read_json
 from jdn_core.errors import CheckpointError, InputMissing, SettingsError, UserError
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import POOL_FILE, Origin, load_pool, load_pool_spec, require_like, save_pool
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.space.families import family
+from jdn_core.storage.durable import read_json
 
 ORIGIN = Origin({"seed": 7, "pool": {}}, "0" * 64, {"supernet": {"loss_classifier": [1.5, 0.25]}, "last": {}})
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from jdn_core import durable, faults
+from jdn_core import faults
 from jdn_core.errors import StorageError
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
+from jdn_core.storage import durable
 from tests.jdn_core.search.worlds import MEMORY, evaluate, start
 
 PAIRS = 3

@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from jdn_core import durable
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.records import RECORD_FILE, Records
 from jdn_core.space.architecture import content_key
+from jdn_core.storage import durable
 from tests.jdn_core.search.worlds import MEMORY, evaluate, start
 
 pytestmark = pytest.mark.timeout(300)

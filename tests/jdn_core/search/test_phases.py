@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from jdn_core import durable
 from jdn_core.errors import StorageError
 from jdn_core.search.phases import mean_aps, read, write
 from jdn_core.search.subnets import SubnetRecord
 from jdn_core.space.teachers import SubnetSpec
+from jdn_core.storage import durable
 
 
 def record(width: float, ap: float) -> SubnetRecord:

@@ -7,9 +7,9 @@ from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from jdn_core import durable
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE, Records
+from jdn_core.storage import durable
 from tests.jdn_core.search.worlds import evaluate, start
 
 RACES = 50

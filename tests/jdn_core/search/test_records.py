@@ -10,11 +10,11 @@ from random import Random
 
 import pytest
 
-from jdn_core import durable
 from jdn_core.errors import StorageError
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE, Records
 from jdn_core.space.architecture import content_key
+from jdn_core.storage import durable
 from tests.jdn_core.search.worlds import evaluate, start
 
 

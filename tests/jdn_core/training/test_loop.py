@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jdn_core import stopping
 from jdn_core.data.coco import find_split, load
 from jdn_core.data.loading import Batch, BatchLoader, Plan
 from jdn_core.data.shapes import generate
 from jdn_core.detector.build import Detector, build
 from jdn_core.errors import Diverged
-from jdn_core.progress import listening
-from jdn_core.sections import TrainingSettings
+from jdn_core.processes import stopping
+from jdn_core.processes.progress import listening
+from jdn_core.processes.stopping import Stopped
+from jdn_core.settings.sections import TrainingSettings
 from jdn_core.space.architecture import Resolution
-from jdn_core.stopping import Stopped
 from jdn_core.training.checkpoints import Checkpoints
 from jdn_core.training.loop import Course, train
 from jdn_core.training.randomness import Stream

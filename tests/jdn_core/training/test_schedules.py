@@ -2,7 +2,7 @@
 
 import pytest
 
-from jdn_core.sections import TrainingSettings
+from jdn_core.settings.sections import TrainingSettings
 from jdn_core.training.schedules import learning_rate
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from flows import settings_file
-from jdn_core.run import Run
+from flows.launch import settings_file
+from jdn_core.run.folder import Run
 from tests.tasks.tracking.searches import climb, made, trained
 from tests.tasks.tracking.servers import MlflowServer
 from tests.tiny_run import shapes, tiny_settings

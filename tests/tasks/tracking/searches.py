@@ -7,11 +7,12 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
-from jdn_core import assemble, durable, jobs
-from jdn_core.run import Run
+from jdn_core.run import assemble, steps
+from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import HillClimber
-from jdn_core.settings import Settings, parse
-from tasks.links import tracking_uri
+from jdn_core.settings.whole import Settings, parse
+from jdn_core.storage import durable
+from tasks.tracking.links import tracking_uri
 from tests.made_up_search import keep, make_records
 
 
@@ -39,11 +40,11 @@ def trained(settings: Settings, folder: Path) -> Run:
     run = Run(settings, folder)
     folder.mkdir()
     durable.write_json(folder / "fingerprint.json", {"train": "a" * 64, "val": "b" * 64})
-    jobs.train_base(run)
+    steps.train_base(run)
     for index in range(len(settings.pool.phases)):
-        jobs.train_phase(run, index)
-        jobs.assess_phase(run, index)
-    jobs.evaluate_base(run)
+        steps.train_phase(run, index)
+        steps.assess_phase(run, index)
+    steps.evaluate_base(run)
     return run
 
 
@@ -51,8 +52,8 @@ def climb(run: Run, pairs: int) -> str:
     """Goes on to so many pairs after the base; the digest of all records."""
     climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
     while climber.next_index <= pairs and (pair := climber.ask()):
-        student, teacher = jobs.mutate(run, pair), jobs.reset_bn(run, pair.teacher)
-        climber.tell(jobs.fast_evaluate(run, pair, student, teacher))
+        student, teacher = steps.mutate(run, pair), steps.reset_bn(run, pair.teacher)
+        climber.tell(steps.fast_evaluate(run, pair, student, teacher))
     return run.records.digest()
 
 

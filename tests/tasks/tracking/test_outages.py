@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run as MlflowRun
 
-from jdn_core import durable
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
-from jdn_core.sections import TrackingSettings
-from tasks.links import PARENT
+from jdn_core.settings.sections import TrackingSettings
+from jdn_core.storage import durable
 from tasks.tracking import Publisher, sync
+from tasks.tracking.links import PARENT
 from tests.made_up_search import keep, make_records
 from tests.processes import until
 from tests.tasks.tracking.searches import client_of, made, runs_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
 from jdn_core.search.phases import mean_aps, read
 from tasks.tracking import Publisher, sync
 from tests.tasks.tracking.searches import client_of, runs_of

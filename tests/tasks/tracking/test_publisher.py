@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
-from jdn_core.sections import TrackingSettings
-from tasks import links
-from tasks.links import tracking_uri
-from tasks.tracking import Publisher
+from jdn_core.settings.sections import TrackingSettings
+from tasks.tracking import Publisher, links
+from tasks.tracking.links import tracking_uri
 from tests.made_up_search import FRAMES, keep, make_records
 from tests.tasks.tracking.searches import client_of, files_of, made, pair_of, runs_of
 

@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
-from flows import models, publish, settings_file
-from flows.folders import searches
-from flows.registering import register, register_from
-from jdn_core import durable
+from flows import publish
+from flows.inputs import models
+from flows.launch import overview, settings_file
+from flows.launch.registering import register, register_from
 from jdn_core.errors import CheckpointError, InputMissing, OwnedByAnother, UsageError
-from jdn_core.run import Run
-from jdn_core.sections import TrackingSettings
-from tasks import publish as publishing
-from tasks.links import tracking_uri
+from jdn_core.run.folder import Run
+from jdn_core.settings.sections import TrackingSettings
+from jdn_core.storage import durable
+from tasks.tracking import publishing as publishing
 from tasks.tracking import sync
+from tasks.tracking.links import tracking_uri
 from tasks.tracking.registry import fetch_model
 from tests.tasks.tracking.searches import client_of, made, pair_of
 from tests.tasks.tracking.servers import MlflowServer, Proxy
@@ -316,7 +317,7 @@ def test_lost_replies_of_a_server_leave_one_version(
 
     told = at(search, server.uri, name="lossy")
     sync(told, state="finished")
-    row, base = searches.row(search.folder, 2), searches.base(search.folder)
+    row, base = overview.row(search.folder, 2), overview.base(search.folder)
     with Proxy(server.port, every_first_answer) as proxy:
         found = publishing.publish_pair(at(search, proxy.uri, "lossy"), row, base, model="lossy", alias="a")
         assert proxy.lost > 5
@@ -350,7 +351,7 @@ def test_a_machine_without_the_search_publishes_the_winner_out_of_mlflow(
     settings = search.settings.model_copy(update={"name": "away"})
     told = Run(settings, search.folder)
     (search.folder / "settings.yaml").write_text(settings_file.dump(settings))
-    best, table = searches.row(search.folder, None), searches.rows(search.folder)
+    best, table = overview.row(search.folder, None), overview.rows(search.folder)
     with get_client(sync_client=True) as client:
         begun = client.create_flow_run(upgrade, parameters={"settings": {"name": "away"}})
     sync(told, state="finished")

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from flows import models, settings_file
-from jdn_core import assemble, durable
+from flows.inputs import models
+from flows.launch import settings_file
 from jdn_core.errors import CheckpointError, InputMissing, ServiceUnavailable
-from jdn_core.run import Run
+from jdn_core.processes.places import places
+from jdn_core.processes.workers import Workers
+from jdn_core.run import assemble
+from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import HillClimber
-from jdn_core.sections import TrackingSettings
-from jdn_core.workers.places import places
-from jdn_core.workers.pool import Workers
+from jdn_core.settings.sections import TrackingSettings
+from jdn_core.storage import durable
 from tasks import pairs
 from tasks.tracking import Publisher, fetch, fetch_head, rebuild, restore_files, sync
 from tests.tasks.tracking.conftest import PAIRS

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from jdn_core import assemble
-from jdn_core.inspection import inspect
-from jdn_core.run import Run
+from jdn_core.run import assemble
+from jdn_core.run.folder import Run
+from jdn_core.run.inspection import inspect
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.top_k import top_k
 from tasks.pairs import scorer

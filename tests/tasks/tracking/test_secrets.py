@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from jdn_core.errors import ServiceUnavailable
-from jdn_core.run import Run
-from tasks import links
-from tasks.tracking import Publisher, sync
+from jdn_core.run.folder import Run
+from tasks.tracking import Publisher, links, sync
 from tests.tasks.tracking.searches import made
 
 PASSWORD = "correct-horse-battery"

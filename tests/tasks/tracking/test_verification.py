@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jdn_core.inspection import inspect
-from jdn_core.run import Run
+from jdn_core.run.folder import Run
+from jdn_core.run.inspection import inspect
 from tasks.tracking import mlflow_problems, sync
 from tests.tasks.tracking.searches import client_of, pair_of, runs_of
 

@@ -7,12 +7,11 @@ import json
 import pytest
 from mlflow import MlflowClient
 
-from jdn_core.run import Run
-from tasks import links
-from tasks.links import Links
-from tasks.tracking import Publisher, sync
+from jdn_core.run.folder import Run
+from tasks.tracking import Publisher, links, sync
+from tasks.tracking.links import Links
 from tasks.tracking.mirror import Mirror
-from tasks.views import NOTE, FlowRun, experiment_note, saved_view, search_note
+from tasks.tracking.views import NOTE, FlowRun, experiment_note, saved_view, search_note
 from tests.tasks.tracking.searches import client_of, runs_of
 
 PLACE = Links("http://tracker:5000", "7", "0123456789abcdef" * 2)

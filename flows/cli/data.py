@@ -1,0 +1,158 @@
+"""`jdn data`: look a dataset over before it costs a night, bring one from another format, or draw one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli import options
+from flows.console import Answer, answering, progress_printer, report_error
+
+Destination = Annotated[Path, typer.Argument(metavar="DST", help="Folder to make.")]
+SplitSeed = Annotated[
+    int, typer.Option(min=0, metavar="K", help="Draws a fifth for validation if there is no val split.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the group."""
+    group = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+    group.command("check", epilog="Example: jdn data check photos")(answering(check))
+    group.command("shapes", epilog="Example: jdn data shapes shapes --images 200 --size 128 --seed 0")(
+        answering(shapes)
+    )
+    convert = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+    convert.command("voc", epilog="Example: jdn data convert voc VOC2012 photos")(answering(convert_voc))
+    convert.command("yolo", epilog="Example: jdn data convert yolo coco8 photos")(answering(convert_yolo))
+    group.add_typer(
+        convert,
+        name="convert",
+        help="Make a COCO-format dataset of one of PASCAL VOC or YOLO.",
+        epilog="Example: jdn data convert voc VOC2012 photos",
+    )
+    app.add_typer(
+        group,
+        name="data",
+        help="Check a dataset, convert one, or draw one.",
+        epilog="Example: jdn data check photos",
+    )
+
+
+def check(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A dataset's folder, or one annotation file.")],
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the images of an annotation file.")
+    ] = None,
+    drop_bad_boxes: options.DropBadBoxes = False,
+    json: options.Json = False,
+) -> Answer:
+    """Every problem of a dataset at once; ends 65 if there are any."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from jdn_core.data.coco import check as check_dataset
+    from jdn_core.errors import DataError
+
+    found = check_dataset(path, images=images, drop_bad_boxes=drop_bad_boxes)
+
+    def show(screen: Console) -> None:
+        if found.problems:
+            report_error(DataError.of(found.problems), as_json=False)
+        for note in found.notes:
+            screen.print(note, markup=False, soft_wrap=True)
+        counts = f"{found.images} images, {found.boxes} boxes, {found.categories} categories"
+        screen.print(f"{path}: {counts}, problems: {len(found.problems)}", markup=False, soft_wrap=True)
+
+    problems = [asdict(problem) for problem in found.problems]
+    data = {
+        "ok": found.ok,
+        "problems": problems,
+        "notes": list(found.notes),
+        "images": found.images,
+        "boxes": found.boxes,
+        "categories": found.categories,
+    }
+    return Answer(data, show, exit_code=0 if found.ok else DataError.exit_code)
+
+
+def convert_voc(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Folder with Annotations, JPEGImages and ImageSets.")
+    ],
+    destination: Destination,
+    seed: SplitSeed = 0,
+    difficult_as_crowd: Annotated[
+        bool,
+        typer.Option(
+            "--difficult-as-crowd", help="Neither learn nor score boxes marked difficult, as VOC does."
+        ),
+    ] = False,
+    drop_bad_boxes: options.DropBadBoxes = False,
+    json: options.Json = False,
+) -> Answer:
+    """Make a COCO-format dataset of a PASCAL VOC one; pictures are copied byte for byte."""
+    from jdn_core.data import conversion
+    from jdn_core.processes.progress import listening
+
+    with progress_printer() as listener, listening(listener):
+        counts = conversion.convert_voc(
+            source,
+            destination,
+            seed=seed,
+            drop_bad_boxes=drop_bad_boxes,
+            difficult_as_crowd=difficult_as_crowd,
+        )
+    return _counted(destination, counts)
+
+
+def convert_yolo(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Folder with a data.yaml, or such a file by another name.")
+    ],
+    destination: Destination,
+    seed: SplitSeed = 0,
+    drop_bad_boxes: options.DropBadBoxes = False,
+    json: options.Json = False,
+) -> Answer:
+    """Make a COCO-format dataset of a YOLO one; pictures are copied byte for byte."""
+    from flows.inputs.yolo_file import read_yolo_file
+    from jdn_core.data import conversion
+    from jdn_core.processes.progress import listening
+
+    said = read_yolo_file(source)
+    with progress_printer() as listener, listening(listener):
+        counts = conversion.convert_yolo(
+            said.root,
+            destination,
+            names=said.names,
+            train=said.train,
+            val=said.val,
+            seed=seed,
+            drop_bad_boxes=drop_bad_boxes,
+        )
+    return _counted(destination, counts)
+
+
+def shapes(
+    folder: Destination,
+    images: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images, a fifth of them for validation.")
+    ] = 200,
+    size: Annotated[int, typer.Option(min=32, metavar="S", help="Longer side in pixels.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, metavar="K", help="The same seed draws the same bytes.")] = 0,
+    json: options.Json = False,
+) -> Answer:
+    """Draw a COCO-format dataset of shapes, train and val, that tells detectors apart."""
+    from jdn_core.data.shapes import generate
+
+    counts = generate(folder, images=images, size=size, seed=seed)
+    return _counted(folder, counts)
+
+
+def _counted(folder: Path, counts: Mapping[str, int]) -> Answer:
+    text = ", ".join(f"{number} {name}" for name, number in counts.items())
+    return Answer(dict(counts), lambda screen: screen.print(f"{folder}: {text}", markup=False))

@@ -1,0 +1,106 @@
+"""`jdn evaluate` and `jdn predict`: a detector on a dataset, and on pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli import options
+from flows.console import Answer, answering, progress_printer, table
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A detector's folder, a search's folder (its best pair), SEARCH#INDEX, or models:/NAME@ALIAS.",
+    ),
+]
+Pair = Annotated[
+    int | None, typer.Option("--pair", min=0, metavar="I", help="Index of a pair of the search.")
+]
+Frame = Annotated[
+    str | None, typer.Option("--resolution", metavar="WxH", help="Input frame. [default: the detector's own]")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    app.command("evaluate", epilog="Example: jdn evaluate runs/first --data photos")(answering(evaluate))
+    app.command("predict", epilog="Example: jdn predict runs/first street.jpg --out pictures")(
+        answering(predict)
+    )
+
+
+def evaluate(
+    model: Model,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Dataset folder in COCO format.")],
+    split: Annotated[str, typer.Option(metavar="train|val", help="Which part of the dataset.")] = "val",
+    pair: Pair = None,
+    resolution: Frame = None,
+    device: options.Device = None,
+    drop_bad_boxes: options.DropBadBoxes = False,
+    json: options.Json = False,
+) -> Answer:
+    """COCO's twelve numbers of a detector, and AP per class."""
+    from flows.inputs import models
+    from jdn_core.processes.progress import listening
+
+    with models.opened(model, pair=pair, resolution=resolution) as found:
+        dataset = models.read_split(data, split, drop_bad_boxes=drop_bad_boxes)
+        with progress_printer() as listener, listening(listener):
+            numbers = models.evaluate(found, dataset, device=device or "auto")
+    shown = model if model.startswith("models:") else str(found.folder)
+
+    def show(screen: Any) -> None:
+        screen.print(f"{shown} at {found.resolution} on {len(dataset.images)} images of {data}", markup=False)
+        rows = [(name, f"{value:.4f}") for name, value in numbers.items() if name != "per_class"]
+        screen.print(table(["number", "value"], rows))
+        screen.print(
+            table(["class", "AP"], [(name, f"{value:.4f}") for name, value in numbers["per_class"].items()])
+        )
+
+    return Answer({**numbers, "resolution": str(found.resolution)}, show)
+
+
+def predict(
+    model: Model,
+    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures to look at.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for the pictures with their boxes.")
+    ] = None,
+    score: Annotated[
+        float, typer.Option(min=0, max=1, metavar="S", help="Leave out boxes below this score.")
+    ] = 0.5,
+    pair: Pair = None,
+    resolution: Frame = None,
+    device: options.Device = None,
+    json: options.Json = False,
+) -> Answer:
+    """Boxes on pictures, in COCO's results form. `image_id` is the picture's path."""
+    from flows.inputs import models
+    from jdn_core.processes.progress import listening
+
+    with (
+        models.opened(model, pair=pair, resolution=resolution) as found,
+        progress_printer() as listener,
+        listening(listener),
+    ):
+        detections, drawn = models.predict(found, pictures, out=out, least=score, device=device or "auto")
+
+    def show(screen: Any) -> None:
+        rows = [
+            (
+                hit["image_id"],
+                hit["category"],
+                f"{hit['score']:.3f}",
+                " ".join(f"{side:.0f}" for side in hit["bbox"]),
+            )
+            for hit in detections
+        ]
+        screen.print(table(["picture", "class", "score", "x y width height"], rows, left=2))
+        for path in drawn:
+            screen.print(f"drawn: {path}", markup=False, soft_wrap=True)
+
+    return Answer({"detections": detections, "pictures": [str(path) for path in drawn]}, show)

@@ -1,0 +1,167 @@
+"""What `jdn doctor` looks at: each check says what it found and, where that is not good, what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from jdn_core.errors import UserError
+
+State = Literal["ok", "warn", "fail"]
+SECONDS = 3.0
+SHOWN = ("torch", "torchvision", "prefect", "mlflow", "fastapi", "sqlalchemy")
+
+
+class Check(NamedTuple):
+    """One finding; ``remedy`` is empty where all is well."""
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def examine() -> list[Check]:
+    """All checks of this machine, from the current folder; a check that breaks is a failed check."""
+    groups: tuple[Callable[[], Iterator[Check]], ...] = (
+        _python, _packages, _operators, _devices, _disk, _mlflow, _prefect, _presets
+    )  # fmt: skip
+    checks: list[Check] = []
+    for group in groups:
+        try:
+            checks += group()
+        except Exception as error:  # a broken installation breaks in any way
+            name = group.__name__.strip("_")
+            checks.append(
+                Check(
+                    name, "fail", f"{type(error).__name__}: {error}", "install from requirements.lock again"
+                )
+            )
+    return checks
+
+
+def _python() -> Iterator[Check]:
+    yield Check("python", "ok", platform.python_version())
+
+
+def _packages() -> Iterator[Check]:
+    """The bounds are those of our own distribution, so they stand in one place (pyproject.toml)."""
+    from packaging.requirements import Requirement
+
+    for requirement in map(Requirement, metadata.requires("jdn") or ()):
+        wanted = f"{requirement.name}{requirement.specifier}"
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            yield Check(requirement.name, "fail", "not installed", f"pip install '{wanted}'")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            yield Check(
+                requirement.name,
+                "fail",
+                f"{version}, needed {requirement.specifier}",
+                f"pip install '{wanted}'",
+            )
+        elif requirement.name in SHOWN:
+            yield Check(requirement.name, "ok", version)
+
+
+def _operators() -> Iterator[Check]:
+    import torch
+
+    try:
+        from torchvision.ops import nms
+
+        kept = nms(torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2]]), torch.tensor([1.0, 0.5]), 0.5)
+    except (ImportError, RuntimeError) as error:
+        what = str(error).splitlines()[0]
+        yield Check(
+            "torch + torchvision", "fail", what, "install the torchvision that was built for this torch"
+        )
+        return
+    yield Check(
+        "torch + torchvision",
+        "ok" if kept.tolist() == [0] else "fail",
+        "their compiled operators work together",
+    )
+
+
+def _devices() -> Iterator[Check]:
+    import torch
+
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            found = torch.cuda.get_device_properties(index)
+            yield Check(f"cuda:{index}", "ok", f"{found.name}, {found.total_memory / 2**30:.0f} GiB")
+    else:
+        remedy = "the presets demo and bccd_cpu suit a CPU; the coco presets need GPUs"
+        yield Check("cuda", "warn", "no GPU that torch can use", remedy)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Check("threads", "ok", f"torch takes {torch.get_num_threads()} of {cores} cores")
+
+
+def _disk() -> Iterator[Check]:
+    here = Path.cwd()
+    free = shutil.disk_usage(here).free / 2**30
+    state: State = "ok" if free >= 10 else "warn" if free >= 1 else "fail"
+    yield Check(
+        "disk",
+        state,
+        f"{free:.1f} GiB free in {here}",
+        "" if state == "ok" else "a search wants 10 GiB; use --out",
+    )
+    try:
+        with tempfile.TemporaryFile(dir=here):
+            yield Check("writing", "ok", f"allowed in {here}")
+    except OSError as error:
+        yield Check("writing", "fail", str(error), "go to another folder, or give --out")
+
+
+def _mlflow() -> Iterator[Check]:
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri:
+        yield Check("mlflow server", "ok", "none asked for: SQLite in the search's folder")
+    elif not uri.startswith("http"):
+        yield Check("mlflow server", "ok", uri.partition(":")[0] + " store of MLFLOW_TRACKING_URI")
+    else:
+        yield _answers("mlflow server", f"{uri.rstrip('/')}/health", "start it, or unset MLFLOW_TRACKING_URI")
+
+
+def _prefect() -> Iterator[Check]:
+    from prefect.settings import PREFECT_API_URL
+
+    uri = PREFECT_API_URL.value()
+    if not uri:
+        yield Check("prefect server", "ok", "none asked for: embedded, started with every run")
+    else:
+        yield _answers(
+            "prefect server", f"{uri.rstrip('/')}/health", "`prefect server start`, or unset PREFECT_API_URL"
+        )
+
+
+def _presets() -> Iterator[Check]:
+    from flows.launch.settings_file import load, presets
+
+    for name in presets():
+        try:
+            load(name)
+        except UserError as error:
+            yield Check(f"preset {name}", "fail", str(error).splitlines()[0], "install jdn again")
+    yield Check("presets", "ok" if presets() else "fail", ", ".join(presets()) or "none found")
+
+
+def _answers(name: str, url: str, remedy: str) -> Check:
+    shown = url.rpartition("@")[2]  # a password in front of the host is nobody's business
+    try:
+        with urllib.request.urlopen(url, timeout=SECONDS) as reply:
+            return Check(name, "ok", f"{shown} answers {reply.status}")
+    except (OSError, ValueError) as error:
+        return Check(name, "fail", f"{shown}: {getattr(error, 'reason', error)}", remedy)

@@ -1,0 +1,262 @@
+"""The commands that train: the whole upgrade, its stages by themselves, and going on after a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli import options
+from flows.console import Answer, answering, count, table
+from jdn_core.run.layout import SETTINGS_FILE
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DEMO_IMAGES, DEMO_SIZE = 320, 96
+Base = Annotated[
+    Path, typer.Option("--base", metavar="DIR", help="A trained base: its folder, or its run in MLflow.")
+]
+Pool = Annotated[
+    Path, typer.Option("--pool", metavar="DIR", help="A trained pool: its folder, or its run in MLflow.")
+]
+FromMlflow = Annotated[
+    str | None,
+    typer.Option(
+        "--from-mlflow", metavar="RUN_ID", help="Fetch the search of this run first; SEARCH is a new folder."
+    ),
+]
+Fork = Annotated[
+    Path | None,
+    typer.Option("--fork", metavar="DIR", help="Begin a new search there, with these pairs and other --set."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    examples: dict[Callable[..., Answer], str] = {
+        demo: "jdn demo --out runs/demo",
+        upgrade: "jdn upgrade bccd_cpu --data photos --set search.iterations=30 --out runs/first",
+        train_base: "jdn train-base bccd_cpu --data photos --out runs/base",
+        train_pool: "jdn train-pool bccd_cpu --data photos --out runs/pool",
+        search: "jdn search bccd_cpu --data photos --base runs/base --pool runs/pool --out runs/second",
+        resume: "jdn resume runs/first --set search.iterations=60",
+    }
+    for command, example in examples.items():
+        app.command(command.__name__.replace("_", "-"), epilog=f"Example: {example}")(answering(command))
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = Path(
+        "runs/demo"
+    ),
+    sets: options.Set = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> Answer:
+    """The whole upgrade on drawn shapes, in minutes. Run again in the same folder, it goes on."""
+    from flows.launch.start import choose, run, writable
+    from jdn_core.data.shapes import generate
+
+    data = writable(out) / "data"
+    if not data.exists():
+        generate(data, images=DEMO_IMAGES, size=DEMO_SIZE, seed=0)
+    settings = choose("demo", data=data, sets=sets, device=device, threads=threads)
+    return _upgraded(run("upgrade", settings, out, again=True))
+
+
+def upgrade(
+    source: options.Source,
+    data: options.Data = None,
+    sets: options.Set = None,
+    name: options.Name = None,
+    out: options.Out = None,
+    workers: options.Workers = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    drop_bad_boxes: options.DropBadBoxes = False,
+    json: options.Json = False,
+) -> Answer:
+    """Make a better, cheaper detector of a dataset. Base, pool of teachers, search and report, in one run."""
+    from flows.launch.start import choose, run
+
+    settings = choose(
+        source,
+        sets=sets,
+        data=data,
+        drop_bad_boxes=drop_bad_boxes,
+        name=name,
+        workers=workers,
+        device=device,
+        threads=threads,
+    )
+    return _upgraded(run("upgrade", settings, out or Path("runs") / settings.name))
+
+
+def train_base(
+    source: options.Source,
+    data: options.Data = None,
+    sets: options.Set = None,
+    name: options.Name = None,
+    out: options.Out = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    drop_bad_boxes: options.DropBadBoxes = False,
+    json: options.Json = False,
+) -> Answer:
+    """Train the base detector alone. The same command again goes on where it stopped."""
+    from flows.launch.start import choose, run
+
+    settings = choose(
+        source, sets=sets, data=data, drop_bad_boxes=drop_bad_boxes, name=name, device=device, threads=threads
+    )
+    return _stage(run("train_base", settings, out or Path("runs") / f"{settings.name}-base", again=True))
+
+
+def train_pool(
+    source: options.Source,
+    data: options.Data = None,
+    sets: options.Set = None,
+    name: options.Name = None,
+    out: options.Out = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    drop_bad_boxes: options.DropBadBoxes = False,
+    json: options.Json = False,
+) -> Answer:
+    """Train the pool of teachers alone. The same command again goes on where it stopped."""
+    from flows.launch.start import choose, run
+
+    settings = choose(
+        source, sets=sets, data=data, drop_bad_boxes=drop_bad_boxes, name=name, device=device, threads=threads
+    )
+    return _stage(run("train_pool", settings, out or Path("runs") / f"{settings.name}-pool", again=True))
+
+
+def search(
+    source: options.Source,
+    base: Base,
+    pool: Pool,
+    data: options.Data = None,
+    sets: options.Set = None,
+    name: options.Name = None,
+    out: options.Out = None,
+    workers: options.Workers = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    drop_bad_boxes: options.DropBadBoxes = False,
+    json: options.Json = False,
+) -> Answer:
+    """Search with a trained base and pool. So one pool serves many searches."""
+    from flows.launch.start import choose, run
+
+    settings = choose(
+        source,
+        sets=sets,
+        data=data,
+        drop_bad_boxes=drop_bad_boxes,
+        name=name,
+        workers=workers,
+        device=device,
+        threads=threads,
+    )
+    return _upgraded(
+        run("search", settings, out or Path("runs") / settings.name, stages={"base": base, "pool": pool})
+    )
+
+
+def resume(
+    folder: options.Search,
+    sets: options.Set = None,
+    workers: options.Workers = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    data: options.Data = None,
+    from_mlflow: FromMlflow = None,
+    fork: Fork = None,
+    json: options.Json = False,
+) -> Answer:
+    """Go on where a search stopped. Only devices, places and more iterations may change, but for a fork."""
+    from flows.launch.start import choose, read_back, run
+
+    chosen = partial(choose, sets=sets, data=data, workers=workers, device=device, threads=threads)
+    if from_mlflow is not None:
+        from flows.launch.rebuilding import rebuilt
+
+        rebuilt(from_mlflow, folder, choose=chosen, sets=sets)
+    read_back(folder)
+    settings = chosen(str(folder / SETTINGS_FILE))
+    if fork is not None:
+        from flows.launch.fork import fork as begin
+
+        begin(folder, fork, settings)
+        folder = fork
+    return _upgraded(run("upgrade", settings, folder, again=True))
+
+
+def _upgraded(data: dict[str, Any]) -> Answer:
+    return Answer(data, lambda screen: _show(screen, data))
+
+
+def _show(screen: Console, data: dict[str, Any]) -> None:
+    """Base against best student, then where to look next."""
+    base, best, out = data["base"], data["best"], data["out"]
+    screen.print(f"{data['search']}: base and best student after {data['pairs']} pairs")
+    screen.print(table(["", "base", "best student", "change"], comparison(base, best)))
+    mlflow = data.get("mlflow") or {}
+    lines = {
+        "report": f"{out}/report/index.html",
+        "all pairs": f"jdn candidates {out}",
+        "try it": f"jdn predict {out} PICTURE --out pictures",
+        "MLflow": mlflow.get("command") or mlflow.get("uri") or "-",
+        "Prefect": "prefect server start",
+    }
+    for name, line in lines.items():
+        screen.print(f"{name:10} {line}", markup=False, soft_wrap=True)
+
+
+def comparison(base: dict[str, Any], best: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Rows (name, base, best, change) of two pairs; differences for AP and H, ratios for costs."""
+    rows = [("AP", _fraction(base["ap"]), _fraction(best["ap"]), _difference(base["ap"], best["ap"]))]
+    for name, key in (("MACs", "macs"), ("parameters", "params")):
+        rows.append((name, count(base[key]), count(best[key]), _ratio(base[key], best[key])))
+    before, after = (f"{row['latency_ms']:.1f} ms" if row["latency_ms"] else "-" for row in (base, best))
+    rows.append(("latency", before, after, _ratio(base["latency_ms"], best["latency_ms"])))
+    rows.append(
+        ("H", _fraction(base["score"]), _fraction(best["score"]), _difference(base["score"], best["score"]))
+    )
+    rows.append(("resolution", str(base["resolution"]), str(best["resolution"]), ""))
+    rows.append(("pair", str(base["index"]), str(best["index"]), str(best["action"])))
+    return rows
+
+
+def _stage(data: dict[str, Any]) -> Answer:
+    """A stage's result as lines; of the base, what compares detectors; of the pool, AP after each phase."""
+    base = data.get("base") or {}
+    rows = [(key, str(value)) for key, value in data.items() if not isinstance(value, dict | list)]
+    if base:
+        rows += [
+            ("AP", _fraction(base["ap"])),
+            ("MACs", count(base["macs"])),
+            ("parameters", count(base["params"])),
+        ]
+        rows.append(("resolution", str(base["resolution"])))
+    for phase, found in data.get("phases", {}).items():
+        rows += [(f"{kind.replace('ap_', 'AP ')} after {phase}", _fraction(ap)) for kind, ap in found.items()]
+    return Answer(data, lambda screen: screen.print(table(["result", ""], rows, left=2)))
+
+
+def _fraction(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _difference(old: float | None, new: float | None) -> str:
+    return "-" if old is None or new is None else f"{new - old:+.4f}"
+
+
+def _ratio(old: float | None, new: float | None) -> str:
+    return f"{new / old - 1:+.1%}" if old and new else "-"

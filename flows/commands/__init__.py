@@ -1,1 +1,0 @@
-"""The commands of `jdn`, a module for each thing one does; what is slow to import is imported inside them."""

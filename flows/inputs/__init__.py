@@ -1,0 +1,1 @@
+"""What a user names, turned into values: settings files, architectures, detectors, pools."""

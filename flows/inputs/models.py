@@ -1,0 +1,203 @@
+"""A detector that a user names: found on disk, put on a dataset, put on pictures."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from flows.launch import overview
+from flows.launch.start import read_back
+from jdn_core.data import pictures as files
+from jdn_core.data.coco import Category, CocoDataset, ImageRecord, Split, find_split, load
+from jdn_core.data.loading import BatchLoader
+from jdn_core.detector.folder import SPEC_FILE, load_detector, load_spec, require_weights
+from jdn_core.errors import DataError, InputMissing, Problem, StorageError, UsageError
+from jdn_core.evaluation.average_precision import to_results
+from jdn_core.evaluation.detection import PREDICTION_BATCH, detect
+from jdn_core.evaluation.detection import evaluate as evaluate_detector
+from jdn_core.processes.progress import report
+from jdn_core.reports.examples import Panel, draw
+from jdn_core.run import assemble
+from jdn_core.run.folder import Run
+from jdn_core.space.architecture import Resolution
+from jdn_core.training.resolutions import evaluation_plan
+
+_REGISTERED = re.compile(r"models:/(?P<name>[^/@:]+)(@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A detector's folder, and the frame to detect in."""
+
+    folder: Path
+    resolution: Resolution
+
+
+def find(model: str, *, pair: int | None = None, resolution: str | None = None) -> Found:
+    """The detector that ``model`` names: its folder, a search (its best pair, or ``pair``), or SEARCH#INDEX.
+
+    The folder of a run that trained a base alone stands for that base.
+
+    Raises:
+        InputMissing: there is no such folder or pair.
+        UsageError: the resolution or the index cannot be read.
+    """
+    name, mark, index = model.rpartition("#")
+    if mark and not Path(model).exists():
+        if not index.isdecimal():
+            raise UsageError(f"{model}: after # must come the index of a pair, got {index!r}")
+        model, pair = name, int(index)
+    folder = Path(model)
+    if pair is None and not (folder / "pairs").is_dir() and (folder / "base" / SPEC_FILE).is_file():
+        folder = folder / "base"
+    if overview.is_search(folder):
+        row = overview.row(folder, pair)
+        if not Path(str(row.weights)).exists():  # they may have left for MLflow (tracking.keep_weights)
+            from tasks.tracking import restore_files
+
+            restore_files(Run(read_back(folder), folder.resolve()), row.key)
+        folder, frame = folder / "pairs" / row.key, Resolution.parse(str(row.resolution))
+    elif pair is not None:
+        raise UsageError(f"--pair needs a search's folder, got {model}")
+    else:
+        frame = load_spec(folder).resolution
+    return Found(folder, _frame(resolution) or frame)
+
+
+@contextmanager
+def opened(model: str, *, pair: int | None = None, resolution: str | None = None) -> Iterator[Found]:
+    """As ``find``; ``model`` may also be ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+
+    A registered detector is fetched from the server of ``MLFLOW_TRACKING_URI`` and gone after use. Its
+    weights are held against the hash that its version names; nothing else of it is read, no code of it runs.
+
+    Raises:
+        UsageError: the name cannot be read, or no server is named.
+        InputMissing: the server has no such detector.
+        CheckpointError: the weights are not those that were published.
+        ServiceUnavailable: the server does not answer.
+    """
+    if not model.startswith("models:"):
+        yield find(model, pair=pair, resolution=resolution)
+        return
+    if (named := _REGISTERED.fullmatch(model)) is None:
+        raise UsageError(f"a registered model is models:/NAME@ALIAS or models:/NAME/VERSION, got {model!r}")
+    if pair is not None:
+        raise UsageError(f"--pair needs a search's folder, got {model}")
+    if not (uri := os.environ.get("MLFLOW_TRACKING_URI")):
+        raise UsageError(f"{model}: no MLflow; MLFLOW_TRACKING_URI names the server, or sqlite:///FILE")
+    from tasks.tracking.registry import fetch_model
+
+    with tempfile.TemporaryDirectory() as scratch:
+        label = named["version"] or f"@{named['alias']}"
+        folder, frame, sha256 = fetch_model(named["name"], label, uri, Path(scratch))
+        require_weights(folder, sha256)
+        yield Found(folder, _frame(resolution) or Resolution.parse(frame))
+
+
+def read_split(root: Path, split: str, *, drop_bad_boxes: bool) -> CocoDataset:
+    """One split of a dataset for evaluation, where an image may be without boxes."""
+    if split not in ("train", "val"):
+        raise UsageError(f"--split must be train or val, got {split!r}")
+    which: Split = "train" if split == "train" else "val"
+    return load(*find_split(root, which), drop_bad_boxes=drop_bad_boxes, require_boxes=False)
+
+
+def evaluate(found: Found, dataset: CocoDataset, *, device: str) -> dict[str, Any]:
+    """The twelve numbers and ``per_class`` of a detector on a dataset.
+
+    Raises:
+        DataError: the detector's classes are not the dataset's.
+    """
+    detector = load_detector(found.folder, assemble.device(device))
+    dataset = replace(dataset, categories=match_classes(detector.spec.classes, dataset.categories))
+    with BatchLoader(dataset) as loader:
+        return asdict(evaluate_detector(detector, loader, [found.resolution])[found.resolution])
+
+
+def match_classes(classes: Sequence[tuple[int, str]], categories: Sequence[Category]) -> tuple[Category, ...]:
+    """The dataset's category of every class of the detector, in the order of its labels; by name, else by id.
+
+    Raises:
+        DataError: neither all names nor all ids agree.
+    """
+    by_name = {category.name: category for category in categories}
+    by_id = {category.id: category for category in categories}
+    if len(by_name) == len(categories) and by_name.keys() == {name for _, name in classes}:
+        return tuple(by_name[name] for _, name in classes)
+    if by_id.keys() == {id_ for id_, _ in classes}:
+        return tuple(by_id[id_] for id_, _ in classes)
+    names = {name for _, name in classes}
+    strange = [Problem("dataset", name, "is no class of the detector") for name in by_name.keys() - names]
+    missing = [
+        Problem("dataset", name, "is missing, a class of the detector") for name in names - by_name.keys()
+    ]
+    raise DataError.of(sorted(missing + strange, key=str))
+
+
+def predict(
+    found: Found, paths: Sequence[Path], *, out: Path | None, least: float, device: str
+) -> tuple[list[dict[str, Any]], list[Path]]:
+    """Detections of score ``least`` and more in COCO's results form, and the pictures drawn into ``out``.
+
+    Each detection also has its class's name as ``category``; ``image_id`` is the path as given.
+    """
+    detector = load_detector(found.folder, assemble.device(device))
+    categories = tuple(Category(id_, name) for id_, name in detector.spec.classes)
+    dataset = CocoDataset(tuple(_records(paths)), categories, Path(), "")
+    names = {category.id: category.name for category in categories}
+    results, drawn = [], []
+    plan = evaluation_plan(len(paths), batch=PREDICTION_BATCH, resolution=found.resolution)
+    with BatchLoader(dataset) as loader:
+        for number, batch in enumerate(loader.batches(plan), start=1):
+            outputs = detect(detector, batch)
+            for hit in to_results(outputs, batch.ids, categories):
+                if hit["score"] >= least:
+                    path = str(paths[hit["image_id"]])
+                    results.append({**hit, "image_id": path, "category": names[hit["category_id"]]})
+            if out is not None:
+                for id_, output in zip(batch.ids, outputs, strict=True):
+                    drawn.append(_draw(paths[id_], output, least, list(names.values()), out))
+            report("predict", number, len(plan))
+    return results, drawn
+
+
+def _frame(resolution: str | None) -> Resolution | None:
+    try:
+        return Resolution.parse(resolution) if resolution else None
+    except ValueError as error:
+        raise UsageError(f"--resolution: {error}") from None
+
+
+def _records(paths: Sequence[Path]) -> Iterator[ImageRecord]:
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise InputMissing("\n".join(f"{path}: no such picture" for path in missing))
+    sizes = files.measure(paths)
+    if problems := [problem for error in sizes if isinstance(error, DataError) for problem in error.problems]:
+        raise DataError.of(problems)
+    for number, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+        assert not isinstance(size, DataError)
+        yield ImageRecord(number, path, *size, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+
+
+def _draw(path: Path, output: Mapping[str, Tensor], least: float, names: Sequence[str], out: Path) -> Path:
+    boxes, labels, scores = (output[key].numpy(force=True) for key in ("boxes", "labels", "scores"))
+    panel = Panel(path.name, boxes, labels, scores).confident(least=least)
+    photo = files.read_pixels(path)
+    target = out / f"{path.stem}.png"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        draw(photo, [panel], names=names, width=photo.shape[1]).save(target)
+    except OSError as error:
+        raise StorageError(f"{target}: cannot be written: {error.strerror or error}") from error
+    return target

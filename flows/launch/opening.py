@@ -1,0 +1,101 @@
+"""A run's folder, opened by one process at a time: owned, cleaned, compared with what it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flows.launch.guard import embedded_servers, guarded
+from jdn_core.detector.folder import load_spec
+from jdn_core.errors import FingerprintError, Problem
+from jdn_core.processes.places import places
+from jdn_core.processes.workers import Patience, Workers
+from jdn_core.run import assemble, disk_space
+from jdn_core.run.folder import Run
+from jdn_core.run.layout import FINGERPRINT_FILE
+from jdn_core.settings.whole import Settings
+from jdn_core.storage import durable
+from tasks.tracking import links
+
+
+@contextmanager
+def opened(settings: Settings, out: Path) -> Iterator[Run]:
+    """Makes a folder this process's run until the block ends.
+
+    Raises:
+        OwnedByAnother: another process runs in the folder, or another host runs the search.
+        FingerprintError: the folder's run began with other settings, data or versions.
+    """
+    from flows.launch.lease import leased
+
+    run = Run(settings, out)
+    out.mkdir(parents=True, exist_ok=True)
+    with durable.own(out), leased(out), guarded(embedded_servers()):
+        durable.clean_leftovers(out)
+        require_same(out / FINGERPRINT_FILE, fingerprint(settings))
+        yield run
+
+
+def hired(settings: Settings) -> Workers:
+    """The processes that a run's settings ask for; they start with the first job.
+
+    Where a work pool evaluates the pairs, one is left to do: base, pool and report.
+    """
+    rules = settings.search
+    device = assemble.device(settings.device).type
+    count = rules.workers if rules.evaluator == "local" else 1
+    spots = places(count, device=device, threads=settings.threads)
+    return Workers(spots, patience=Patience(rules.hang_medians, rules.hang_seconds))
+
+
+def require_room(run: Run) -> None:
+    """Raises StorageError where the disk has less room than the rest of the search will need."""
+    settings = run.settings
+    base = load_spec(run.base) if run.base.is_dir() else assemble.base_spec(settings)
+    needed = disk_space.needed_bytes(
+        settings,
+        base,
+        assemble.subnet_space(settings.pool),
+        pairs=max(0, settings.search.iterations + 1 - len(run.records.all())),
+        trained=frozenset(stage.name for stage in (run.base, run.pool) if stage.is_dir()),
+        copies=1 if links.ui_command(links.tracking_uri(run)) is None else 2,
+    )
+    disk_space.require_room(run.folder, needed)
+
+
+def fingerprint(settings: Settings) -> dict[str, Any]:
+    """What a run's results depend on, apart from the machine (RELIABILITY, rule 9)."""
+    train, val = assemble.check_data(settings)
+    return {
+        "settings": settings.digest,
+        "train": train.fingerprint,
+        "val": val.fingerprint,
+        **versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the code that numbers depend on."""
+    return {name: version(name) for name in ("jdn", "torch", "torchvision")}
+
+
+def require_same(file: Path, now: Mapping[str, Any]) -> None:
+    """Writes the fingerprint of a new run; refuses to go on with another one, naming old and new.
+
+    Raises:
+        FingerprintError: the file is there and says something else.
+    """
+    if not file.is_file():
+        durable.write_json(file, now)
+        return
+    before = durable.read_json(file)
+    changed = [
+        Problem(file.name, name, f"was {before.get(name)!r} when the search began", repr(value))
+        for name, value in now.items()
+        if before.get(name) != value
+    ]
+    if changed:
+        raise FingerprintError.of(changed)

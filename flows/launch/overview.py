@@ -1,0 +1,130 @@
+"""A search seen from outside, by its folder alone: how it stands, and its table of pairs."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from flows.launch.start import read_back
+from jdn_core.errors import InputMissing
+from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
+from jdn_core.run.layout import SETTINGS_FILE
+from jdn_core.search.pairs import PairRecord
+from jdn_core.search.records import Records
+from jdn_core.search.score import Base, Scorer, ScoreRule
+from jdn_core.settings.whole import Settings, parse
+from jdn_core.storage import durable
+
+
+def is_search(folder: Path) -> bool:
+    """Whether a folder holds a run's settings."""
+    return (folder / SETTINGS_FILE).is_file()
+
+
+def rows(folder: Path, score: Mapping[str, Any] | None = None) -> tuple[Candidate, ...]:
+    """The table of pairs, by index; ``score`` replaces settings of that section."""
+    settings = read_back(folder)
+    if score:
+        data = settings.model_dump(mode="json")
+        settings = parse(data | {"score": data["score"] | dict(score)}, source="score")
+    return _rows(folder, settings, Records(folder).all())
+
+
+def row(folder: Path, index: int | None) -> Candidate:
+    """The row of a pair that has a detector; the best one's without an index.
+
+    Raises:
+        InputMissing: there is no such pair, or it failed.
+    """
+    table = rows(folder)
+    if index is None:
+        try:
+            return best_row(table)
+        except ValueError as error:
+            raise InputMissing(f"{folder}: {error}") from None
+    for candidate in table:
+        if candidate.index == index and candidate.weights is not None:
+            return candidate
+    known = [candidate.index for candidate in table if candidate.weights is not None]
+    raise InputMissing(f"{folder}: no finished pair {index}; there are {known}")
+
+
+def base(folder: Path) -> Candidate:
+    """The base's row, at the largest resolution.
+
+    Raises:
+        InputMissing: there is none yet.
+    """
+    settings, records = read_back(folder), Records(folder).all()
+    evaluation = next((record.evaluation for record in records if record.pair.index == 0), None)
+    if evaluation is None:
+        raise InputMissing(f"{folder}: the search has no pairs yet")
+    scorer = Scorer(ScoreRule(**settings.score.model_dump()), Base.of(evaluation))
+    return base_row(records, scorer, folder=folder)
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """How a search stands; ``eta_s`` and ``cost_s`` are seconds, ``eta_s`` is None where nobody knows."""
+    settings, records = read_back(folder), Records(folder).all()
+    owner = _owner(folder)
+    total = settings.search.iterations + 1
+    table = _rows(folder, settings, records)
+    best = best_row(table) if any(candidate.score is not None for candidate in table) else None
+    finished = len(records) >= total and (folder / "report" / "index.html").is_file()
+    pace = _pace(records, settings.search.workers)
+    return {
+        "state": "running" if owner else "finished" if finished else "interrupted",
+        "stage": _stage(folder, records, finished),
+        "owner": owner,
+        "done": sum(record.state == "done" for record in records),
+        "failed": sum(record.state == "failed" for record in records),
+        "running": len(_under_way(folder, records)) if owner else 0,
+        "iterations": settings.search.iterations,
+        "best": best.to_json() if best else None,
+        "eta_s": None if pace is None else pace * max(0, total - len(records)),
+        "cost_s": sum(record.evaluation.timing.train_seconds for record in records if record.evaluation),
+    }
+
+
+def _rows(folder: Path, settings: Settings, records: Sequence[PairRecord]) -> tuple[Candidate, ...]:
+    base = next((record.evaluation for record in records if record.pair.index == 0), None)
+    if base is None:
+        return ()
+    return candidates(records, Scorer(ScoreRule(**settings.score.model_dump()), Base.of(base)), folder=folder)
+
+
+def _owner(folder: Path) -> str:
+    """Who holds the search, as its lock says; empty where nobody does."""
+    try:
+        with (folder / durable.LOCK_FILE).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return ""
+    except BlockingIOError:
+        return (folder / durable.LOCK_FILE).read_text().strip() or "another process"
+    return ""
+
+
+def _stage(folder: Path, records: Sequence[PairRecord], finished: bool) -> str:
+    if finished:
+        return "report"
+    if records:
+        return "search"
+    return "pool" if (folder / "base" / "detector.json").is_file() else "base"
+
+
+def _under_way(folder: Path, records: Sequence[PairRecord]) -> set[str]:
+    """Keys of the pairs that were begun and have no record yet."""
+    begun = folder / "work" / "pairs"
+    names = {path.name for path in begun.iterdir()} if begun.is_dir() else set()
+    return names - {record.pair.key for record in records}
+
+
+def _pace(records: Sequence[PairRecord], workers: int) -> float | None:
+    """Median seconds for each finished pair; over as many pairs as there are workers, which end in bursts."""
+    times = sorted(record.evaluation.timing.finished for record in records if record.evaluation)
+    spans = [(after - before) / workers for before, after in zip(times, times[workers:], strict=False)]
+    return median(spans) if spans else None

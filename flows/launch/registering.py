@@ -1,0 +1,77 @@
+"""From a search's folder to a version in the Model Registry: which pair, under which name."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from flows.launch import overview, settings_file
+from flows.launch.start import read_back
+from jdn_core.errors import OwnedByAnother, ServiceUnavailable
+from jdn_core.run.folder import Run
+from jdn_core.run.layout import SETTINGS_FILE
+from jdn_core.storage import durable
+from tasks import tracking
+from tasks.tracking.excerpts import fetch_excerpt
+from tasks.tracking.publishing import Published, check_names, is_told, publish_pair
+
+
+def register(
+    folder: Path, *, pair: int | None = None, alias: str = "champion", model: str | None = None
+) -> Published:
+    """Registers the detector of a pair, the best one's by H without an index; see ``tasks.tracking.publishing``.
+
+    A search that runs is not disturbed: it tells MLflow of its pairs by itself. For one that does not run,
+    MLflow is told first what it has not heard yet.
+
+    Args:
+        folder: of the search.
+        pair: index of the pair.
+        alias: of the version.
+        model: name of the registered model; the search's without one.
+
+    Raises:
+        InputMissing: there is no such search or pair, or weights are nowhere.
+        OwnedByAnother: the search runs and MLflow has not heard of the pair yet.
+        ServiceUnavailable: MLflow does not answer, or refuses the pair.
+        CheckpointError, UsageError: as ``tasks.publish.publish_pair`` does.
+    """
+    run = Run(read_back(folder), folder.resolve())
+    name = model or run.settings.name
+    check_names(name, alias)
+    row, base = overview.row(folder, pair), overview.base(folder)
+    if not is_told(run, row.key):
+        _tell(run, row.index)
+    return publish_pair(run, row, base, model=name, alias=alias)
+
+
+def register_from(
+    run_id: str, uri: str, *, pair: int | None = None, alias: str = "champion", model: str | None = None
+) -> Published:
+    """As ``register``, of a search whose folder is on another machine: MLflow has all that it takes.
+
+    Args:
+        run_id: of the search's run.
+        uri: where MLflow listens.
+        pair, alias, model: as ``register`` has them.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        head, folder = Path(scratch, "head"), Path(scratch, "search")
+        head.mkdir()
+        tracking.fetch_head(run_id, uri, head)
+        settings = settings_file.load(str(head / SETTINGS_FILE))
+        check_names(model or settings.name, alias)
+        index = fetch_excerpt(Run(settings, folder), run_id, uri, head, pair=pair)
+        return register(folder, pair=index, alias=alias, model=model)
+
+
+def _tell(run: Run, index: int) -> None:
+    try:
+        with durable.own(run.folder):
+            finished = overview.status(run.folder)["stage"] == "report"
+            heard = tracking.sync(run, state="finished" if finished else "interrupted")
+    except OwnedByAnother as error:
+        advice = f"MLflow has not heard of pair {index} yet, the search tells it by itself; try again soon"
+        raise OwnedByAnother(f"{error}; {advice}") from None
+    if heard.missing:
+        raise ServiceUnavailable(f"MLflow does not take {heard.missing} runs of the search: {heard.error}")

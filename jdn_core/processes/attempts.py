@@ -1,0 +1,66 @@
+"""How often a job is tried, and what is said of it when it fails for good (RELIABILITY, table of faults)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from jdn_core.errors import JobFailed
+from jdn_core.processes.workers import WorkerDied, WorkerHung, WorkerOutOfMemory, Workers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+DEATHS, HANGS, OUT_OF_MEMORY = 5, 2, 2
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job has no result, such as ``oom: peak 79.20 of 79.65 GiB``."""
+
+    reason: str
+
+
+def attempt(workers: Workers, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Failure:
+    """The job's result, tried again in a new process after a crash, a hang, or too little memory.
+
+    Jobs go on from their checkpoints. The second try after too little memory has the device for itself.
+
+    Raises:
+        UserError: whatever the job raised of it; another try would end alike.
+    """
+    deaths = hangs = shortages = 0
+    while True:
+        run = workers.run_alone if shortages else workers.run
+        try:
+            return run(job, *args, **kwargs)
+        except WorkerDied as error:
+            deaths += 1
+            logger.warning("%s: %s, try %d of %d", job.__name__, error, deaths, DEATHS)
+            if deaths == DEATHS:
+                return Failure(f"crash_loop: {error}")
+        except WorkerHung as error:
+            hangs += 1
+            logger.warning("%s: %s, try %d of %d", job.__name__, error, hangs, HANGS)
+            if hangs == HANGS:
+                return Failure(f"timeout: {error}")
+        except WorkerOutOfMemory as error:
+            shortages += 1
+            logger.warning("%s: out of memory, %s", job.__name__, error)
+            if shortages == OUT_OF_MEMORY:
+                return Failure(f"oom: {error}")
+
+
+def insist(workers: Workers, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """``attempt`` of a job that nothing can go on without.
+
+    Raises:
+        JobFailed: it has no result.
+    """
+    outcome = attempt(workers, job, *args, **kwargs)
+    if isinstance(outcome, Failure):
+        raise JobFailed(f"{job.__name__.replace('_', ' ')} failed: {outcome.reason}")
+    return outcome

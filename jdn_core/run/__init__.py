@@ -1,0 +1,1 @@
+"""A run on disk: its folder, its steps from files to files, and what is checked before and after them."""

@@ -1,0 +1,82 @@
+"""Whether a disk has room for what a search will still write, told before anything is trained.
+
+An estimate: students are taken to be as large as the base, and teachers to lie half way between the smallest
+and the largest. A disk that fills up all the same loses nothing (RELIABILITY, rule 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jdn_core.errors import StorageError
+from jdn_core.evaluation.complexity import complexity
+from jdn_core.settings.whole import Settings
+from jdn_core.space.architecture import DetectorSpec
+from jdn_core.space.teachers import SubnetSpace
+from jdn_core.storage.durable import free_bytes
+
+PARAMETER = 4  # bytes
+RECORD = 200_000  # bytes of a pair beside its weights: its JSON, pictures, rows of the tracker (ours)
+CHECKPOINTS = 3  # of a training at a time: two that are kept, one that is being written
+MOMENTUM = 2  # a checkpoint is the weights and as much momentum
+UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+
+def needed_bytes(
+    settings: Settings,
+    base: DetectorSpec,
+    space: SubnetSpace,
+    *,
+    pairs: int,
+    trained: frozenset[str] = frozenset(),
+    copies: int = 2,
+) -> dict[str, int]:
+    """What a search will still write, in bytes by what it is for.
+
+    Args:
+        settings: of the search.
+        base: the detector that it begins with.
+        space: the pool's subnets.
+        pairs: how many are still to be evaluated.
+        trained: ``base`` and ``pool``, where they are there already.
+        copies: of every record; 2 where the tracker's artifacts lie on the same disk.
+    """
+    student, largest, smallest = (
+        PARAMETER * complexity(spec, spec.resolution).params
+        for spec in (
+            base,
+            space.detector_spec(space.largest, base),
+            space.detector_spec(space.smallest, base),
+        )
+    )
+    rules = settings.search
+    kept = pairs
+    if settings.tracking.keep_weights == "needed":
+        kept = min(pairs, rules.top_k + rules.effective_lookback + rules.workers)
+    trainings = [rules.workers * student * (pairs > 0)]
+    trainings += [largest] * ("pool" not in trained) + [student] * ("base" not in trained)
+    return {
+        "base": 0 if "base" in trained else copies * student,
+        "pool": 0 if "pool" in trained else (len(settings.pool.phases) + copies - 1) * largest,
+        "pairs": kept * student + (copies - 1) * pairs * student + copies * pairs * RECORD,
+        # Half of the proposals change the teacher, and each new one is kept for the others.
+        "teachers": min(-(-pairs // 2), space.size()) * (largest + smallest) // 2,
+        "checkpoints": CHECKPOINTS * MOMENTUM * max(trainings),
+    }
+
+
+def require_room(folder: Path, needed: Mapping[str, int]) -> None:
+    """Raises StorageError where the disk of ``folder`` has less free than is needed, with both numbers."""
+    total, free = sum(needed.values()), free_bytes(folder)
+    if total > free:
+        parts = ", ".join(f"{name} {_short(size)}" for name, size in needed.items() if size)
+        raise StorageError(
+            f"{folder}: needed {total} bytes ({parts}), free {free}; "
+            "make room, or lower search.iterations, or set tracking.keep_weights to needed"
+        )
+
+
+def _short(size: int) -> str:
+    unit, name = next(((unit, name) for unit, name in UNITS if size >= unit), (1, "bytes"))
+    return f"{size / unit:.3g} {name}"

@@ -1,0 +1,76 @@
+"""Where a run keeps what it makes: settings in, paths out; tasks pass it on instead of tensors."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from jdn_core.faults import Point, faultpoint
+from jdn_core.search.records import Records
+from jdn_core.settings.whole import Settings
+from jdn_core.space.architecture import content_key
+from jdn_core.space.teachers import SubnetSpec
+from jdn_core.training.checkpoints import Checkpoints
+
+TRAINING_FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A search's folder and its settings.
+
+    Attributes:
+        settings: of the whole run.
+        folder: holds ``settings.yaml``, ``base``, ``pool``, ``pairs``, ``report``; and ``work``, what was
+            needed on the way.
+    """
+
+    settings: Settings
+    folder: Path
+
+    @property
+    def base(self) -> Path:
+        return self.folder / "base"
+
+    @property
+    def pool(self) -> Path:
+        return self.folder / "pool"
+
+    @cached_property
+    def records(self) -> Records:
+        return Records(self.folder)
+
+    def __reduce__(self) -> tuple[type[Run], tuple[Settings, Path]]:
+        """Another process reads the records itself."""
+        return Run, (self.settings, self.folder)
+
+    def phase(self, index: int) -> Path:
+        """Folder of the super-network after a phase; after the last one it is the pool."""
+        phases = self.settings.pool.phases
+        return self.pool if index + 1 == len(phases) else self.folder / "work" / "phases" / phases[index].name
+
+    def assessment(self, index: int) -> Path:
+        """File of what subnets are worth after a phase; not in its folder, so that the pool is the same."""
+        return self.folder / "work" / "assessments" / f"{self.settings.pool.phases[index].name}.json"
+
+    def teacher(self, subnet: SubnetSpec) -> Path:
+        """Folder of a subnet after BN reset; one each, because a run has one pool and one calibration set."""
+        return self.folder / "work" / "teachers" / content_key(subnet.to_json())[:16]
+
+    def bench(self, key: str) -> Path:
+        """Folder of a pair that is being evaluated."""
+        return self.folder / "work" / "pairs" / key
+
+    def forget_work(self) -> None:
+        """Drops what only the evaluations needed; a search that is prolonged makes again what it misses."""
+        for part in ("teachers", "pairs", "checkpoints"):
+            shutil.rmtree(self.folder / "work" / part, ignore_errors=True)
+            faultpoint(Point.SEARCH_FINISH)
+
+    def checkpoints(self, *stage: str) -> Checkpoints:
+        """Where a stage's training goes on from."""
+        folder = self.folder.joinpath("work", "checkpoints", *stage)
+        every = 60 * self.settings.checkpoint_minutes
+        return Checkpoints(folder, identity="/".join((self.settings.digest, *stage)), every=every)

@@ -1,0 +1,95 @@
+"""All that is wrong with a run's folder, found by reading every file of it: records, hashes, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_detector
+from jdn_core.errors import Problem, StorageError, UserError
+from jdn_core.pool.folder import load_pool
+from jdn_core.processes.progress import report
+from jdn_core.run.folder import Run
+from jdn_core.search.pairs import PairRecord
+from jdn_core.storage import durable
+
+AGAIN = "remove that folder; `jdn resume` fetches it from MLflow, or evaluates the pair again"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        records: how many are whole.
+        problems: what is wrong, each with what can be done about it.
+        dropped: keys of the pairs whose weights left on purpose, so that MLflow must have them.
+    """
+
+    records: int
+    problems: list[Problem] = field(default_factory=list)
+    dropped: set[str] = field(default_factory=set)
+
+
+def inspect(run: Run) -> Inspection:
+    """Reads everything that a search needs to go on, and builds every detector; nothing is changed."""
+    records = run.records.all()
+    found = Inspection(len(records))
+    remedy = "take the folder of an intact copy, or fetch it with `jdn resume DIR --from-mlflow RUN_ID`"
+    found.problems.extend(_loading(run, run.base, load_detector, remedy))
+    found.problems.extend(_loading(run, run.pool, load_pool, remedy))
+    for problem in run.records.problems():
+        found.problems.append(Problem(problem.file, problem.where, problem.what, problem.value, AGAIN))
+    may_go = run.settings.tracking.keep_weights == "needed"
+    for number, record in enumerate(records, start=1):
+        report("verify", number, len(records), "")
+        key = record.pair.key
+        has_weights = (run.records.path(key) / WEIGHTS_FILE).exists()
+        if may_go and record.pair.index > 0 and WEIGHTS_FILE in record.files and not has_weights:
+            found.dropped.add(key)
+        found.problems.extend(_pair_problems(run, record, dropped=key in found.dropped))
+    return found
+
+
+def _loading(run: Run, folder: Path, load: Callable[[Path], object], remedy: str) -> Iterator[Problem]:
+    """What a stage's folder cannot be loaded for; a stage that is not trained yet is no problem."""
+    if folder.is_dir():
+        try:
+            load(folder)
+        except UserError as error:
+            yield Problem(_name(run, folder), "", "cannot be loaded", str(error), remedy)
+
+
+def _pair_problems(run: Run, record: PairRecord, *, dropped: bool) -> Iterator[Problem]:
+    folder = run.records.path(record.pair.key)
+    place = _name(run, folder)
+    wrong = False
+    for name, sha256 in sorted(record.files.items()):
+        if name == WEIGHTS_FILE:  # loading them below looks at their hash
+            continue
+        try:
+            got = durable.sha256_of(folder / name)
+        except (FileNotFoundError, StorageError) as error:
+            got = str(error)
+        if got != sha256:
+            wrong = True
+            yield Problem(place, name, f"SHA-256 must be {sha256}", got, AGAIN)
+    if record.evaluation is None or dropped or wrong:
+        return
+    if record.files.get(WEIGHTS_FILE) != record.evaluation.weights:
+        what = f"the record's two hashes must agree, {record.evaluation.weights} was measured"
+        yield Problem(place, WEIGHTS_FILE, what, str(record.files.get(WEIGHTS_FILE)), AGAIN)
+    try:
+        detector = load_detector(folder)
+    except UserError as error:
+        yield Problem(place, WEIGHTS_FILE, "cannot be loaded", str(error), AGAIN)
+        return
+    if detector.spec.backbone != record.pair.student.backbone:
+        yield Problem(place, SPEC_FILE, "is of another student than the record", "", AGAIN)
+    if durable.sha256_of(folder / WEIGHTS_FILE) != record.evaluation.weights:
+        yield Problem(place, WEIGHTS_FILE, f"SHA-256 must be {record.evaluation.weights}", "another", AGAIN)
+
+
+def _name(run: Run, folder: Path) -> str:
+    return folder.relative_to(run.folder).as_posix()

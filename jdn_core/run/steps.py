@@ -1,0 +1,251 @@
+"""The jobs of a run: each takes a run's folder one step on, from files to files, and may be cut off anywhere.
+
+A job that is done already is not done again. Its arguments are values and paths, so it runs in this process
+or in a worker of its own alike.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from jdn_core.detector.build import Detector
+from jdn_core.detector.folder import load_detector, save_detector
+from jdn_core.errors import Diverged
+from jdn_core.faults import Point, faultpoint
+from jdn_core.morphism.evolve import evolve
+from jdn_core.pool.extraction import extract
+from jdn_core.pool.folder import Origin, load_pool, load_pool_spec, save_pool
+from jdn_core.pool.supernet import SuperNet
+from jdn_core.processes.launcher import on_ranks
+from jdn_core.processes.ranks import ALONE, Ranks
+from jdn_core.reports.examples import write_detections
+from jdn_core.run import assemble
+from jdn_core.run.checks import require_classes
+from jdn_core.run.folder import TRAINING_FILE, Run
+from jdn_core.search import phases
+from jdn_core.search.hill_climbing import first_pair
+from jdn_core.search.pairs import Pair, PairRecord
+from jdn_core.space import actions
+from jdn_core.space.teachers import SubnetSpec
+from jdn_core.stages import assessment, trainings
+from jdn_core.storage import durable
+
+DETECTIONS_FILE = "detections.png"
+
+
+def train_base(run: Run) -> Path:
+    """Trains the base, unless it is there already; the folder appears whole or not at all."""
+    if not run.base.is_dir():
+        settings = run.settings
+        faultpoint(Point.BASE_START)
+        bench = assemble.bench(settings)
+        spec = assemble.base_spec(settings)
+        detector, training = trainings.train_base(
+            lambda: assemble.base_detector(spec, settings),
+            bench,
+            regime=settings.base,
+            sparsity=settings.distillation.sparsity,
+            checkpoints=run.checkpoints("base"),
+        )
+
+        def fill(staged: Path) -> None:
+            save_detector(detector, staged)
+            durable.write_json(staged / TRAINING_FILE, training._asdict())
+
+        _make(run.base, fill)
+        faultpoint(Point.BASE_SAVED)
+    return run.base
+
+
+def train_phase(run: Run, index: int) -> Path:
+    """Trains a phase of the pool from where the one before ended, unless it is there already.
+
+    The frozen super-network of the first phase is the teacher of all others (paper, section 3.1.3).
+    """
+    folder = run.phase(index)
+    if not folder.is_dir() and not run.pool.is_dir():
+        faultpoint(Point.POOL_START)
+        count = assemble.pool_processes(run.settings)
+        if count == 1:
+            train_phase_on(ALONE, run, index)
+        else:
+            on_ranks(train_phase_on, run, index, count=count)
+        faultpoint(Point.POOL_SAVED)
+    return folder
+
+
+def train_phase_on(ranks: Ranks, run: Run, index: int) -> None:
+    """What each of the processes does that train a phase together; the first one leaves the folder."""
+    bench = replace(assemble.bench(run.settings), ranks=ranks)
+    phase = assemble.phases(run.settings.pool)[index]
+    supernet = _supernet(run, index).to(bench.device)
+    training = trainings.train_phase(
+        supernet,
+        phase,
+        bench,
+        teacher=_largest(run, bench.device) if index else None,
+        distillation=run.settings.distillation,
+        checkpoints=run.checkpoints("pool", phase.name),
+    )
+
+    def fill(staged: Path) -> None:
+        save_pool(supernet, staged, origin=_origin(run, index, training))
+        durable.write_json(staged / TRAINING_FILE, training._asdict())
+
+    if ranks.first:
+        _make(run.phase(index), fill)
+
+
+def assess_phase(run: Run, index: int) -> Path:
+    """Notes what some subnets are worth after a phase, unless it is noted, or the folder is gone."""
+    file, folder, settings = run.assessment(index), run.phase(index), run.settings.pool
+    if folder.is_dir() and phases.read(file) is None:
+        found = assessment.assess_phase(
+            load_pool(folder),
+            assemble.phases(settings)[index],
+            assemble.bench(run.settings),
+            draws=settings.assessed_subnets,
+            images=settings.calibration_images,
+        )
+        phases.write(file, found)
+    return file
+
+
+def evaluate_base(run: Run) -> PairRecord:
+    """Measures the base and commits it as pair 0; the super-network of the pool is its teacher.
+
+    Raises:
+        DataError: the base tells other classes apart than the dataset.
+    """
+    bench = assemble.bench(run.settings)
+    detector = load_detector(run.base, bench.device)
+    require_classes("base", detector.spec.classes, assemble.classes(bench.train_set))
+    pair = first_pair(assemble.climb_rules(run.settings), detector.spec)
+    found = run.records.get(pair.key)
+    return found or _commit_evaluation(run, pair, detector, _training(run.base))
+
+
+def mutate(run: Run, pair: Pair) -> Path:
+    """The pair's student before its training: the parent's weights after the action (f_evolve)."""
+    faultpoint(Point.MUTATE_START)
+    parent = load_detector(run.records.path(str(pair.parent)))
+    is_students = not pair.action.startswith("teacher:")
+    student = evolve(parent, actions.parse(pair.action)) if is_students else parent
+    folder = run.bench(pair.key) / "student"
+    save_detector(student, folder)
+    faultpoint(Point.MUTATE_SAVED)
+    return folder
+
+
+def reset_bn(run: Run, subnet: SubnetSpec) -> Path:
+    """The sampled teacher as a plain detector with statistics of its own; kept for later pairs."""
+    folder = run.teacher(subnet)
+    if not folder.is_dir():
+        faultpoint(Point.BN_START)
+        bench = assemble.bench(run.settings)
+        images = run.settings.pool.calibration_images
+        teacher = trainings.calibrated_teacher(load_pool(run.pool), subnet, bench, images=images)
+        _make(folder, lambda staged: save_detector(teacher, staged))
+        faultpoint(Point.BN_SAVED)
+    return folder
+
+
+def fast_evaluate(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRecord:
+    """Trains the student under its teacher, measures it and commits the record; a failure is a record too."""
+    if found := run.records.get(pair.key):
+        return found
+    faultpoint(Point.PAIR_START)
+    bench = assemble.bench(run.settings)
+    detector = load_detector(student, bench.device)
+    try:
+        training = trainings.fast_evaluation(
+            detector,
+            load_detector(teacher, bench.device),
+            bench,
+            stream=bench.stream.child("pair", pair.index),
+            regime=run.settings.evaluation,
+            distillation=run.settings.distillation,
+            checkpoints=run.checkpoints("pairs", pair.key),
+        )
+        record = _commit_evaluation(run, pair, detector, training)
+    except Diverged as error:
+        record = commit_failure(run, pair, f"nan: {error.place}")
+    _forget(run, pair)
+    return record
+
+
+def commit_failure(run: Run, pair: Pair, reason: str) -> PairRecord:
+    """A record that says why there is no evaluation."""
+    return _commit(run, PairRecord(pair, "failed", reason=reason), run.records.staging(pair.key))
+
+
+def _commit_evaluation(run: Run, pair: Pair, detector: Detector, training: trainings.Training) -> PairRecord:
+    """Measures a trained student and makes it a record, with its files and a few pictures."""
+    bench, settings = assemble.bench(run.settings), run.settings
+    staged = run.records.staging(pair.key)
+    written = save_detector(detector, staged)
+    faultpoint(Point.PAIR_WEIGHTS)
+    rules = trainings.EvaluationRules(
+        settings.evaluation.latency_warmup, settings.evaluation.latency_repeats, settings.search.prune_shares
+    )
+    evaluation = trainings.evaluation(detector, bench, weights=written.sha256, training=training, rules=rules)
+    faultpoint(Point.PAIR_MEASURED)
+    if photos := settings.tracking.preview_images:
+        write_detections(detector, bench.val.dataset, photos, staged / DETECTIONS_FILE)
+    return _commit(run, PairRecord(pair, "done", evaluation), staged)
+
+
+def _commit(run: Run, record: PairRecord, staged: Path) -> PairRecord:
+    records = run.records
+    records.commit(record, staged)
+    kept = records.get(record.pair.key)
+    if kept is None:
+        raise RuntimeError(f"pair {record.pair.index} was committed and is not there")
+    return kept
+
+
+def _make(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Puts a filled folder in its place, whole or not at all."""
+    staged = durable.stage_folder(folder)
+    fill(staged)
+    durable.commit_folder(staged, folder)
+
+
+def _training(folder: Path) -> trainings.Training:
+    """What is known of a base's training; nothing, where the folder came from elsewhere."""
+    file = folder / TRAINING_FILE
+    return trainings.Training(**durable.read_json(file)) if file.is_file() else trainings.Training({}, 0.0)
+
+
+def _origin(run: Run, index: int, training: trainings.Training) -> Origin:
+    """What the pool's folder tells of its training, this phase being the newest."""
+    before = load_pool_spec(run.phase(index - 1)).origin.curves if index else {}
+    curves = {**before, run.settings.pool.phases[index].name: training.losses}
+    return Origin(run.settings.of_pool, assemble.bench(run.settings).train_set.fingerprint, curves)
+
+
+def _supernet(run: Run, index: int) -> SuperNet:
+    """The super-network as the phase before left it; a fresh one before the first phase."""
+    if index:
+        return load_pool(run.phase(index - 1))
+    settings = run.settings
+    assemble.bench(settings).stream.child("pool", "weights").seed_torch()
+    return SuperNet(assemble.subnet_space(settings.pool), assemble.base_spec(settings))
+
+
+def _largest(run: Run, device: torch.device) -> Detector:
+    """The super-network of the first phase as a plain detector."""
+    supernet = load_pool(run.phase(0))
+    return extract(supernet, supernet.space.largest).to(device)
+
+
+def _forget(run: Run, pair: Pair) -> None:
+    """Drops what only the evaluation needed."""
+    shutil.rmtree(run.bench(pair.key), ignore_errors=True)
+    shutil.rmtree(run.folder / "work" / "checkpoints" / "pairs" / pair.key, ignore_errors=True)
+    faultpoint(Point.PAIR_FORGOTTEN)

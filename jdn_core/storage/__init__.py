@@ -1,0 +1,1 @@
+"""Files that survive a crash: written atomically, hashed, sealed; knows no torch."""

@@ -1,1 +1,0 @@
-"""Worker processes: warm, each with a device and threads of its own; what kills one hurts nobody else."""

@@ -1,0 +1,137 @@
+"""A detector on a dataset and on pictures, from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flows.cli import main
+from flows.inputs import models
+from flows.launch.settings_file import dump
+from jdn_core.data.coco import Category
+from jdn_core.data.shapes import generate
+from jdn_core.detector.build import build
+from jdn_core.detector.folder import save_detector
+from jdn_core.errors import DataError, InputMissing, UsageError
+from jdn_core.settings.whole import parse
+from jdn_core.space.architecture import DetectorSpec, RegionSpec, Resolution
+from jdn_core.space.families import family
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a drawn dataset ``data`` and an untrained ``detector`` for its classes."""
+    folder = tmp_path_factory.mktemp("models")
+    generate(folder / "data", images=10, size=48, seed=0)
+    classes = json.loads((folder / "data" / "annotations" / "val.json").read_text())["categories"]
+    region = RegionSpec(train_proposals=(40, 20), proposals=(40, 20), score_threshold=0.0, detections=5)
+    names = tuple((item["id"], item["name"]) for item in classes)
+    backbone = family("r18", width=0.125)
+    spec = DetectorSpec(backbone, names, neck=16, head=16, region=region, resolution=Resolution(64, 64))
+    torch.manual_seed(0)
+    save_detector(build(spec), folder / "detector")
+    return folder
+
+
+def jdn(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any], str]:
+    with pytest.raises(SystemExit) as ended:
+        main.main([*map(str, arguments), "--json"])
+    out, err = capfd.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, json.loads(out), err
+
+
+def test_evaluate_gives_the_twelve_numbers_and_each_class(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, found, err = jdn(capfd, "evaluate", place / "detector", "--data", place / "data")
+    twelve = {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"}
+    assert (code, found.keys() - twelve) == (0, {"per_class", "resolution"})
+    assert 0 <= found["AP"] <= 1
+    assert found["resolution"] == "64x64"
+    assert "evaluate 64x64: 1/1" in err
+
+
+def test_evaluate_is_readable_for_people(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main.main(
+            ["evaluate", str(place / "detector"), "--data", str(place / "data"), "--resolution", "32x32"]
+        )
+    out = capfd.readouterr().out
+    assert "at 32x32 on 2 images of" in out
+    assert "AR100" in out
+
+
+def test_predict_gives_coco_results_and_draws_pictures(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pictures = sorted((place / "data" / "val").iterdir())
+    arguments = ("predict", place / "detector", *pictures, "--out", tmp_path / "drawn", "--score", 0)
+    code, found, _ = jdn(capfd, *arguments)
+    assert (code, len(found["detections"])) == (0, 10)
+    assert found["detections"][0].keys() == {"image_id", "category_id", "category", "bbox", "score"}
+    assert {hit["image_id"] for hit in found["detections"]} == {str(picture) for picture in pictures}
+    assert [Path(path).read_bytes()[1:4] for path in found["pictures"]] == [b"PNG", b"PNG"]
+
+
+def test_predict_leaves_out_what_it_doubts(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    picture = next((place / "data" / "val").iterdir())
+    found = jdn(capfd, "predict", place / "detector", picture, "--score", 1)[1]
+    assert found == {"detections": [], "pictures": []}
+
+
+def test_predict_names_pictures_that_are_missing_or_broken(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, found, _ = jdn(capfd, "predict", place / "detector", tmp_path / "a.jpg", tmp_path / "b.jpg")
+    assert (code, found["error"]["message"].count("no such picture")) == (66, 2)
+    (tmp_path / "a.jpg").write_text("not a picture")
+    code, found, _ = jdn(capfd, "predict", place / "detector", tmp_path / "a.jpg")
+    assert (code, found["error"]["problems"][0]["file"]) == (65, "a.jpg")
+
+
+def test_predict_cannot_draw_into_a_file(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    picture = next((place / "data" / "val").iterdir())
+    code, found, _ = jdn(capfd, "predict", place / "detector", picture, "--out", tmp_path / "file")
+    assert (code, "cannot be written" in found["error"]["message"]) == (74, True)
+
+
+def test_classes_are_matched_by_name_in_any_order_else_by_id() -> None:
+    cat, dog = Category(1, "cat"), Category(2, "dog")
+    assert models.match_classes(((7, "dog"), (8, "cat")), (cat, dog)) == (dog, cat)
+    assert models.match_classes(((2, "Hund"), (1, "Katze")), (cat, dog)) == (dog, cat)
+
+
+def test_other_classes_are_refused_by_name() -> None:
+    with pytest.raises(DataError) as caught:
+        models.match_classes(((1, "cat"), (3, "cow")), (Category(1, "cat"), Category(2, "dog")))
+    assert str(caught.value).splitlines() == [
+        "dataset: cow: is missing, a class of the detector",
+        "dataset: dog: is no class of the detector",
+    ]
+
+
+def test_a_run_that_trained_a_base_alone_stands_for_its_base(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text(dump(parse({})))
+    (tmp_path / "base").symlink_to(place / "detector")
+    assert models.find(str(tmp_path)).folder == tmp_path / "base"
+
+
+def test_what_names_no_detector_is_refused(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputMissing, match=r"detector\.json: no such file"):
+        models.find(str(tmp_path))
+    with pytest.raises(UsageError, match=r"^--pair needs a search's folder, got "):
+        models.find(str(place / "detector"), pair=1)
+    with pytest.raises(UsageError, match=r"after # must come the index of a pair, got 'x'$"):
+        models.find("runs/first#x")
+    with pytest.raises(UsageError, match=r"^--resolution: resolution must look like 1333x800, got '9'$"):
+        models.find(str(place / "detector"), resolution="9")
+    with pytest.raises(UsageError, match=r"^--split must be train or val, got 'test'$"):
+        models.read_split(place / "data", "test", drop_bad_boxes=False)

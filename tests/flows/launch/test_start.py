@@ -1,0 +1,220 @@
+"""From options to a run's folder: what is refused before any work, and what a folder keeps."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.launch import start
+from flows.launch.settings_file import Override, dump, load
+from flows.launch.taking import take_stage
+from jdn_core.errors import (
+    DataError,
+    FingerprintError,
+    InputMissing,
+    ServiceUnavailable,
+    SettingsError,
+    StorageError,
+    UsageError,
+)
+from jdn_core.processes.progress import report
+from jdn_core.processes.stopping import Stopped
+from jdn_core.settings.whole import Settings
+from tests.tiny_run import shapes, tiny_settings
+
+Flow = Callable[[Settings, Path], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shapes(tmp_path_factory.mktemp("shapes") / "data")
+
+
+@pytest.fixture
+def settings(data: Path) -> Settings:
+    return tiny_settings(data)
+
+
+def flow_is(monkeypatch: pytest.MonkeyPatch, flow: Flow) -> None:
+    """Puts a function where the flow would be imported from."""
+    monkeypatch.setitem(sys.modules, "flows.upgrade", types.SimpleNamespace(upgrade=flow))
+
+
+def test_options_win_over_the_file_and_data_becomes_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = start.choose(
+        "bccd_cpu", sets=["name=a"], data=Path("data"), name="b", threads=1, drop_bad_boxes=True
+    )
+    assert (found.name, found.threads, found.data.root) == ("b", 1, tmp_path / "data")
+    assert found.data.drop_bad_boxes
+
+
+def test_a_pretrained_file_becomes_absolute_and_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    found = start.choose("bccd_cpu", data=tmp_path, sets=["detector.pretrained=a.pth"])
+    assert found.detector.pretrained == tmp_path / "a.pth"
+    with pytest.raises(InputMissing, match=r"b\.pth: no such file; detector\.pretrained names a checkpoint"):
+        start.choose("bccd_cpu", data=tmp_path, sets=["detector.pretrained=b.pth"])
+
+
+def test_without_a_dataset_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^no dataset: give --data DIR, or data.root in the settings$"):
+        start.choose("bccd_cpu")
+    with pytest.raises(InputMissing, match=r"nowhere: no such dataset folder$"):
+        start.choose("bccd_cpu", data=tmp_path / "nowhere")
+
+
+def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(SettingsError, match=r"^--device: device: torch sees no GPU here, got 'cuda'; "):
+        start.choose("bccd_cpu", data=tmp_path, device="cuda")
+
+
+def test_a_run_writes_its_whole_settings_first(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flow(given: Settings, out: Path) -> dict[str, Any]:
+        assert start.read_back(out) == given == settings.with_lookback()
+        report("base", 1, 2, "loss 3")
+        logging.getLogger("tasks.base").warning("something to remember")
+        return {"out": str(out)}
+
+    flow_is(monkeypatch, flow)
+    assert start.run("upgrade", settings, tmp_path / "out") == {"out": str(tmp_path / "out")}
+    assert "WARNING tasks.base: something to remember" in (tmp_path / "out" / "jdn.log").read_text()
+    assert os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] == "CRITICAL"
+
+
+def test_a_folder_that_holds_a_search_is_not_begun_twice(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text(dump(settings))
+    with pytest.raises(UsageError) as caught:
+        start.run("upgrade", settings, tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds a search already; "
+        f"continue it with `jdn resume {tmp_path}`, or choose another --out"
+    )
+
+
+def test_a_folder_that_cannot_be_written_ends_74_before_any_work(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"file/out: cannot be written: Not a directory$") as caught:
+        start.run("upgrade", settings, tmp_path / "file" / "out")
+    assert caught.value.exit_code == 74
+
+
+def test_refused_data_leaves_no_search_behind(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flow(given: Settings, out: Path) -> dict[str, Any]:
+        raise DataError("train.json: no images")
+
+    flow_is(monkeypatch, flow)
+    with pytest.raises(DataError):
+        start.run("upgrade", settings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stop_says_how_to_go_on(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def flow(given: Settings, out: Path) -> dict[str, Any]:
+        raise Stopped(15)
+
+    flow_is(monkeypatch, flow)
+    with pytest.raises(Stopped):
+        start.run("upgrade", settings, tmp_path / "out")
+    assert f"stopped; `jdn resume {tmp_path / 'out'}` goes on" in capsys.readouterr().err
+    assert start.read_back(tmp_path / "out") == settings.with_lookback()
+
+
+def test_an_unexpected_end_leaves_its_traceback_in_the_log(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flow_is(monkeypatch, lambda given, out: 1 / 0)  # type: ignore[return-value]
+    with pytest.raises(ZeroDivisionError):
+        start.run("upgrade", settings, tmp_path / "out")
+    assert "Traceback" in (tmp_path / "out" / "jdn.log").read_text()
+    err = capsys.readouterr().err
+    assert f"the log is {tmp_path / 'out' / 'jdn.log'}" in err
+    assert "Traceback" not in err
+
+
+def test_a_resume_may_change_devices_and_iterations() -> None:
+    keys = {"device": "cpu", "threads": 1, "search.iterations": 99, "tracking.uri": "http://host"}
+    start.refuse_changes(
+        load("bccd_cpu"), load("bccd_cpu", [Override("--set", *item) for item in keys.items()])
+    )
+
+
+def test_a_resume_with_other_settings_names_old_and_new() -> None:
+    keys = {"score.alpha": 0.9, "search.iterations": 99, "data.resolutions": ["64x64"]}
+    with pytest.raises(FingerprintError) as caught:
+        start.refuse_changes(
+            load("bccd_cpu"), load("bccd_cpu", [Override("--set", *item) for item in keys.items()])
+        )
+    assert [problem.where for problem in caught.value.problems] == ["data.resolutions", "score.alpha"]
+    last = str(caught.value).splitlines()[-1]
+    assert last.startswith("settings.yaml: score.alpha: must stay ")
+    assert last.endswith(", as when the search began, got 0.9")
+    assert caught.value.exit_code == 65
+
+
+def test_a_folder_without_settings_is_no_search(tmp_path: Path) -> None:
+    with pytest.raises(InputMissing, match=r"no search there; its folder would hold settings.yaml$"):
+        start.read_back(tmp_path)
+
+
+@pytest.mark.parametrize("place", [".", "base"])
+def test_a_trained_stage_is_taken_over_from_its_folder_or_from_its_run(place: str, tmp_path: Path) -> None:
+    (tmp_path / "run" / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "run" / place / "detector.json").write_text("{}")
+    take_stage(tmp_path / "run", "base", tmp_path / "out")
+    assert (tmp_path / "out" / "base" / "detector.json").read_text() == "{}"
+
+
+def test_a_stage_is_not_taken_twice_or_from_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "out" / "base").mkdir(parents=True)
+    with pytest.raises(InputMissing, match=r"no such folder; `jdn train-base` makes one$"):
+        take_stage(tmp_path / "nowhere", "base", tmp_path / "out")
+    with pytest.raises(UsageError, match=r"holds a base already; choose another --out$"):
+        take_stage(tmp_path / "out", "base", tmp_path / "out")
+
+
+def test_files_are_copied_where_they_cannot_be_linked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: str, target: str) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "detector.json").write_text("{}")
+    take_stage(tmp_path / "base", "base", tmp_path / "out")
+    assert (tmp_path / "out" / "base" / "detector.json").read_text() == "{}"
+
+
+def test_a_prefect_that_does_not_answer_ends_69(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flow(given: Settings, out: Path) -> dict[str, Any]:
+        raise RuntimeError("Failed to reach API at http://127.0.0.1:9/api/")
+
+    flow_is(monkeypatch, flow)
+    with pytest.raises(ServiceUnavailable, match=r"^Prefect's server does not answer: ") as caught:
+        start.run("upgrade", settings, tmp_path / "out")
+    assert caught.value.exit_code == 69
