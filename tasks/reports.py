@@ -11,7 +11,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from jdn_core.data.coco import read_image
+from jdn_core.data.coco.dataset import read_image
 from jdn_core.detector.folder import load_detector
 from jdn_core.reports import curves, examples, page
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates

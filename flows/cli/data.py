@@ -54,7 +54,7 @@ def check(
 
     from rich.console import Console
 
-    from jdn_core.data.coco import check as check_dataset
+    from jdn_core.data.coco.checking import check as check_dataset
     from jdn_core.errors import DataError
 
     found = check_dataset(path, images=images, drop_bad_boxes=drop_bad_boxes)
@@ -95,7 +95,7 @@ def convert_voc(
     json: options.Json = False,
 ) -> Answer:
     """Make a COCO-format dataset of a PASCAL VOC one; pictures are copied byte for byte."""
-    from jdn_core.data import conversion
+    from jdn_core.data.formats import conversion
     from jdn_core.processes.progress import listening
 
     with progress_printer() as listener, listening(listener):
@@ -120,7 +120,7 @@ def convert_yolo(
 ) -> Answer:
     """Make a COCO-format dataset of a YOLO one; pictures are copied byte for byte."""
     from flows.inputs.yolo_file import read_yolo_file
-    from jdn_core.data import conversion
+    from jdn_core.data.formats import conversion
     from jdn_core.processes.progress import listening
 
     said = read_yolo_file(source)

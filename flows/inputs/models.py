@@ -17,7 +17,9 @@ from torch import Tensor
 from flows.launch import overview
 from flows.launch.start import read_back
 from jdn_core.data import pictures as files
-from jdn_core.data.coco import Category, CocoDataset, ImageRecord, Split, find_split, load
+from jdn_core.data.coco.dataset import CocoDataset, ImageRecord, load
+from jdn_core.data.coco.document import Category
+from jdn_core.data.layouts import Split, find_split
 from jdn_core.data.loading import BatchLoader
 from jdn_core.detector.folder import SPEC_FILE, load_detector, load_spec, require_weights
 from jdn_core.errors import DataError, InputMissing, Problem, StorageError, UsageError

@@ -19,7 +19,7 @@ from tasks.tracking.publishing import Published, check_names, is_told, publish_p
 def register(
     folder: Path, *, pair: int | None = None, alias: str = "champion", model: str | None = None
 ) -> Published:
-    """Registers the detector of a pair, the best one's by H without an index; see ``tasks.tracking.publishing``.
+    """Registers a pair's detector, the best by H without an index; see ``tasks.tracking.publishing``.
 
     A search that runs is not disturbed: it tells MLflow of its pairs by itself. For one that does not run,
     MLflow is told first what it has not heard yet.

@@ -1,1 +1,1 @@
-"""COCO-format datasets: reading, checking, loading, generating."""
+"""Datasets: layouts, COCO format and others, pictures, batches, generated shapes."""

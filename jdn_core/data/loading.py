@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from jdn_core.data.coco import CocoDataset, read_image
+from jdn_core.data.coco.dataset import CocoDataset, read_image
 from jdn_core.data.transforms import finish, resize
 from jdn_core.errors import UserError
 from jdn_core.space.architecture import Resolution

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jdn_core.data.coco import ground_truth
+from jdn_core.data.coco.dataset import ground_truth
 from jdn_core.data.loading import Batch, BatchLoader, pad_together
 from jdn_core.data.transforms import prepare
 from jdn_core.detector.build import Detector

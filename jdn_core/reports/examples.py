@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.v2 import functional as F
 from torchvision.utils import draw_bounding_boxes
 
-from jdn_core.data.coco import CocoDataset, ImageRecord, read_image
+from jdn_core.data.coco.dataset import CocoDataset, ImageRecord, read_image
 from jdn_core.data.loading import BatchLoader
 from jdn_core.detector.build import Detector
 from jdn_core.errors import StorageError

@@ -7,7 +7,8 @@ from functools import cache
 
 import torch
 
-from jdn_core.data.coco import CocoDataset, Split, find_split, load, require_same_categories
+from jdn_core.data.coco.dataset import CocoDataset, load, require_same_categories
+from jdn_core.data.layouts import Split, find_split
 from jdn_core.data.loading import BatchLoader
 from jdn_core.detector.build import Detector, build
 from jdn_core.detector.checkpoint_file import Checkpoint, read_checkpoint

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from jdn_core.data.coco import CocoDataset
+from jdn_core.data.coco.dataset import CocoDataset
 from jdn_core.data.loading import Batch, BatchLoader, Plan
 from jdn_core.detector.backbone import Block
 from jdn_core.detector.build import Detector

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from jdn_core.data import pictures
-from jdn_core.data.document import Category
+from jdn_core.data.coco.document import Category
 from jdn_core.detector.folder import load_detector
 from jdn_core.errors import DataError
 from jdn_core.evaluation.average_precision import to_results

@@ -20,8 +20,9 @@ from PIL import Image
 from safetensors.torch import save
 
 from flows.launch.settings_file import dump, load, read_set
-from jdn_core.data.coco import check, ground_truth, read_image
-from jdn_core.data.coco import load as load_data
+from jdn_core.data.coco.checking import check
+from jdn_core.data.coco.dataset import ground_truth, read_image
+from jdn_core.data.coco.dataset import load as load_data
 from jdn_core.detector.checkpoint_file import read_checkpoint
 from jdn_core.errors import CheckpointError, DataError, SettingsError
 from tests.tiny_run import tiny_settings

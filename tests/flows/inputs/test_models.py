@@ -12,7 +12,7 @@ import torch
 from flows.cli import main
 from flows.inputs import models
 from flows.launch.settings_file import dump
-from jdn_core.data.coco import Category
+from jdn_core.data.coco.document import Category
 from jdn_core.data.shapes import generate
 from jdn_core.detector.build import build
 from jdn_core.detector.folder import save_detector

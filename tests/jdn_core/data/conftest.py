@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jdn_core.data.coco import CocoDataset, find_split, load
+from jdn_core.data.coco.dataset import CocoDataset, load
+from jdn_core.data.layouts import find_split
 from jdn_core.data.shapes import generate
 
 Write = Callable[[dict[str, Any]], Path]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jdn_core.data.coco import CocoDataset
+from jdn_core.data.coco.dataset import CocoDataset
 from jdn_core.data.loading import Batch, BatchLoader, ImageCache, Plan, Sample, pad_together
 from jdn_core.errors import DataError
 from jdn_core.space.architecture import Resolution

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from jdn_core.data import shapes as module
-from jdn_core.data.coco import check, find_split, load
+from jdn_core.data.coco.checking import check
+from jdn_core.data.coco.dataset import load
+from jdn_core.data.layouts import find_split
 from jdn_core.data.shapes import CLASSES, draw_scene, generate, visible
 from jdn_core.errors import StorageError, UsageError
 from jdn_core.storage import durable

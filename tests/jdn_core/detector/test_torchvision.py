@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 from torchvision.ops import FrozenBatchNorm2d
 
-from jdn_core.data.coco import find_split, load, read_image
+from jdn_core.data.coco.dataset import load, read_image
+from jdn_core.data.layouts import find_split
 from jdn_core.data.transforms import prepare
 from jdn_core.detector.build import Detector, build
 from jdn_core.detector.checkpoint_file import read_checkpoint

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from jdn_core.data.coco import Category, find_split, ground_truth, load
+from jdn_core.data.coco.dataset import ground_truth, load
+from jdn_core.data.coco.document import Category
+from jdn_core.data.layouts import find_split
 from jdn_core.data.shapes import generate
 from jdn_core.evaluation.average_precision import coco_numbers, to_results
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from jdn_core.data.coco import CocoDataset, ImageRecord
+from jdn_core.data.coco.dataset import CocoDataset, ImageRecord
 from jdn_core.data.loading import BatchLoader
 from jdn_core.evaluation.detection import PREDICTION_BATCH, detect, detect_in
 from jdn_core.space.architecture import Resolution

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection._utils import Matcher
 
-from jdn_core.data.coco import CocoDataset, find_split, load
+from jdn_core.data.coco.dataset import CocoDataset, load
+from jdn_core.data.layouts import find_split
 from jdn_core.data.loading import Batch, BatchLoader, Plan
 from jdn_core.detector.build import Detector, build
 from jdn_core.errors import DataError

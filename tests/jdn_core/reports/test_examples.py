@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jdn_core.data import coco, shapes
+from jdn_core.data import shapes
+from jdn_core.data.coco.dataset import CocoDataset, load
+from jdn_core.data.layouts import find_split
 from jdn_core.detector.build import build
 from jdn_core.errors import StorageError
 from jdn_core.reports.examples import Panel, draw, save, some_of, stack, truth, write_detections
@@ -48,22 +50,20 @@ def test_pictures_stack_on_white() -> None:
 
 
 @pytest.fixture(scope="module")
-def val(tmp_path_factory: pytest.TempPathFactory) -> coco.CocoDataset:
+def val(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
     root = tmp_path_factory.mktemp("shapes")
     shapes.generate(root, images=20, size=96, seed=0)
-    return coco.load(*coco.find_split(root, "val"))
+    return load(*find_split(root, "val"))
 
 
-def test_photos_are_spread_over_the_dataset(val: coco.CocoDataset) -> None:
+def test_photos_are_spread_over_the_dataset(val: CocoDataset) -> None:
     assert [image.id for image in some_of(val, 2).images] == [val.images[0].id, val.images[2].id]
     assert len(some_of(val, 99).images) == len(val.images)
     assert some_of(val, 0).images == ()
     assert truth(val.images[0]).boxes is val.images[0].boxes
 
 
-def test_a_pairs_detections_are_one_picture_with_a_row_per_photo(
-    val: coco.CocoDataset, tmp_path: Path
-) -> None:
+def test_a_pairs_detections_are_one_picture_with_a_row_per_photo(val: CocoDataset, tmp_path: Path) -> None:
     classes = tuple((category.id, category.name) for category in val.categories)
     write_detections(build(replace(base_spec(), classes=classes)), val, 2, tmp_path / "detections.png")
     with Image.open(tmp_path / "detections.png") as picture:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jdn_core.data.coco import find_split, load
+from jdn_core.data.coco.dataset import load
+from jdn_core.data.layouts import find_split
 from jdn_core.data.loading import Batch, BatchLoader, Plan
 from jdn_core.data.shapes import generate
 from jdn_core.detector.build import Detector, build

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jdn_core.data import voc, yolo
-from jdn_core.data.checking import Split, check
-from jdn_core.data.foreign import Findings, Picture, Splits
+from jdn_core.data.coco.checking import check
+from jdn_core.data.formats import voc, yolo
+from jdn_core.data.formats.source import Findings, Picture, Splits
+from jdn_core.data.layouts import Split
 from jdn_core.errors import DataError, InputMissing, UsageError
 from jdn_core.processes.progress import report
 from jdn_core.storage.durable import commit_folder, stage_folder, write_bytes, write_json

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jdn_core.data.coco import CheckResult, CocoDataset, check, ground_truth, load, read_image
+from jdn_core.data.coco.checking import CheckResult, check
+from jdn_core.data.coco.dataset import CocoDataset, ground_truth, load, read_image
 from jdn_core.errors import DataError
 from jdn_core.evaluation.average_precision import coco_numbers
 

@@ -6,16 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
-from jdn_core.data import pictures, strict_json
-from jdn_core.data.document import Category, Document, Entry, examine
+from jdn_core.data import pictures
+from jdn_core.data.coco import strict_json
+from jdn_core.data.coco.document import Category, Document, Entry, examine
+from jdn_core.data.layouts import SPLITS, find_split, images_of
 from jdn_core.errors import DataError, InputMissing, Problem
-
-Split = Literal["train", "val"]
-
-# (annotation file, image folder) of a split: ours, and COCO's own.
-_LAYOUTS = (("annotations/{}.json", "{}"), ("annotations/instances_{}2017.json", "{}2017"))
 
 # Decoding takes a second for so many photos, and ten for COCO's validation split.
 _FEW_IMAGES = 2000
@@ -35,22 +31,6 @@ class CheckResult:
     boxes: int
     categories: int
     notes: tuple[str, ...] = ()
-
-
-def find_split(root: Path, split: Split) -> tuple[Path, Path]:
-    """(annotation file, image folder) of a split, in our layout or in COCO's own.
-
-    Raises:
-        InputMissing: the folder or a split's file is not there, naming what was looked for.
-    """
-    for file_layout, folder_layout in _LAYOUTS:
-        file, folder = root / file_layout.format(split), root / folder_layout.format(split)
-        if file.is_file():
-            if not folder.is_dir():
-                raise InputMissing(f"{folder}: no such folder, but {file.name} describes its images")
-            return file, folder
-    wanted = " nor ".join(layout.format(split) for layout, _ in _LAYOUTS)
-    raise InputMissing(f"{root}: no {split} split there: neither {wanted}")
 
 
 def check(
@@ -73,7 +53,7 @@ def check(
         raise InputMissing(f"{images}: no such folder of images")
     if os.path.isdir(path):  # pathlib does not forgive names that are too long
         return _check_folder(path, drop_bad_boxes=drop_bad_boxes, decode=decode)
-    root = images if images is not None else _image_folder(path)
+    root = images if images is not None else images_of(path)
     return _result([_check_file(path, root, drop_bad_boxes=drop_bad_boxes, decode=decode)])
 
 
@@ -129,7 +109,7 @@ def other_categories(file: str, train: Sequence[Category], val: Sequence[Categor
 
 def _check_folder(root: Path, *, drop_bad_boxes: bool, decode: bool | None) -> CheckResult:
     documents: list[Document] = []
-    for split in get_args(Split):
+    for split in SPLITS:
         try:
             file, folder = find_split(root, split)
             documents.append(_check_file(file, folder, drop_bad_boxes=drop_bad_boxes, decode=decode))
@@ -169,17 +149,3 @@ def _result(documents: Sequence[Document]) -> CheckResult:
         categories=len({category.id for document in documents for category in document.categories}),
         notes=tuple(f"{document.name}: {note}" for document in documents for note in document.notes),
     )
-
-
-def _image_folder(annotation_file: Path) -> Path:
-    """The folder that most likely holds the images of a lone annotation file."""
-    base = annotation_file.parent
-    name = annotation_file.stem.removeprefix("instances_")
-    candidates = (
-        base.parent / name,
-        base / name,
-        base.parent / "images" / name,
-        base.parent / "images",
-        base / "images",
-    )
-    return next((folder for folder in candidates if folder.is_dir()), base)

@@ -14,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from jdn_core.data import conversion as module
-from jdn_core.data import voc
-from jdn_core.data.coco import check, find_split, load
-from jdn_core.data.conversion import convert_voc, convert_yolo
-from jdn_core.data.yolo import box_of
+from jdn_core.data.coco.checking import check
+from jdn_core.data.coco.dataset import load
+from jdn_core.data.formats import conversion as module
+from jdn_core.data.formats import voc
+from jdn_core.data.formats.conversion import convert_voc, convert_yolo
+from jdn_core.data.formats.yolo import box_of
+from jdn_core.data.layouts import find_split
 from jdn_core.errors import DataError, InputMissing, StorageError, UsageError
 from jdn_core.storage import durable
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from jdn_core.data import pictures
-from jdn_core.data.checking import Split
-from jdn_core.data.document import fault
+from jdn_core.data.coco.document import fault
+from jdn_core.data.layouts import Split
 from jdn_core.errors import DataError, Problem
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")

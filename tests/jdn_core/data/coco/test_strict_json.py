@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jdn_core.data import strict_json
+from jdn_core.data.coco import strict_json
 from jdn_core.errors import DataError, InputMissing
 
 

@@ -17,32 +17,14 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from jdn_core.data import pictures
-from jdn_core.data.checking import (
-    CheckResult,
-    Split,
-    check,
+from jdn_core.data.coco.checking import (
     find_files,
-    find_split,
     other_categories,
     read_document,
     require_targets,
 )
-from jdn_core.data.document import Box, Category, Entry
+from jdn_core.data.coco.document import Box, Category, Entry
 from jdn_core.errors import DataError, Problem
-
-__all__ = [
-    "Category",
-    "CheckResult",
-    "CocoDataset",
-    "ImageRecord",
-    "Split",
-    "check",
-    "find_split",
-    "ground_truth",
-    "load",
-    "read_image",
-    "require_same_categories",
-]
 
 
 @dataclass(frozen=True, eq=False)

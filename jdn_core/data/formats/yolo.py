@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 from jdn_core.data import pictures
-from jdn_core.data.document import clip
-from jdn_core.data.foreign import SUFFIXES, Findings, Label, Picture, Splits, draw_val
+from jdn_core.data.coco.document import clip
+from jdn_core.data.formats.source import SUFFIXES, Findings, Label, Picture, Splits, draw_val
 from jdn_core.errors import InputMissing
 from jdn_core.processes.progress import report
 

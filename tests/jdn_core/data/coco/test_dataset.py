@@ -11,16 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jdn_core.data.coco import (
-    Category,
-    CocoDataset,
-    check,
-    find_split,
-    ground_truth,
-    load,
-    read_image,
-    require_same_categories,
-)
+from jdn_core.data.coco.checking import check
+from jdn_core.data.coco.dataset import CocoDataset, ground_truth, load, read_image, require_same_categories
+from jdn_core.data.coco.document import Category
+from jdn_core.data.layouts import find_split
 from jdn_core.errors import DataError, InputMissing
 
 Content = dict[str, Any]

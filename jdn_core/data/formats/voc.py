@@ -16,8 +16,8 @@ from pathlib import Path, PurePath
 from typing import get_args
 
 from jdn_core.data import pictures
-from jdn_core.data.checking import Split
-from jdn_core.data.foreign import SUFFIXES, Findings, Label, Picture, Place, Splits, draw_val
+from jdn_core.data.formats.source import SUFFIXES, Findings, Label, Picture, Place, Splits, draw_val
+from jdn_core.data.layouts import Split
 from jdn_core.errors import InputMissing
 from jdn_core.processes.progress import report
 

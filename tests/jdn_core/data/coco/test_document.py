@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jdn_core.data.document import clip, examine, fault
+from jdn_core.data.coco.document import clip, examine, fault
 
 Content = dict[str, Any]
 Change = Callable[[Content], object]
