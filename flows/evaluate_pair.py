@@ -16,8 +16,8 @@ from flows.launch.find import DATA_ROOT, home
 from flows.launch.opening import fingerprint, hired, require_same
 from jdn_core.errors import InputMissing, OwnedByAnother
 from jdn_core.processes.workers import prepare
+from jdn_core.run.file_names import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.search.pairs import Pair
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable

@@ -28,7 +28,7 @@ from flows.launch.taking import RUN_ID
 from jdn_core.errors import InputMissing, OwnedByAnother, UserError
 from jdn_core.processes.stopping import Stopped
 from jdn_core.processes.workers import prepare
-from jdn_core.run.layout import SETTINGS_FILE
+from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.settings.sections import Count
 from jdn_core.settings.whole import Settings
 

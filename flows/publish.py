@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow
 
 from flows.launch import find, registering
-from jdn_core.run.layout import SETTINGS_FILE
+from jdn_core.run.file_names import SETTINGS_FILE
 from tasks.artifacts import show_model
 
 

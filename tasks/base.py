@@ -17,10 +17,10 @@ from jdn_core.search.pairs import PairRecord
 @task(name="train base", cache_policy=NO_CACHE)
 def train_base(run: Run, workers: Workers) -> Path:
     """Trains the base, unless it is there already."""
-    return insist(workers, steps.train_base, run)
+    return insist(workers, steps.ensure_base, run)
 
 
 @task(name="evaluate base", cache_policy=NO_CACHE)
 def evaluate_base(run: Run, workers: Workers) -> PairRecord:
     """Measures the base and commits it as pair 0, unless it is there already."""
-    return insist(workers, steps.evaluate_base, run)
+    return insist(workers, steps.ensure_base_record, run)

@@ -37,8 +37,8 @@ from jdn_core.errors import InputMissing, JobFailed, ServiceUnavailable, UsageEr
 from jdn_core.processes.attempts import DEATHS
 from jdn_core.processes.stopping import Stopped
 from jdn_core.run import steps
+from jdn_core.run.file_names import SEARCH_FILE
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import SEARCH_FILE
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.storage import durable
 from tasks import orchestrator
@@ -118,7 +118,7 @@ class Evaluations:
         """
         if found := self._run.records.get(pair.key):
             return found
-        self._run.bench(pair.key).mkdir(parents=True, exist_ok=True)  # by which `jdn status` counts it
+        self._run.pair_work(pair.key).mkdir(parents=True, exist_ok=True)  # by which `jdn status` counts it
         self._await_inputs(pair)
         losses = 0
         for number in itertools.count():

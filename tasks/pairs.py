@@ -27,17 +27,17 @@ def mutate_pair(run: Run, pair: Pair, workers: Workers) -> Path | Failure:
     Weights that are damaged, or left for MLflow (``tracking.keep_weights``), are fetched from there.
     """
     try:
-        return attempt(workers, steps.mutate, run, pair)
+        return attempt(workers, steps.make_student, run, pair)
     except (CheckpointError, InputMissing):
         if not restore_files(run, str(pair.parent)):
             raise
-        return attempt(workers, steps.mutate, run, pair)
+        return attempt(workers, steps.make_student, run, pair)
 
 
 @task(name="reset BN", task_run_name="reset BN of {subnet}", cache_policy=NO_CACHE)
 def reset_bn(run: Run, subnet: SubnetSpec, workers: Workers) -> Path | Failure:
     """The sampled teacher as a plain detector with statistics of its own; kept for later pairs."""
-    return attempt(workers, steps.reset_bn, run, subnet)
+    return attempt(workers, steps.ensure_teacher, run, subnet)
 
 
 @task(name="fast-evaluate", task_run_name="fast-evaluate pair {pair.index}", cache_policy=NO_CACHE)
@@ -49,7 +49,7 @@ def fast_evaluate(
         return steps.commit_failure(run, pair, student.reason)
     if isinstance(teacher, Failure):
         return steps.commit_failure(run, pair, teacher.reason)
-    record = attempt(workers, steps.fast_evaluate, run, pair, student, teacher)
+    record = attempt(workers, steps.ensure_record, run, pair, student, teacher)
     return steps.commit_failure(run, pair, record.reason) if isinstance(record, Failure) else record
 
 

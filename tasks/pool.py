@@ -21,13 +21,13 @@ from jdn_core.search.phases import mean_aps, read
 @task(name="train ETP phase", task_run_name="train ETP phase {index}", cache_policy=NO_CACHE)
 def train_etp_phase(run: Run, index: int, workers: Workers) -> Path:
     """Trains a phase from where the one before ended, unless it is there already."""
-    return insist(workers, steps.train_phase, run, index)
+    return insist(workers, steps.ensure_phase, run, index)
 
 
 @task(name="assess ETP phase", task_run_name="assess ETP phase {index}", cache_policy=NO_CACHE)
 def assess_etp_phase(run: Run, index: int, workers: Workers) -> Path:
     """AP of the largest, the smallest and random subnets after a phase, unless it is known already."""
-    return insist(workers, steps.assess_phase, run, index)
+    return insist(workers, steps.ensure_assessment, run, index)
 
 
 @task(name="check pool", cache_policy=NO_CACHE)

@@ -16,8 +16,8 @@ from jdn_core.detector.folder import load_detector
 from jdn_core.reports import curves, examples, page
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
 from jdn_core.run import assemble
+from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.run.folder import TRAINING_FILE, Run
-from jdn_core.run.layout import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Base, Scorer
 from jdn_core.space.architecture import Resolution

@@ -11,7 +11,7 @@ import typer
 
 from flows.cli import options
 from flows.console import Answer, answering, count, table
-from jdn_core.run.layout import SETTINGS_FILE
+from jdn_core.run.file_names import SETTINGS_FILE
 
 if TYPE_CHECKING:
     from rich.console import Console

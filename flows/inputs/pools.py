@@ -18,14 +18,15 @@ from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import POOL_FILE, PoolSpec, load_pool, load_pool_spec
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.run import assemble
-from jdn_core.run.layout import SETTINGS_FILE
+from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.search.evolution import EvolutionRules
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
 from jdn_core.settings.whole import Settings, parse
 from jdn_core.space.architecture import Resolution
 from jdn_core.space.teachers import SubnetSpace, SubnetSpec
-from jdn_core.stages import trainings
-from jdn_core.stages.assessment import assess, search_pool
+from jdn_core.stages.bench import Bench
+from jdn_core.stages.pool_assessment import assess, search_pool
+from jdn_core.stages.pool_phase import calibrated_teacher
 from jdn_core.storage import durable
 from jdn_core.training.randomness import Stream
 
@@ -109,7 +110,7 @@ def choose(
     return space.smallest if smallest else space.largest
 
 
-def bench(found: FoundPool, photos: Photos) -> trainings.Bench:
+def bench(found: FoundPool, photos: Photos) -> Bench:
     """Data and device: the calibration set is that of the pool's own searches where the data is the same.
 
     Raises:
@@ -123,7 +124,7 @@ def bench(found: FoundPool, photos: Photos) -> trainings.Bench:
     )
     judged = models.read_split(photos.root, photos.split, drop_bad_boxes=data.drop_bad_boxes)
     categories = models.match_classes(found.spec.template.classes, judged.categories)
-    return trainings.Bench(
+    return Bench(
         train=BatchLoader(assemble.dataset(data, "train"), cache_mb=data.cache_mb // 2),
         val=BatchLoader(replace(judged, categories=categories), cache_mb=data.cache_mb // 2),
         frames=data.frames,
@@ -133,11 +134,9 @@ def bench(found: FoundPool, photos: Photos) -> trainings.Bench:
     )
 
 
-def calibrated(found: FoundPool, supernet: SuperNet, subnet: SubnetSpec, place: trainings.Bench) -> Detector:
+def calibrated(found: FoundPool, supernet: SuperNet, subnet: SubnetSpec, place: Bench) -> Detector:
     """A subnet as a plain detector after its BN reset, as the pool's settings want it."""
-    return trainings.calibrated_teacher(
-        supernet, subnet, place, images=found.settings.pool.calibration_images
-    )
+    return calibrated_teacher(supernet, subnet, place, images=found.settings.pool.calibration_images)
 
 
 def evaluate(
@@ -229,9 +228,7 @@ def _at(record: SubnetRecord, frame: str) -> dict[str, Any]:
     return record.to_json() | {"resolution": frame, "ap": record.ap[frame], "macs": record.macs[frame]}
 
 
-def _fingerprint(
-    found: FoundPool, place: trainings.Bench, photos: Photos, rules: EvolutionRules
-) -> Mapping[str, Any]:
+def _fingerprint(found: FoundPool, place: Bench, photos: Photos, rules: EvolutionRules) -> Mapping[str, Any]:
     """All that a pool search's results depend on, apart from the machine."""
     return {
         "pool": found.spec.sha256,

@@ -13,8 +13,8 @@ from flows.launch.start import flat, read_back
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.errors import CheckpointError, FingerprintError, InputMissing, Problem, StorageError, UsageError
 from jdn_core.processes.progress import report
+from jdn_core.run.file_names import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.search.forking import replanted
 from jdn_core.search.pairs import PairRecord
 from jdn_core.settings.whole import Settings

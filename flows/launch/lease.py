@@ -27,7 +27,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from jdn_core.errors import OwnedByAnother, UserError
-from jdn_core.run.layout import SEARCH_FILE
+from jdn_core.run.file_names import SEARCH_FILE
 from jdn_core.storage import durable
 
 SECONDS = 60.0  # that a lease lasts; Prefect's server grants no less

@@ -14,8 +14,8 @@ from jdn_core.errors import FingerprintError, Problem
 from jdn_core.processes.places import places
 from jdn_core.processes.workers import Patience, Workers
 from jdn_core.run import assemble, disk_space
+from jdn_core.run.file_names import FINGERPRINT_FILE
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import FINGERPRINT_FILE
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
 from tasks.tracking import links

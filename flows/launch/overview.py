@@ -11,7 +11,7 @@ from typing import Any
 from flows.launch.start import read_back
 from jdn_core.errors import InputMissing
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
-from jdn_core.run.layout import SETTINGS_FILE
+from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
 from jdn_core.search.score import Base, Scorer, ScoreRule

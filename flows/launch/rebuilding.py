@@ -12,8 +12,8 @@ from flows.launch.settings_file import read_set
 from flows.launch.start import writable
 from jdn_core.errors import UsageError
 from jdn_core.processes.progress import listening
+from jdn_core.run.file_names import SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import SEARCH_FILE, SETTINGS_FILE
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
 from tasks.tracking import fetch_head, rebuild

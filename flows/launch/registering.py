@@ -8,8 +8,8 @@ from pathlib import Path
 from flows.launch import overview, settings_file
 from flows.launch.start import read_back
 from jdn_core.errors import OwnedByAnother, ServiceUnavailable
+from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import SETTINGS_FILE
 from jdn_core.storage import durable
 from tasks import tracking
 from tasks.tracking.excerpts import fetch_excerpt

@@ -31,7 +31,7 @@ from jdn_core.errors import (
 from jdn_core.processes.progress import listening
 from jdn_core.processes.stopping import Stopped
 from jdn_core.processes.workers import prepare
-from jdn_core.run.layout import FINGERPRINT_FILE, SETTINGS_FILE
+from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.settings.whole import Settings, parse
 from jdn_core.storage import durable
 

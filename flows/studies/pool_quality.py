@@ -19,12 +19,13 @@ from jdn_core.errors import UsageError
 from jdn_core.evaluation.complexity import complexity
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import load_pool
-from jdn_core.run.layout import SETTINGS_FILE
+from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
 from jdn_core.settings.sections import TrainingSettings
 from jdn_core.space.teachers import SubnetSpec
-from jdn_core.stages import trainings
-from jdn_core.stages.assessment import assess
+from jdn_core.stages.base import fit_base
+from jdn_core.stages.bench import Bench
+from jdn_core.stages.pool_assessment import assess
 from jdn_core.storage import durable
 from jdn_core.training.checkpoints import Checkpoints
 
@@ -126,15 +127,13 @@ def _spread(found: pools.FoundPool, plan: Plan) -> list[SubnetSpec]:
 
 
 def _trained(
-    found: pools.FoundPool, subnet: SubnetSpec, place: trainings.Bench, regime: TrainingSettings, out: Path
+    found: pools.FoundPool, subnet: SubnetSpec, place: Bench, regime: TrainingSettings, out: Path
 ) -> Detector:
     """The subnet's architecture from scratch, without a teacher, over the same images and resolutions."""
     name = str(subnet).replace(" ", "_")
     checkpoints = Checkpoints(out / "work" / name, identity=name)
     spec = found.space.detector_spec(subnet, found.spec.template)
-    detector, _ = trainings.train_base(
-        lambda: build(spec), place, regime=regime, sparsity=0.0, checkpoints=checkpoints
-    )
+    detector, _ = fit_base(lambda: build(spec), place, regime=regime, sparsity=0.0, checkpoints=checkpoints)
     return detector
 
 
@@ -145,7 +144,7 @@ def _row(first: SubnetRecord, second: SubnetRecord, one: str, other: str) -> dic
 
 
 def _fingerprint(
-    found: pools.FoundPool, place: trainings.Bench, photos: pools.Photos, regime: TrainingSettings
+    found: pools.FoundPool, place: Bench, photos: pools.Photos, regime: TrainingSettings
 ) -> Mapping[str, Any]:
     """What a record of this study depends on; more subnets only add to them."""
     return {

@@ -62,5 +62,6 @@ def insist(workers: Workers, job: Callable[P, T], *args: P.args, **kwargs: P.kwa
     """
     outcome = attempt(workers, job, *args, **kwargs)
     if isinstance(outcome, Failure):
-        raise JobFailed(f"{job.__name__.replace('_', ' ')} failed: {outcome.reason}")
+        name = job.__name__.removeprefix("ensure_").replace("_", " ")
+        raise JobFailed(f"{name} failed: {outcome.reason}")
     return outcome

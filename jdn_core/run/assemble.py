@@ -24,7 +24,7 @@ from jdn_core.settings.whole import Settings
 from jdn_core.space.architecture import DetectorSpec, RegionSpec
 from jdn_core.space.families import family
 from jdn_core.space.teachers import SubnetSpace
-from jdn_core.stages.trainings import Bench
+from jdn_core.stages.bench import Bench
 from jdn_core.training.randomness import Stream
 
 

@@ -59,7 +59,7 @@ class Run:
         """Folder of a subnet after BN reset; one each, because a run has one pool and one calibration set."""
         return self.folder / "work" / "teachers" / content_key(subnet.to_json())[:16]
 
-    def bench(self, key: str) -> Path:
+    def pair_work(self, key: str) -> Path:
         """Folder of a pair that is being evaluated."""
         return self.folder / "work" / "pairs" / key
 

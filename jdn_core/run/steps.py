@@ -32,20 +32,25 @@ from jdn_core.search.hill_climbing import first_pair
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.space import actions
 from jdn_core.space.teachers import SubnetSpec
-from jdn_core.stages import assessment, trainings
+from jdn_core.stages.base import fit_base
+from jdn_core.stages.bench import Training
+from jdn_core.stages.measurement import MeasurementRules, measure_detector
+from jdn_core.stages.pool_assessment import assess_phase
+from jdn_core.stages.pool_phase import calibrated_teacher, fit_phase
+from jdn_core.stages.student import fit_student
 from jdn_core.storage import durable
 
 DETECTIONS_FILE = "detections.png"
 
 
-def train_base(run: Run) -> Path:
+def ensure_base(run: Run) -> Path:
     """Trains the base, unless it is there already; the folder appears whole or not at all."""
     if not run.base.is_dir():
         settings = run.settings
         faultpoint(Point.BASE_START)
         bench = assemble.bench(settings)
         spec = assemble.base_spec(settings)
-        detector, training = trainings.train_base(
+        detector, training = fit_base(
             lambda: assemble.base_detector(spec, settings),
             bench,
             regime=settings.base,
@@ -62,7 +67,7 @@ def train_base(run: Run) -> Path:
     return run.base
 
 
-def train_phase(run: Run, index: int) -> Path:
+def ensure_phase(run: Run, index: int) -> Path:
     """Trains a phase of the pool from where the one before ended, unless it is there already.
 
     The frozen super-network of the first phase is the teacher of all others (paper, section 3.1.3).
@@ -72,19 +77,19 @@ def train_phase(run: Run, index: int) -> Path:
         faultpoint(Point.POOL_START)
         count = assemble.pool_processes(run.settings)
         if count == 1:
-            train_phase_on(ALONE, run, index)
+            fit_phase_on_rank(ALONE, run, index)
         else:
-            on_ranks(train_phase_on, run, index, count=count)
+            on_ranks(fit_phase_on_rank, run, index, count=count)
         faultpoint(Point.POOL_SAVED)
     return folder
 
 
-def train_phase_on(ranks: Ranks, run: Run, index: int) -> None:
+def fit_phase_on_rank(ranks: Ranks, run: Run, index: int) -> None:
     """What each of the processes does that train a phase together; the first one leaves the folder."""
     bench = replace(assemble.bench(run.settings), ranks=ranks)
     phase = assemble.phases(run.settings.pool)[index]
     supernet = _supernet(run, index).to(bench.device)
-    training = trainings.train_phase(
+    training = fit_phase(
         supernet,
         phase,
         bench,
@@ -101,11 +106,11 @@ def train_phase_on(ranks: Ranks, run: Run, index: int) -> None:
         _make(run.phase(index), fill)
 
 
-def assess_phase(run: Run, index: int) -> Path:
+def ensure_assessment(run: Run, index: int) -> Path:
     """Notes what some subnets are worth after a phase, unless it is noted, or the folder is gone."""
     file, folder, settings = run.assessment(index), run.phase(index), run.settings.pool
     if folder.is_dir() and phases.read(file) is None:
-        found = assessment.assess_phase(
+        found = assess_phase(
             load_pool(folder),
             assemble.phases(settings)[index],
             assemble.bench(run.settings),
@@ -116,7 +121,7 @@ def assess_phase(run: Run, index: int) -> Path:
     return file
 
 
-def evaluate_base(run: Run) -> PairRecord:
+def ensure_base_record(run: Run) -> PairRecord:
     """Measures the base and commits it as pair 0; the super-network of the pool is its teacher.
 
     Raises:
@@ -130,32 +135,32 @@ def evaluate_base(run: Run) -> PairRecord:
     return found or _commit_evaluation(run, pair, detector, _training(run.base))
 
 
-def mutate(run: Run, pair: Pair) -> Path:
+def make_student(run: Run, pair: Pair) -> Path:
     """The pair's student before its training: the parent's weights after the action (f_evolve)."""
     faultpoint(Point.MUTATE_START)
     parent = load_detector(run.records.path(str(pair.parent)))
     is_students = not pair.action.startswith("teacher:")
     student = evolve(parent, actions.parse(pair.action)) if is_students else parent
-    folder = run.bench(pair.key) / "student"
+    folder = run.pair_work(pair.key) / "student"
     save_detector(student, folder)
     faultpoint(Point.MUTATE_SAVED)
     return folder
 
 
-def reset_bn(run: Run, subnet: SubnetSpec) -> Path:
+def ensure_teacher(run: Run, subnet: SubnetSpec) -> Path:
     """The sampled teacher as a plain detector with statistics of its own; kept for later pairs."""
     folder = run.teacher(subnet)
     if not folder.is_dir():
         faultpoint(Point.BN_START)
         bench = assemble.bench(run.settings)
         images = run.settings.pool.calibration_images
-        teacher = trainings.calibrated_teacher(load_pool(run.pool), subnet, bench, images=images)
+        teacher = calibrated_teacher(load_pool(run.pool), subnet, bench, images=images)
         _make(folder, lambda staged: save_detector(teacher, staged))
         faultpoint(Point.BN_SAVED)
     return folder
 
 
-def fast_evaluate(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRecord:
+def ensure_record(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRecord:
     """Trains the student under its teacher, measures it and commits the record; a failure is a record too."""
     if found := run.records.get(pair.key):
         return found
@@ -163,7 +168,7 @@ def fast_evaluate(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
     bench = assemble.bench(run.settings)
     detector = load_detector(student, bench.device)
     try:
-        training = trainings.fast_evaluation(
+        training = fit_student(
             detector,
             load_detector(teacher, bench.device),
             bench,
@@ -184,16 +189,16 @@ def commit_failure(run: Run, pair: Pair, reason: str) -> PairRecord:
     return _commit(run, PairRecord(pair, "failed", reason=reason), run.records.staging(pair.key))
 
 
-def _commit_evaluation(run: Run, pair: Pair, detector: Detector, training: trainings.Training) -> PairRecord:
+def _commit_evaluation(run: Run, pair: Pair, detector: Detector, training: Training) -> PairRecord:
     """Measures a trained student and makes it a record, with its files and a few pictures."""
     bench, settings = assemble.bench(run.settings), run.settings
     staged = run.records.staging(pair.key)
     written = save_detector(detector, staged)
     faultpoint(Point.PAIR_WEIGHTS)
-    rules = trainings.EvaluationRules(
+    rules = MeasurementRules(
         settings.evaluation.latency_warmup, settings.evaluation.latency_repeats, settings.search.prune_shares
     )
-    evaluation = trainings.evaluation(detector, bench, weights=written.sha256, training=training, rules=rules)
+    evaluation = measure_detector(detector, bench, weights=written.sha256, training=training, rules=rules)
     faultpoint(Point.PAIR_MEASURED)
     if photos := settings.tracking.preview_images:
         write_detections(detector, bench.val.dataset, photos, staged / DETECTIONS_FILE)
@@ -216,13 +221,13 @@ def _make(folder: Path, fill: Callable[[Path], object]) -> None:
     durable.commit_folder(staged, folder)
 
 
-def _training(folder: Path) -> trainings.Training:
+def _training(folder: Path) -> Training:
     """What is known of a base's training; nothing, where the folder came from elsewhere."""
     file = folder / TRAINING_FILE
-    return trainings.Training(**durable.read_json(file)) if file.is_file() else trainings.Training({}, 0.0)
+    return Training(**durable.read_json(file)) if file.is_file() else Training({}, 0.0)
 
 
-def _origin(run: Run, index: int, training: trainings.Training) -> Origin:
+def _origin(run: Run, index: int, training: Training) -> Origin:
     """What the pool's folder tells of its training, this phase being the newest."""
     before = load_pool_spec(run.phase(index - 1)).origin.curves if index else {}
     curves = {**before, run.settings.pool.phases[index].name: training.losses}
@@ -246,6 +251,6 @@ def _largest(run: Run, device: torch.device) -> Detector:
 
 def _forget(run: Run, pair: Pair) -> None:
     """Drops what only the evaluation needed."""
-    shutil.rmtree(run.bench(pair.key), ignore_errors=True)
+    shutil.rmtree(run.pair_work(pair.key), ignore_errors=True)
     shutil.rmtree(run.folder / "work" / "checkpoints" / "pairs" / pair.key, ignore_errors=True)
     faultpoint(Point.PAIR_FORGOTTEN)

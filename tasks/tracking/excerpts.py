@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdn_core.errors import InputMissing
+from jdn_core.run.file_names import HEAD_FILES
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import HEAD_FILES
 from jdn_core.storage import durable
 from tasks.tracking.mirror import Mirror
 from tasks.tracking.restoring import PAIR_TAG, fetch_record

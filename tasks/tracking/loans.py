@@ -12,8 +12,8 @@ import shutil
 from pathlib import Path
 
 from jdn_core.errors import CheckpointError, InputMissing, StorageError
+from jdn_core.run.file_names import HEAD_FILES
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import HEAD_FILES
 from jdn_core.search.pairs import Pair
 from jdn_core.storage import durable
 from tasks.tracking.links import PARENT, Links, pages, tracking_uri

@@ -12,8 +12,8 @@ from jdn_core.errors import StorageError
 from jdn_core.faults import Point, faultpoint
 from jdn_core.reports.tables import candidate
 from jdn_core.run import assemble
+from jdn_core.run.file_names import FINGERPRINT_FILE, HEAD_FILES, SEARCH_FILE
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import FINGERPRINT_FILE, HEAD_FILES, SEARCH_FILE
 from jdn_core.search.phases import mean_aps, read
 from jdn_core.search.records import Records
 from jdn_core.search.score import Base, Scorer

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from jdn_core.run.file_names import SEARCH_FILE
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import SEARCH_FILE
 from tasks.tracking.links import complaint, shown, tracking_uri
 from tasks.tracking.mirror import Mirror
 from tasks.tracking.restoring import fetch_records, holds_weights

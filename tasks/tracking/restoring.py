@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.errors import CheckpointError, InputMissing, StorageError, UserError
+from jdn_core.run.file_names import HEAD_FILES, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import HEAD_FILES, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE
 from jdn_core.storage import durable

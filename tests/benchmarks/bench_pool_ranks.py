@@ -35,7 +35,7 @@ def seconds(ranks: Ranks, run: Run) -> tuple[float, float]:
     """An epoch but for its first step: by the clock, and by the processor on the longest way through it."""
     ends: list[tuple[float, float]] = []
     with listening(lambda *_: ends.append((time.monotonic(), time.process_time()))):
-        steps.train_phase_on(ranks, run, 0)
+        steps.fit_phase_on_rank(ranks, run, 0)
     clock, busy = zip(*ends, strict=True)
     table = torch.zeros(ranks.count, len(busy) - 1)
     table[ranks.number] = torch.tensor([after - before for before, after in pairwise(busy)])

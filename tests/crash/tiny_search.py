@@ -11,8 +11,8 @@ from flows.launch.opening import fingerprint, require_same
 from jdn_core.data.shapes import generate
 from jdn_core.processes import stopping
 from jdn_core.run import assemble, steps
+from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.run.folder import Run
-from jdn_core.run.layout import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.search import engine
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
@@ -71,7 +71,7 @@ def go_on(settings: Settings, folder: Path, *, until: str = "end") -> None:
         durable.write_bytes(folder / SETTINGS_FILE, settings_file.dump(settings).encode())
         require_same(folder / FINGERPRINT_FILE, fingerprint(settings))
         with Publisher(run) as publisher:
-            steps.train_base(run)
+            steps.ensure_base(run)
             if until != "base":
                 _train_pool(run, publisher)
             if until not in ("base", "pool"):
@@ -93,19 +93,19 @@ def _train_pool(run: Run, publisher: Publisher) -> None:
     for index in range(len(run.settings.pool.phases)):
         publisher.records()
         stopping.check()
-        steps.train_phase(run, index)
+        steps.ensure_phase(run, index)
 
 
 def _climb(run: Run, publisher: Publisher, iterations: int) -> None:
     stopping.check()
-    steps.evaluate_base(run)
+    steps.ensure_base_record(run)
     climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
 
     def submit(pair: Pair) -> Future[PairRecord]:
         future: Future[PairRecord] = Future()
-        student = steps.mutate(run, pair)
-        teacher = steps.reset_bn(run, pair.teacher)
-        future.set_result(steps.fast_evaluate(run, pair, student, teacher))
+        student = steps.make_student(run, pair)
+        teacher = steps.ensure_teacher(run, pair.teacher)
+        future.set_result(steps.ensure_record(run, pair, student, teacher))
         return future
 
     for _ in engine.climb(climber, iterations=iterations, workers=1, submit=submit):

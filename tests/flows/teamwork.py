@@ -31,9 +31,9 @@ def trained(folder: Path, *, iterations: int, workers: int) -> Run:
     tracking = {"patience": 300.0}  # a busy machine's server may be silent for a while
     settings = tiny_settings(shapes(folder / "shapes"), search=search, tracking=tracking)
     run = Run(settings.with_lookback(), folder / "run")
-    steps.train_base(run)
+    steps.ensure_base(run)
     for index in range(len(run.settings.pool.phases)):
-        steps.train_phase(run, index)
+        steps.ensure_phase(run, index)
     return run
 
 
@@ -41,7 +41,7 @@ def quiet(trained: Run, folder: Path) -> str:
     """The digest of the records when nothing disturbs the search, which no server is needed for."""
     begin(trained, folder, evaluator="local")
     run = Run(trained.settings, folder)
-    steps.evaluate_base(run)
+    steps.ensure_base_record(run)
     return climb(run, run.settings.search.iterations)
 
 

@@ -39,9 +39,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A base and a pool, for every search of this module."""
     folder = tmp_path_factory.mktemp("trained")
     run = Run(settings_for(1, shapes(folder / "shapes")), folder / "run")
-    steps.train_base(run)
+    steps.ensure_base(run)
     for index in range(len(run.settings.pool.phases)):
-        steps.train_phase(run, index)
+        steps.ensure_phase(run, index)
     return run
 
 

@@ -32,10 +32,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("trained")
     run = Run(tiny_settings(shapes(folder / "shapes")), folder / "run")
     run.folder.mkdir()
-    steps.train_base(run)
+    steps.ensure_base(run)
     for index in range(2):
-        steps.train_phase(run, index)
-    steps.evaluate_base(run)
+        steps.ensure_phase(run, index)
+    steps.ensure_base_record(run)
     return run
 
 
@@ -50,7 +50,9 @@ def climber(run: Run) -> HillClimber:
 
 
 def evaluate(run: Run, pair: Pair) -> PairRecord:
-    return steps.fast_evaluate(run, pair, steps.mutate(run, pair), steps.reset_bn(run, pair.teacher))
+    return steps.ensure_record(
+        run, pair, steps.make_student(run, pair), steps.ensure_teacher(run, pair.teacher)
+    )
 
 
 def test_pair_0_is_the_base_untrained_and_is_measured_once(trained: Run) -> None:
@@ -58,23 +60,23 @@ def test_pair_0_is_the_base_untrained_and_is_measured_once(trained: Run) -> None
     assert record.evaluation is not None
     assert record.evaluation.weights == durable.sha256_of(trained.base / "weights.safetensors")
     assert set(record.files) == {"detector.json", "weights.safetensors", "detections.png"}
-    assert steps.evaluate_base(trained) == record
+    assert steps.ensure_base_record(trained) == record
 
 
 def test_a_teachers_mutation_inherits_the_students_weights(trained: Run) -> None:
     pair = climber(trained).ask()
     assert pair is not None
     assert pair.action.startswith("teacher:")
-    student = load_detector(steps.mutate(trained, pair)).state_dict()
+    student = load_detector(steps.make_student(trained, pair)).state_dict()
     parent = load_detector(trained.base).state_dict()
     assert all(torch.equal(tensor, parent[name]) for name, tensor in student.items())
 
 
 def test_bn_reset_is_kept_for_later_pairs(trained: Run) -> None:
     subnet = assemble.subnet_space(trained.settings.pool).smallest
-    folder = steps.reset_bn(trained, subnet)
+    folder = steps.ensure_teacher(trained, subnet)
     stamp = (folder / "weights.safetensors").stat().st_mtime_ns
-    assert steps.reset_bn(trained, subnet) == folder
+    assert steps.ensure_teacher(trained, subnet) == folder
     assert (folder / "weights.safetensors").stat().st_mtime_ns == stamp
 
 
@@ -89,7 +91,7 @@ def test_a_loss_that_explodes_is_a_failed_record_and_too_many_stop_the_search(
     run = Run(wild.settings, tmp_path)
     for stage in ("base", "pool"):
         (tmp_path / stage).symlink_to(trained.folder / stage)
-    steps.evaluate_base(run)
+    steps.ensure_base_record(run)
     climbing = climber(run)
     for _ in range(2):
         pairs.refuse_more_failures(run)
@@ -119,7 +121,7 @@ def test_what_fails_for_good_in_a_worker_is_a_record_too(trained: Run, tmp_path:
         record = pairs.fast_evaluate.fn(run, pair, student, Failure("oom: peak 9 of 8 GiB"), workers)
     assert isinstance(student, Path)
     assert (record.state, record.reason) == ("failed", "oom: peak 9 of 8 GiB")
-    assert steps.fast_evaluate(run, pair, student, student) == record
+    assert steps.ensure_record(run, pair, student, student) == record
 
 
 def test_a_pool_tells_of_its_whole_training(trained: Run) -> None:
@@ -161,7 +163,7 @@ def test_a_base_of_other_classes_is_refused(trained: Run, tmp_path: Path) -> Non
     data["classes"][0][1] = "kernel"
     durable.write_json(tmp_path / "base" / "detector.json", data)
     with pytest.raises(DataError, match=r"^base/detector\.json: classes: must be .* \(1, 'kernel'\)"):
-        steps.evaluate_base(Run(trained.settings, tmp_path))
+        steps.ensure_base_record(Run(trained.settings, tmp_path))
 
 
 def test_a_batch_larger_than_the_data_names_every_such_setting(trained: Run) -> None:

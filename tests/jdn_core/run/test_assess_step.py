@@ -25,8 +25,8 @@ def assessed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A pool whose phases were assessed as they came."""
     run = Run(tiny_settings(photos, pool={"assessed_subnets": 2}), tmp_path_factory.mktemp("assessed"))
     for index in range(2):
-        steps.train_phase(run, index)
-        steps.assess_phase(run, index)
+        steps.ensure_phase(run, index)
+        steps.ensure_assessment(run, index)
     return run
 
 
@@ -55,17 +55,17 @@ def test_a_phase_tells_of_its_largest_its_smallest_and_random_subnets(assessed: 
 def test_an_assessment_leaves_no_trace_in_the_pool(assessed: Run, photos: Path, tmp_path: Path) -> None:
     plain = Run(tiny_settings(photos), tmp_path)
     for index in range(2):
-        steps.train_phase(plain, index)
+        steps.ensure_phase(plain, index)
         assert files_of(plain.phase(index)) == files_of(assessed.phase(index))
         assert not plain.assessment(index).exists()
 
 
 def test_what_is_known_is_not_measured_again_and_what_is_damaged_is(assessed: Run) -> None:
-    file = steps.assess_phase(assessed, 1)
+    file = steps.ensure_assessment(assessed, 1)
     before, stamp = file.read_bytes(), file.stat().st_mtime_ns
-    assert steps.assess_phase(assessed, 1).stat().st_mtime_ns == stamp
+    assert steps.ensure_assessment(assessed, 1).stat().st_mtime_ns == stamp
     file.write_bytes(before[:-9])
-    assert steps.assess_phase(assessed, 1).read_bytes() == before
+    assert steps.ensure_assessment(assessed, 1).read_bytes() == before
 
 
 def test_a_draw_does_not_depend_on_how_many_follow(assessed: Run) -> None:
@@ -74,10 +74,10 @@ def test_a_draw_does_not_depend_on_how_many_follow(assessed: Run) -> None:
     run = Run(settings.model_copy(update={"pool": fewer}), assessed.folder)
     both = of_phase(assessed, 1)["random"]
     assessed.assessment(1).unlink()
-    steps.assess_phase(run, 1)
+    steps.ensure_assessment(run, 1)
     assert of_phase(run, 1)["random"] == both[:1]
 
 
 def test_a_phase_whose_folder_is_gone_is_left_alone(photos: Path, tmp_path: Path) -> None:
     run = Run(tiny_settings(photos), tmp_path)
-    assert not steps.assess_phase(run, 0).exists()
+    assert not steps.ensure_assessment(run, 0).exists()

@@ -49,19 +49,19 @@ def _mmdetection(root: Path, path: Path) -> tuple[Path, dict[str, torch.Tensor]]
 def test_without_epochs_a_detector_is_taken_as_it_is(root: Path, tmp_path: Path) -> None:
     file, state = _mmdetection(root, tmp_path / "mmdet.pth")
     run = Run(_settings(root, file), tmp_path / "run")
-    folder = steps.train_base(run)
+    folder = steps.ensure_base(run)
     loaded = load_detector(folder)
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
     assert (loaded.spec.region.aligned, loaded.spec.region.rounded_anchors) == (True, False)
     assert durable.read_json(folder / TRAINING_FILE)["losses"] == {}
-    record = steps.evaluate_base(run)
+    record = steps.ensure_base_record(run)
     assert record.evaluation is not None
     assert record.pair.student == loaded.spec
 
 
 def test_a_detector_is_trained_on(root: Path, tmp_path: Path) -> None:
     file, state = _mmdetection(root, tmp_path / "mmdet.pth")
-    folder = steps.train_base(Run(_settings(root, file, epochs=1), tmp_path / "run"))
+    folder = steps.ensure_base(Run(_settings(root, file, epochs=1), tmp_path / "run"))
     loaded = load_detector(folder)
     changed = {name for name, tensor in loaded.state_dict().items() if not torch.equal(tensor, state[name])}
     assert {
@@ -98,7 +98,7 @@ def test_another_width_is_refused_with_the_shapes(root: Path, tmp_path: Path) ->
     file, _ = _mmdetection(root, tmp_path / "mmdet.pth")
     settings = _settings(root, file, width=0.25)
     with pytest.raises(CheckpointError, match=r"backbone\.bn1\.bias: shape must be \[16\], got \[8\]"):
-        steps.train_base(Run(settings, tmp_path / "run"))
+        steps.ensure_base(Run(settings, tmp_path / "run"))
     assert not (tmp_path / "run" / "base").exists()
 
 

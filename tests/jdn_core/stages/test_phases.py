@@ -35,7 +35,7 @@ def settings_of(photos: Path, **changes: Any) -> Settings:
 def trained(folder: Path, settings: Settings) -> tuple[SuperNet, dict[str, list[float]]]:
     run = Run(settings, folder)
     for index in range(len(settings.pool.phases)):
-        steps.train_phase(run, index)
+        steps.ensure_phase(run, index)
     return load_pool(run.pool), read_json(run.pool / TRAINING_FILE)["losses"]
 
 

@@ -40,11 +40,11 @@ def trained(settings: Settings, folder: Path) -> Run:
     run = Run(settings, folder)
     folder.mkdir()
     durable.write_json(folder / "fingerprint.json", {"train": "a" * 64, "val": "b" * 64})
-    steps.train_base(run)
+    steps.ensure_base(run)
     for index in range(len(settings.pool.phases)):
-        steps.train_phase(run, index)
-        steps.assess_phase(run, index)
-    steps.evaluate_base(run)
+        steps.ensure_phase(run, index)
+        steps.ensure_assessment(run, index)
+    steps.ensure_base_record(run)
     return run
 
 
@@ -52,8 +52,8 @@ def climb(run: Run, pairs: int) -> str:
     """Goes on to so many pairs after the base; the digest of all records."""
     climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
     while climber.next_index <= pairs and (pair := climber.ask()):
-        student, teacher = steps.mutate(run, pair), steps.reset_bn(run, pair.teacher)
-        climber.tell(steps.fast_evaluate(run, pair, student, teacher))
+        student, teacher = steps.make_student(run, pair), steps.ensure_teacher(run, pair.teacher)
+        climber.tell(steps.ensure_record(run, pair, student, teacher))
     return run.records.digest()
 
 

@@ -17,11 +17,12 @@ from jdn_core.search.phases import Assessment
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
 from jdn_core.space.architecture import Resolution
 from jdn_core.space.teachers import SubnetSpec
-from jdn_core.stages import trainings
+from jdn_core.stages.bench import Bench
+from jdn_core.stages.pool_phase import calibrated_teacher
 
 
 def assess(
-    detector: Detector, subnet: SubnetSpec, bench: trainings.Bench, *, frames: Sequence[Resolution]
+    detector: Detector, subnet: SubnetSpec, bench: Bench, *, frames: Sequence[Resolution]
 ) -> SubnetRecord:
     """AP of a subnet's own detector on ``bench.val`` at every frame, and its cost.
 
@@ -41,9 +42,7 @@ def assess(
     )
 
 
-def assess_phase(
-    supernet: SuperNet, phase: Phase, bench: trainings.Bench, *, draws: int, images: int
-) -> Assessment:
+def assess_phase(supernet: SuperNet, phase: Phase, bench: Bench, *, draws: int, images: int) -> Assessment:
     """AP after BN reset of the phase's largest and smallest subnet and of some random ones (ours).
 
     A phase with one subnet has only a largest. The draws are children of the run's stream that nothing else
@@ -59,7 +58,7 @@ def assess_phase(
 
     @cache
     def record_of(subnet: SubnetSpec) -> SubnetRecord:
-        detector = trainings.calibrated_teacher(supernet, subnet, bench, images=images)
+        detector = calibrated_teacher(supernet, subnet, bench, images=images)
         return assess(detector, subnet, bench, frames=bench.frames[-1:])
 
     space, stream = phase.space, bench.stream.child("assess", phase.name)
@@ -72,7 +71,7 @@ def assess_phase(
 
 def search_pool(
     supernet: SuperNet,
-    bench: trainings.Bench,
+    bench: Bench,
     *,
     rules: EvolutionRules,
     generations: int,
@@ -98,7 +97,7 @@ def search_pool(
         for place, subnet in enumerate(children, start=1):
             record = records.get(subnet)
             if record is None:
-                detector = trainings.calibrated_teacher(supernet, subnet, bench, images=images)
+                detector = calibrated_teacher(supernet, subnet, bench, images=images)
                 record = assess(detector, subnet, bench, frames=rules.affordable(subnet))
                 records.put(record)
             graded.append(record)

@@ -1,0 +1,92 @@
+"""The elastic teacher pool: one phase of its training, and a subnet of it as a teacher of its own."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from jdn_core.data.loading import Batch
+from jdn_core.detector.build import Detector
+from jdn_core.distillation.distiller import Distiller
+from jdn_core.faults import Point, faultpoint
+from jdn_core.pool.calibration import reset_bn
+from jdn_core.pool.extraction import extract
+from jdn_core.pool.shrinking import Phase, draws_for, sort_channels
+from jdn_core.pool.supernet import SuperNet, synchronise
+from jdn_core.settings.sections import DistillationSettings
+from jdn_core.space.teachers import SubnetSpec
+from jdn_core.stages.bench import Bench, Training
+from jdn_core.training.checkpoints import Checkpoints
+from jdn_core.training.resolutions import training_plan
+
+CALIBRATION_BATCH = 8
+
+
+def fit_phase(
+    supernet: SuperNet,
+    phase: Phase,
+    bench: Bench,
+    *,
+    teacher: Detector | None,
+    distillation: DistillationSettings,
+    checkpoints: Checkpoints | None = None,
+) -> Training:
+    """One phase of integrated progressive shrinking (paper, section 3.1.3), in place.
+
+    Processes that train together draw the same subnets; on GPUs their BN is synchronised (paper), on CPUs
+    each normalises by its own share of the batch.
+
+    Args:
+        supernet: as the phase before left it; fresh for the first.
+        phase: the subnets that are drawn, one an iteration, and the training.
+        bench: data and device.
+        teacher: the frozen super-network of the first phase; none in the first phase itself.
+        distillation: weights of the losses.
+        checkpoints: where to go on from.
+    """
+    stream = bench.stream.child("pool", phase.name)
+    stream.child("init").seed_torch()
+    if bench.ranks.count > 1 and bench.device.type == "cuda":
+        synchronise(supernet)
+    modules = nn.ModuleDict({"pool": supernet})
+    distiller = None
+    if teacher is not None:
+        sort_channels(supernet)
+        faultpoint(Point.POOL_SORTED)
+        distiller = Distiller(teacher, supernet.spec, distillation).to(bench.device)
+        modules["distiller"] = distiller
+
+    def losses_of(batch: Batch, iteration: int, *, place: int) -> dict[str, Tensor]:
+        supernet.activate(draws_for(stream, phase, iteration)[place])
+        output = supernet.training_step(batch.images, batch.sizes, batch.targets)
+        learnt = distiller(output, batch.images, batch.sizes) if distiller else {}
+        return {**output.losses, **learnt}
+
+    training = bench.fit(
+        modules,
+        [partial(losses_of, place=place) for place in range(phase.draws)],
+        stage=f"pool {phase.name}",
+        regime=phase.training,
+        stream=stream,
+        checkpoints=checkpoints,
+    )
+    supernet.activate(supernet.space.largest)
+    supernet.eval()
+    return training
+
+
+def calibrated_teacher(supernet: SuperNet, subnet: SubnetSpec, bench: Bench, *, images: int) -> Detector:
+    """A subnet as a plain detector, its BN reset on a fixed set of training images (paper, section 4)."""
+    teacher = extract(supernet, subnet).to(bench.device)
+    there = len(bench.train_set.images)
+    batch = min(CALIBRATION_BATCH, images, there)
+    plan = training_plan(
+        there,
+        batch=batch,
+        resolutions=bench.frames,
+        flip=0.0,
+        stream=bench.stream.child("calibration"),
+    )
+    reset_bn(teacher, bench.train.batches(plan[: max(1, images // batch)]))
+    return teacher

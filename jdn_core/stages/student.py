@@ -1,0 +1,45 @@
+"""A pair's fast evaluation: a few epochs of the student under its teacher (paper, section 3.1.4 and A.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from jdn_core.data.loading import Batch
+from jdn_core.detector.build import Detector
+from jdn_core.distillation.distiller import Distiller
+from jdn_core.distillation.losses import bn_sparsity
+from jdn_core.settings.sections import DistillationSettings, TrainingSettings
+from jdn_core.stages.bench import Bench, Training
+from jdn_core.training.checkpoints import Checkpoints
+from jdn_core.training.randomness import Stream
+
+
+def fit_student(
+    student: Detector,
+    teacher: Detector,
+    bench: Bench,
+    *,
+    stream: Stream,
+    regime: TrainingSettings,
+    distillation: DistillationSettings,
+    checkpoints: Checkpoints | None = None,
+) -> Training:
+    """Trains a student for a few epochs under its teacher, in place (paper, section 3.1.4 and A.1).
+
+    The last two names of ``stream``, such as ``pair 7``, are what the user reads beside the progress bar.
+    """
+    stream.child("init").seed_torch()
+    distiller = Distiller(teacher, student.spec, distillation).to(bench.device)
+    modules = nn.ModuleDict({"student": student, "distiller": distiller})
+
+    def losses_of(batch: Batch, _: int) -> dict[str, Tensor]:
+        output = student.training_step(batch.images, batch.sizes, batch.targets)
+        sparsity = distillation.sparsity * bn_sparsity(student.backbone)
+        return {**output.losses, **distiller(output, batch.images, batch.sizes), "loss_sparsity": sparsity}
+
+    stage = " ".join(map(str, stream.path[-2:]))
+    training = bench.fit(
+        modules, [losses_of], stage=stage, regime=regime, stream=stream, checkpoints=checkpoints
+    )
+    student.eval()
+    return training
