@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli import options
 from flows.console import Answer, answering, progress_printer, report_error
+
+if TYPE_CHECKING:
+    from jdn_core.data.formats.source import Reader
 
 Destination = Annotated[Path, typer.Argument(metavar="DST", help="Folder to make.")]
 SplitSeed = Annotated[
@@ -95,18 +98,10 @@ def convert_voc(
     json: options.Json = False,
 ) -> Answer:
     """Make a COCO-format dataset of a PASCAL VOC one; pictures are copied byte for byte."""
-    from jdn_core.data.formats import conversion
-    from jdn_core.processes.progress import listening
+    from jdn_core.data.formats.voc import VocReader
 
-    with progress_printer() as listener, listening(listener):
-        counts = conversion.convert_voc(
-            source,
-            destination,
-            seed=seed,
-            drop_bad_boxes=drop_bad_boxes,
-            difficult_as_crowd=difficult_as_crowd,
-        )
-    return _counted(destination, counts)
+    reader = VocReader(seed, difficult_as_crowd)
+    return _converted(source, destination, reader, drop_bad_boxes=drop_bad_boxes)
 
 
 def convert_yolo(
@@ -120,21 +115,11 @@ def convert_yolo(
 ) -> Answer:
     """Make a COCO-format dataset of a YOLO one; pictures are copied byte for byte."""
     from flows.inputs.yolo_file import read_yolo_file
-    from jdn_core.data.formats import conversion
-    from jdn_core.processes.progress import listening
+    from jdn_core.data.formats.yolo import YoloReader
 
     said = read_yolo_file(source)
-    with progress_printer() as listener, listening(listener):
-        counts = conversion.convert_yolo(
-            said.root,
-            destination,
-            names=said.names,
-            train=said.train,
-            val=said.val,
-            seed=seed,
-            drop_bad_boxes=drop_bad_boxes,
-        )
-    return _counted(destination, counts)
+    reader = YoloReader(said.names, said.train, said.val, seed)
+    return _converted(said.root, destination, reader, drop_bad_boxes=drop_bad_boxes)
 
 
 def shapes(
@@ -151,6 +136,14 @@ def shapes(
 
     counts = generate(folder, images=images, size=size, seed=seed)
     return _counted(folder, counts)
+
+
+def _converted(source: Path, destination: Path, reader: Reader, *, drop_bad_boxes: bool) -> Answer:
+    from jdn_core.data.formats.conversion import convert
+    from jdn_core.processes.progress import listening
+
+    with progress_printer() as listener, listening(listener):
+        return _counted(destination, convert(source, destination, reader, drop_bad_boxes=drop_bad_boxes))
 
 
 def _counted(folder: Path, counts: Mapping[str, int]) -> Answer:

@@ -11,16 +11,15 @@ from __future__ import annotations
 import colorsys
 import io
 import math
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from jdn_core.data.coco.writing import NewBox, NewImage, new_dataset, write_split
+from jdn_core.data.layouts import Split
 from jdn_core.errors import UsageError
-from jdn_core.storage.durable import commit_folder, stage_folder, write_bytes, write_json
 
 _OVERSAMPLING = 4
 _LEAST_SIDE = 5  # pixels; smaller shapes of different classes look the same
@@ -75,21 +74,26 @@ def generate(dst: Path, *, images: int, size: int, seed: int) -> dict[str, int]:
     """
     if images < 2 or size < 32 or seed < 0:
         raise UsageError(f"needs images >= 2, size >= 32, seed >= 0, got {images}, {size}, {seed}")
-    taken = UsageError(f"{dst}: must be a new or empty folder, something is there; name another or remove it")
-    if dst.exists() and (not dst.is_dir() or any(dst.iterdir())):
-        raise taken
-    val = max(1, round(images / 5))
-    splits = {"train": range(images - val), "val": range(images - val, images)}
-    staged = stage_folder(dst)
-    try:
+    train = images - max(1, round(images / 5))
+    splits: dict[Split, range] = {"train": range(train), "val": range(train, images)}
+    with new_dataset(dst) as folder:
         boxes = sum(
-            _write_split(staged, split, numbers, size=size, seed=seed) for split, numbers in splits.items()
+            write_split(
+                folder,
+                split,
+                (_draw_image(number, size=size, seed=seed) for number in numbers),
+                categories=tuple(CLASSES),
+                first_id=numbers.start + 1,
+            )
+            for split, numbers in splits.items()
         )
-        if not commit_folder(staged, dst):
-            raise taken
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-    return {"images": images, "train": images - val, "val": val, "boxes": boxes, "categories": len(CLASSES)}
+    return {
+        "images": images,
+        "train": train,
+        "val": images - train,
+        "boxes": boxes,
+        "categories": len(CLASSES),
+    }
 
 
 @dataclass
@@ -211,24 +215,10 @@ def _mask(outlines: tuple[np.ndarray, ...], radius: float, rng: np.random.Genera
     return np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32) / 255.0
 
 
-def _write_split(folder: Path, split: str, numbers: range, *, size: int, seed: int) -> int:
-    """Draws one split's images and its annotation file; gives the count of its boxes."""
-    (folder / split).mkdir()
-    (folder / "annotations").mkdir(exist_ok=True)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number in numbers:
-        scene = draw_scene(np.random.default_rng([seed, number]), size)
-        name = f"{number:06d}.jpg"
-        write_bytes(folder / split / name, _jpeg(scene.pixels))
-        images.append({"id": number + 1, "file_name": name, "width": size, "height": size})
-        for label, box, area in visible(scene):
-            row = {"id": len(annotations) + 1, "image_id": number + 1, "category_id": label + 1}
-            annotations.append(row | {"bbox": box, "area": area, "iscrowd": 0})
-    categories = [{"id": rank, "name": name} for rank, name in enumerate(CLASSES, start=1)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    write_json(folder / "annotations" / f"{split}.json", content, indent=None)
-    return len(annotations)
+def _draw_image(number: int, *, size: int, seed: int) -> NewImage:
+    scene = draw_scene(np.random.default_rng([seed, number]), size)
+    boxes = [NewBox(label + 1, box, area) for label, box, area in visible(scene)]
+    return NewImage(f"{number:06d}.jpg", _jpeg(scene.pixels), (size, size), boxes)
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:

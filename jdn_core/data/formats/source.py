@@ -1,22 +1,30 @@
-"""What a dataset of another format says: pictures with named boxes, and all that is wrong with them."""
+"""What a dataset of another format holds: pictures with named boxes, by split, and all that is wrong.
+
+Every reader returns a ``Source``, so that the conversion need not know where it comes from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from jdn_core.data import pictures
 from jdn_core.data.coco.document import fault
 from jdn_core.data.layouts import Split
-from jdn_core.errors import DataError, Problem
+from jdn_core.errors import DataError, Problem, cut
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-_MOST_TEXT = 60
 
-Place = tuple[str, str]  # a file below the dataset's folder, and where in it
+
+class Location(NamedTuple):
+    """Where something stands: a file below the dataset's folder, and the line or element inside it."""
+
+    file: str
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,14 @@ class Picture:
 Splits = Mapping[Split, Sequence[Picture]]
 
 
+@dataclass(frozen=True)
+class Source:
+    """A dataset as it was read: names of the categories 1, 2, 3, ..., and both splits."""
+
+    categories: Sequence[str]
+    splits: Splits
+
+
 @dataclass(eq=False)
 class Findings:
     """What a reader met on its way through a dataset.
@@ -55,33 +71,41 @@ class Findings:
     dropped: int = 0
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, place: Place, what: str, value: object = "", remedy: str = "") -> None:
+    def add(self, location: Location, what: str, value: object = "", remedy: str = "") -> None:
         """Notes one problem, with as much of the value as fits a line."""
-        text = str(value)
-        if len(text) > _MOST_TEXT:
-            text = f"{text[: _MOST_TEXT - 3]}..."
-        self.problems.append(Problem(*place, what, text, remedy))
+        self.problems.append(Problem(*location, what, cut(str(value)), remedy))
 
     def measure(self, name: str, path: Path) -> tuple[int, int] | None:
-        """(width, height) of the upright picture after reading it to its end; None where it is damaged."""
+        """Returns (width, height) of the upright picture, read to its end; None if it is damaged."""
         [size] = pictures.measure([path], decode=True)
         if isinstance(size, DataError):
             self.problems += [replace(problem, file=name) for problem in size.problems]
             return None
         return size
 
-    def usable(self, place: Place, box: list[float], size: tuple[int, int]) -> bool:
-        """Whether a box [x, y, width, height] can be used in a picture of (width, height) pixels."""
+    def usable(self, location: Location, box: list[float], size: tuple[int, int]) -> bool:
+        """Returns whether a box [x, y, width, height] can be used in a picture of (width, height) pixels."""
         found = fault(box, size)
         if found and self.drop_bad_boxes:
             self.dropped += 1
         elif found:
-            self.add(place, *found, "correct the box or pass --drop-bad-boxes")
+            self.add(location, *found, "correct the box or pass --drop-bad-boxes")
         return not found
 
 
+class Reader(Protocol):
+    """A format, with the options that its reading depends on."""
+
+    def read(self, src: Path, findings: Findings) -> Source:
+        """Reads a whole dataset; what is wrong with it goes to ``findings``.
+
+        Raises:
+            InputMissing: a folder of the format is not there.
+        """
+
+
 def draw_val(found: Sequence[Picture], *, seed: int) -> Splits:
-    """Train and val in the order given, a fifth for val; the same seed draws the same pictures."""
+    """Splits pictures into train and val, a fifth for val, each in the order given; the seed decides."""
     drawn = np.random.default_rng(seed).permutation(len(found))[: max(1, round(len(found) / 5))]
     val = set(drawn.tolist())
     return {

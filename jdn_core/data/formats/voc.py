@@ -11,13 +11,12 @@ import math
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import get_args
 
 from jdn_core.data import pictures
-from jdn_core.data.formats.source import SUFFIXES, Findings, Label, Picture, Place, Splits, draw_val
-from jdn_core.data.layouts import Split
+from jdn_core.data.formats.source import SUFFIXES, Findings, Label, Location, Picture, Source, draw_val
+from jdn_core.data.layouts import SPLITS, Split
 from jdn_core.errors import InputMissing
 from jdn_core.processes.progress import report
 
@@ -25,43 +24,54 @@ _ANNOTATIONS, _IMAGES, _LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def read(src: Path, findings: Findings, *, seed: int, difficult_as_crowd: bool) -> Splits:
-    """Every picture of the dataset, split by ``ImageSets/Main/{train,val}.txt`` or by the seed.
+@dataclass(frozen=True)
+class VocReader:
+    """PASCAL VOC: a folder with ``Annotations`` and ``JPEGImages``, and ``ImageSets/Main`` where it is split.
 
-    Args:
-        src: the folder that holds ``Annotations`` and ``JPEGImages``.
-        findings: gets what is wrong.
-        seed: draws a fifth for val where there are no lists.
+    Attributes:
+        seed: draws a fifth for val where ``train.txt`` and ``val.txt`` are not there. Where they are,
+            pictures in neither are left out.
         difficult_as_crowd: make boxes marked ``difficult`` crowd: no target, and ignored in evaluation, as
             VOC's own does; without it they are boxes like others.
-
-    Raises:
-        InputMissing: one of the two folders is not there.
     """
-    for name in (_ANNOTATIONS, _IMAGES):
-        if not (src / name).is_dir():
-            raise InputMissing(f"{src}: no folder {name} there, where PASCAL VOC has its {name}")
-    lists = {split: src / _LISTS / f"{split}.txt" for split in get_args(Split)}
-    there = [split for split, path in lists.items() if path.is_file()]
-    if len(there) == 1:
-        findings.add((_LISTS, ""), "must hold train.txt and val.txt, or neither", f"{there[0]}.txt alone")
-    if len(there) == len(lists):
-        named = {split: _listed(path) for split, path in lists.items()}
-    else:
-        found_here = sorted(path.stem for path in (src / _ANNOTATIONS).glob("*.xml"))
-        named = {"train": [((_ANNOTATIONS, ""), name) for name in found_here]}
-    files = {split: list(_locate(src, names, findings)) for split, names in named.items()}
-    found: dict[Split, list[Picture]] = {split: [] for split in files}
-    for split, paths in files.items():
-        for done, path in enumerate(paths, start=1):
-            picture = _read_picture(src, path, findings, difficult_as_crowd=difficult_as_crowd)
-            found[split] += [picture] if picture else []
-            report(f"read {split}", done, len(paths))
-    return found if len(there) == len(lists) else draw_val(found["train"], seed=seed)
+
+    seed: int = 0
+    difficult_as_crowd: bool = False
+
+    def read(self, src: Path, findings: Findings) -> Source:
+        """Reads every picture; the categories are the names that occur, by alphabet.
+
+        Raises:
+            InputMissing: one of the two folders is not there.
+        """
+        for name in (_ANNOTATIONS, _IMAGES):
+            if not (src / name).is_dir():
+                raise InputMissing(f"{src}: no folder {name} there, where PASCAL VOC has its {name}")
+        lists = _split_lists(src, findings)
+        if lists is None:
+            names = sorted(path.stem for path in (src / _ANNOTATIONS).glob("*.xml"))
+            everything = [(Location(_ANNOTATIONS), name) for name in names]
+            splits = draw_val(self._pictures(src, "train", everything, findings), seed=self.seed)
+        else:
+            named = {split: _listed(path) for split, path in lists.items()}
+            splits = {split: self._pictures(src, split, names, findings) for split, names in named.items()}
+        every = [picture for found in splits.values() for picture in found]
+        return Source(sorted({label.category for picture in every for label in picture.labels}), splits)
+
+    def _pictures(
+        self, src: Path, split: Split, names: Sequence[tuple[Location, str]], findings: Findings
+    ) -> list[Picture]:
+        files = list(_locate(src, names, findings))
+        found = []
+        for done, file in enumerate(files, start=1):
+            picture = _read_picture(src, file, findings, difficult_as_crowd=self.difficult_as_crowd)
+            found += [picture] if picture else []
+            report(f"read {split}", done, len(files))
+        return found
 
 
 def parse(content: bytes) -> ET.Element:
-    """The top element of an annotation file.
+    """Returns the top element of an annotation file.
 
     Raises:
         ValueError: not XML, of another kind, or with a document type, the only place where entities that
@@ -79,20 +89,33 @@ def parse(content: bytes) -> ET.Element:
     return root
 
 
-def _listed(path: Path) -> list[tuple[Place, str]]:
-    """The names in a split's list, one a line, each with its place there."""
+def _split_lists(src: Path, findings: Findings) -> dict[Split, Path] | None:
+    """Returns the list of each split; None where there is none, or a half, which is noted."""
+    lists = {split: src / _LISTS / f"{split}.txt" for split in SPLITS}
+    there = [split for split, path in lists.items() if path.is_file()]
+    if len(there) == 1:
+        rule = "must hold train.txt and val.txt, or neither"
+        findings.add(Location(_LISTS), rule, f"{there[0]}.txt alone")
+    return lists if len(there) == len(lists) else None
+
+
+def _listed(path: Path) -> list[tuple[Location, str]]:
+    """Returns the names in a split's list, one a line, each with its place there."""
     lines = path.read_text("utf-8-sig", errors="replace").splitlines()
-    places = ((f"{_LISTS}/{path.name}", f"line {number}") for number in range(1, len(lines) + 1))
-    return [(place, line.strip()) for place, line in zip(places, lines, strict=True) if line.strip()]
+    return [
+        (Location(f"{_LISTS}/{path.name}", f"line {number}"), line.strip())
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
 
 
-def _locate(src: Path, names: Sequence[tuple[Place, str]], findings: Findings) -> Iterator[Path]:
-    """The annotation files of these names, as far as they are there."""
-    for place, name in names:
+def _locate(src: Path, names: Sequence[tuple[Location, str]], findings: Findings) -> Iterator[Path]:
+    """Yields the annotation files of these names, as far as they are there."""
+    for location, name in names:
         try:
             yield pictures.locate(src / _ANNOTATIONS, f"{name}.xml")
         except ValueError as error:
-            findings.add(place, str(error), f"{name}.xml", "add the annotation, or remove its name")
+            findings.add(location, str(error), f"{name}.xml", "add the annotation, or remove its name")
 
 
 def _read_picture(src: Path, file: Path, findings: Findings, *, difficult_as_crowd: bool) -> Picture | None:
@@ -100,13 +123,13 @@ def _read_picture(src: Path, file: Path, findings: Findings, *, difficult_as_cro
     try:
         root = parse(file.read_bytes())
     except ValueError as error:
-        findings.add((shown, ""), str(error))
+        findings.add(Location(shown), str(error))
         return None
     said = _text(root, "filename")
     try:
         name, path = _find_picture(src / _IMAGES, said)
     except ValueError as error:
-        findings.add((shown, "filename"), str(error), repr(said))
+        findings.add(Location(shown, "filename"), str(error), repr(said))
         return None
     size = findings.measure(f"{_IMAGES}/{name}", path)
     if size is None:
@@ -115,11 +138,11 @@ def _read_picture(src: Path, file: Path, findings: Findings, *, difficult_as_cro
     # Some tools write 0x0 or nothing; a true size of another picture or orientation misplaces the boxes.
     if width and height and (width, height) != size:
         what = f"must be that of the upright picture, {size[0]}x{size[1]}"
-        findings.add((shown, "size"), what, f"{width:g}x{height:g}", "correct width and height")
+        findings.add(Location(shown, "size"), what, f"{width:g}x{height:g}", "correct width and height")
         return None
     labels = []
     for index, element in enumerate(root.findall("object")):
-        label = _label((shown, f"object[{index}]"), element, size, findings)
+        label = _label(Location(shown, f"object[{index}]"), element, size, findings)
         if label:
             crowd = difficult_as_crowd and _number(_text(element, "difficult")) == 1
             labels.append(replace(label, crowd=crowd))
@@ -127,7 +150,7 @@ def _read_picture(src: Path, file: Path, findings: Findings, *, difficult_as_cro
 
 
 def _find_picture(images: Path, said: str) -> tuple[str, Path]:
-    """(name, file) of a picture; some tools leave its ending out.
+    """Returns (name, file) of a picture; some tools leave its ending out.
 
     Raises:
         ValueError: there is none, or the name leads out of the folder.
@@ -137,26 +160,28 @@ def _find_picture(images: Path, said: str) -> tuple[str, Path]:
     return PurePath(said).as_posix(), pictures.locate(images, said)
 
 
-def _label(place: Place, element: ET.Element, size: tuple[int, int], findings: Findings) -> Label | None:
-    """An object's box; None where it breaks a rule or is left out."""
-    file, where = place
+def _label(
+    location: Location, element: ET.Element, size: tuple[int, int], findings: Findings
+) -> Label | None:
+    """Returns an object's box; None where it breaks a rule or is left out."""
+    file, where = location
     before = len(findings.problems)
     category = _text(element, "name")
     if not category:
-        findings.add((file, f"{where}.name"), "must be a text", repr(category))
+        findings.add(Location(file, f"{where}.name"), "must be a text", repr(category))
     edges = []
     for side in _SIDES:
         text = _text(element, f"bndbox/{side}")
         edge = _number(text)
         if edge is None:
-            findings.add((file, f"{where}.bndbox.{side}"), "must be a finite number", repr(text))
+            findings.add(Location(file, f"{where}.bndbox.{side}"), "must be a finite number", repr(text))
         else:
             edges.append(edge)
     if len(findings.problems) > before:
         return None
     x1, y1, x2, y2 = edges
     box = [x1, y1, x2 - x1, y2 - y1]
-    return Label(category, box) if findings.usable((file, f"{where}.bndbox"), box, size) else None
+    return Label(category, box) if findings.usable(Location(file, f"{where}.bndbox"), box, size) else None
 
 
 def _text(element: ET.Element, path: str) -> str:

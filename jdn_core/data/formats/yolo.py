@@ -9,50 +9,59 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from jdn_core.data import pictures
 from jdn_core.data.coco.document import clip
-from jdn_core.data.formats.source import SUFFIXES, Findings, Label, Picture, Splits, draw_val
+from jdn_core.data.formats.source import SUFFIXES, Findings, Label, Location, Picture, Source, draw_val
 from jdn_core.errors import InputMissing
 from jdn_core.processes.progress import report
 
-# Written with a few digits, an edge may come to lie a little outside; ours.
+# Shares written with a few digits may put an edge a little outside the picture; the amount is ours.
 _SLACK = 0.01
 _GRID = 1024  # parts of a pixel: fractions that a float holds exactly, so that x + width is the edge itself
 _NO_LABELS = ("classes.txt",)  # what labelImg puts among the labels
 
 
-def read(
-    src: Path, findings: Findings, *, names: Sequence[str], train: str, val: str | None, seed: int
-) -> Splits:
-    """Every picture of the dataset with its boxes.
+@dataclass(frozen=True)
+class YoloReader:
+    """YOLO: folders of pictures, and of labels beside them.
 
-    Args:
-        src: the dataset's folder.
-        findings: gets what is wrong.
-        names: of the classes 0, 1, 2, ...
-        train: folder of the training pictures below ``src``.
-        val: folder of the validation pictures below ``src``; without it the seed draws a fifth of train.
+    Attributes:
+        names: of the classes 0, 1, 2, ..., which become the categories with the ids 1, 2, 3, ...
+        train: folder of the training pictures below the dataset's.
+        val: folder of the validation pictures; None lets the seed draw a fifth of train.
         seed: for that.
-
-    Raises:
-        InputMissing: a folder is not there, or leads out of ``src``.
     """
-    for number, name in enumerate(names):
-        if not name or name in names[:number]:
-            findings.add(("names", str(number)), "must be a text that no other class has", repr(name))
-    found = _read_folder(src, train, names, findings)
-    if val is None:
-        return draw_val(found, seed=seed)
-    return {"train": found, "val": _read_folder(src, val, names, findings)}
+
+    names: Sequence[str]
+    train: str
+    val: str | None
+    seed: int = 0
+
+    def read(self, src: Path, findings: Findings) -> Source:
+        """Reads every picture with its boxes.
+
+        Raises:
+            InputMissing: a folder is not there, or leads out of ``src``.
+        """
+        for number, name in enumerate(self.names):
+            if not name or name in self.names[:number]:
+                location = Location("names", str(number))
+                findings.add(location, "must be a text that no other class has", repr(name))
+        train = _read_folder(src, self.train, self.names, findings)
+        if self.val is None:
+            return Source(self.names, draw_val(train, seed=self.seed))
+        return Source(self.names, {"train": train, "val": _read_folder(src, self.val, self.names, findings)})
 
 
 def box_of(shares: Sequence[float], size: tuple[int, int]) -> list[float]:
-    """[x, y, width, height] in pixels of centre, width and height, or of a polygon's corners x, y, x, y, ...
+    """Returns the box [x, y, width, height] in pixels of a line's numbers.
 
     Args:
-        shares: 4 numbers, or 6 and more, of the picture's width and height.
+        shares: of the picture's width and height: centre x, centre y, width, height, or the corners x, y, x,
+            y, ... of a polygon, 6 numbers at least.
         size: (width, height) of the picture in pixels.
     """
     if len(shares) == 4:
@@ -92,7 +101,7 @@ def _inside(src: Path, name: str) -> Path:
 
 
 def _label_folder(pictures_folder: PurePath) -> PurePath:
-    """``images/train`` -> ``labels/train``; without ``images`` in it, the labels lie among the pictures."""
+    """Returns ``labels/train`` for ``images/train``; without ``images`` in it, the pictures' own folder."""
     parts = list(pictures_folder.parts)
     for position in reversed(range(len(parts))):
         if parts[position] == "images":
@@ -104,13 +113,12 @@ def _label_folder(pictures_folder: PurePath) -> PurePath:
 def _require_pictures(src: Path, labels: Path, known: set[Path], findings: Findings) -> None:
     """Notes label files whose picture is not there, and a folder of labels that is not."""
     if not labels.is_dir():
-        findings.add((labels.relative_to(src).as_posix(), ""), "no such folder of labels")
+        findings.add(Location(labels.relative_to(src).as_posix()), "no such folder of labels")
     for path in sorted(labels.rglob("*.txt")):
         if path.relative_to(labels).with_suffix("") not in known and path.name not in _NO_LABELS:
             remedy = "add the picture, or remove the labels"
-            findings.add(
-                (path.relative_to(src).as_posix(), ""), "there is no picture of that name", "", remedy
-            )
+            location = Location(path.relative_to(src).as_posix())
+            findings.add(location, "there is no picture of that name", remedy=remedy)
 
 
 def _read_picture(
@@ -121,7 +129,7 @@ def _read_picture(
     try:
         path = pictures.locate(folder, name)
     except ValueError as error:
-        findings.add((shown, ""), str(error))
+        findings.add(Location(shown), str(error))
         return None
     size = findings.measure(shown, path)
     if size is None:
@@ -137,22 +145,22 @@ def _labels(
     if not path.is_file():
         return
     for number, line in enumerate(path.read_text("utf-8-sig", errors="replace").splitlines(), start=1):
-        place = (shown, f"line {number}")
+        location = Location(shown, f"line {number}")
         try:
             row = _row(line, len(names))
         except ValueError as error:
-            findings.add(place, str(error), repr(line))
+            findings.add(location, str(error), repr(line))
             continue
         if row is None:
             continue
         box = box_of(row[1:], size)
-        if findings.usable(place, box, size):
+        if findings.usable(location, box, size):
             x1, y1, x2, y2 = clip(box, size)
             yield Label(names[int(row[0])], [x1, y1, x2 - x1, y2 - y1])
 
 
 def _row(line: str, classes: int) -> list[float] | None:
-    """The numbers of a line that keeps the rules; None of an empty one.
+    """Returns the numbers of a line that keeps the rules; None of an empty one.
 
     Raises:
         ValueError: it breaks a rule, which is the message.

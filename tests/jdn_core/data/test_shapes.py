@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jdn_core.data import shapes as module
+from jdn_core.data.coco import writing
 from jdn_core.data.coco.checking import check
 from jdn_core.data.coco.dataset import load
 from jdn_core.data.layouts import find_split
@@ -98,7 +98,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             raise StorageError(f"{path}: No space left on device")
         return durable.write_bytes(path, data)
 
-    monkeypatch.setattr(module, "write_bytes", full)
+    monkeypatch.setattr(writing, "write_bytes", full)
     with pytest.raises(StorageError, match="No space left"):
         generate(tmp_path / "a", images=4, size=32, seed=0)
     assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from jdn_core.data.coco import writing
 from jdn_core.data.coco.checking import check
 from jdn_core.data.coco.dataset import load
-from jdn_core.data.formats import conversion as module
 from jdn_core.data.formats import voc
-from jdn_core.data.formats.conversion import convert_voc, convert_yolo
-from jdn_core.data.formats.yolo import box_of
+from jdn_core.data.formats.conversion import convert as convert_with
+from jdn_core.data.formats.voc import VocReader
+from jdn_core.data.formats.yolo import YoloReader, box_of
 from jdn_core.data.layouts import find_split
 from jdn_core.errors import DataError, InputMissing, StorageError, UsageError
 from jdn_core.storage import durable
 
-Convert = Callable[[Path, Path], dict[str, int]]
 NAMES = ("cup", "dog")
 
 
@@ -86,10 +86,17 @@ def yolo_folder(tmp_path: Path) -> Path:
     return root
 
 
+def convert_voc(src: Path, dst: Path, *, drop_bad_boxes: bool = False, **options: Any) -> dict[str, int]:
+    return convert_with(src, dst, VocReader(**options), drop_bad_boxes=drop_bad_boxes)
+
+
+def convert_yolo(src: Path, dst: Path, *, names: Sequence[str] = NAMES, **options: Any) -> dict[str, int]:
+    reader = YoloReader(names, **{"train": "images/train", "val": "images/val"} | options)
+    return convert_with(src, dst, reader)
+
+
 def convert(src: Path, dst: Path, **options: Any) -> dict[str, int]:
-    if src.name == "voc":
-        return convert_voc(src, dst, **options)
-    return convert_yolo(src, dst, names=NAMES, **options)
+    return (convert_voc if src.name == "voc" else convert_yolo)(src, dst, **options)
 
 
 def rows(dst: Path, split: str) -> Mapping[str, list[dict[str, Any]]]:
@@ -383,7 +390,7 @@ def test_a_full_disk_leaves_nothing(
             raise StorageError(f"{path}: No space left on device")
         return durable.write_bytes(path, data)
 
-    monkeypatch.setattr(module, "write_bytes", full)
+    monkeypatch.setattr(writing, "write_bytes", full)
     with pytest.raises(StorageError, match="No space left"):
         convert_voc(voc_folder, tmp_path / "coco")
     assert [path.name for path in tmp_path.iterdir()] == ["voc"]
