@@ -7,11 +7,13 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 EXACT := jdn_core/space/*,jdn_core/search/*,jdn_core/storage/*,jdn_core/settings/*
 
-.PHONY: help install demo test lint format bench lock clean
+.PHONY: help install demo test test-rest test-all coverage docs lint format bench lock clean
 
 help:
 	@echo "make demo    the whole upgrade on generated shapes, on a CPU, in minutes"
-	@echo "make test    all tests with coverage"
+	@echo "make test    the tests before a commit, in minutes: no servers, no browser, no crash matrix"
+	@echo "make test-all  every test, with the coverage that CI asks for"
+	@echo "make docs    write the generated pages of docs/reference anew"
 	@echo "make lint    ruff, mypy, import contracts"
 	@echo "make format  ruff's formatter and its safe fixes"
 	@echo "make bench   speed and memory of this machine"
@@ -34,13 +36,36 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: $(INSTALLED)
 	$(VENV)/bin/jdn demo
 
-# Files in their order, or those with few tests, which are the longest, would all come last and beside each other.
-# Two reports: the whole house, then the rooms whose every line and branch must have run.
+# Two tiers, split by the markers of tests/tiers.py. Long files come first, and the tests of a file stay together:
+# their trainings and servers are made once a file.
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
+SLOW := browser or crash or services or slow
+
+# What one runs before every commit; its coverage is shown and not judged, for the other tier has lines of its own.
 test: $(INSTALLED)
-	$(PY) -m coverage erase
-	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
+	COVERAGE_FILE=.coverage-fast $(PY) -m coverage erase
+	@start=$$(date +%s); COVERAGE_FILE=.coverage-fast $(PYTEST) -m "not ($(SLOW))" || exit; \
+		echo "make test: $$(($$(date +%s) - start)) s, coverage $$(COVERAGE_FILE=.coverage-fast \
+		$(PY) -m coverage report --format=total --fail-under=0) %; the rest: make test-rest, both: make test-all"
+
+test-rest: $(INSTALLED)
+	COVERAGE_FILE=.coverage-rest $(PY) -m coverage erase
+	COVERAGE_FILE=.coverage-rest $(PYTEST) -m "$(SLOW)"
+
+# Both tiers, then two reports: the whole house, and the rooms whose every line and branch must have run.
+test-all:
+	$(MAKE) test
+	$(MAKE) test-rest
+	$(MAKE) coverage
+
+coverage: $(INSTALLED)
+	$(PY) -m coverage combine --keep --quiet .coverage-fast .coverage-rest
 	$(PY) -m coverage report
 	$(PY) -m coverage report --include='$(EXACT)' --fail-under=100
+
+# The generated pages of docs/reference.
+docs: $(INSTALLED)
+	$(PY) -m docs.generate
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
@@ -60,5 +85,5 @@ lock: $(INSTALLED)
 		--custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* .coverage-* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -42,11 +42,26 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 from hypothesis import settings as hypothesis_settings  # noqa: E402
 
+from tests import tiers  # noqa: E402
 from tests.processes import measuring_nothing  # noqa: E402
 
 # Derandomized: a red test must be red again on the next machine. No deadline: machines differ.
 hypothesis_settings.register_profile("jdn", derandomize=True, deadline=None, database=None, print_blob=True)
 hypothesis_settings.load_profile("jdn")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` leaves out what is of another tier
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tiers.sort_into_tiers(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Set-up and fixtures count too: a test of the fast tier starts no server."""
+    if tiers.tiers_of(item):
+        return (yield)
+    with tiers.without_servers(item.nodeid):
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from tests.processes import until, with_variable
 playwright = pytest.importorskip("playwright.sync_api")
 from tests.browser.pages import Dashboards, shots_folder  # noqa: E402
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 RESUMES = "jdn resumes what crashed"
 
 

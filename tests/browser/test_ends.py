@@ -11,7 +11,7 @@ from jdn_core.run.folder import Run
 from tests.browser.house import House, house
 from tests.processes import until, with_variable
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

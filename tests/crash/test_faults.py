@@ -11,7 +11,7 @@ from jdn_core.faults import Action, Point
 from tests.crash.case import STAGES, Case, Outcome
 from tests.crash.fork_server import ForkServer
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
 EPOCH = 2  # steps, which is what lies between two checkpoints
 GRACE = 15.0  # seconds from SIGTERM to the end

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from flows.launch import settings_file
 from jdn_core.storage import durable
 from tests.tiny_run import shapes, tiny_settings
 
+pytestmark = pytest.mark.crash
 ROOT = Path(__file__).parents[2]
 
 

@@ -182,7 +182,6 @@ def test_a_pool_serves_another_search(
     )
 
 
-@pytest.mark.slow
 def test_eighty_classes_crowds_and_a_gray_photo_run_through(
     jdn_data: Path, settings: Path, tmp_path: Path
 ) -> None:
