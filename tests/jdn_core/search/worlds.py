@@ -14,8 +14,9 @@ from jdn_core.search.hill_climbing import ClimbRules, first_pair
 from jdn_core.search.pairs import Evaluation, Measurement, Pair, PairRecord, Timing
 from jdn_core.search.score import ScoreRule
 from jdn_core.space.actions import removable
-from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution, content_key
+from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution
 from jdn_core.space.families import family
+from jdn_core.space.notation import format_backbone
 from jdn_core.space.teachers import SubnetSpace
 
 FRAMES = (Resolution(64, 48), Resolution(96, 72), Resolution(128, 96))
@@ -69,7 +70,8 @@ def evaluate(pair: Pair, *, failing: frozenset[int] = frozenset()) -> PairRecord
     if pair.index in failing:
         return PairRecord(pair, "failed", reason="nan: epoch 1 step 1")
     spec = pair.student.backbone
-    luck = Random(content_key([spec.to_json(), pair.teacher.to_json()])).random()
+    # Drawn from texts, not from JSON, so that the world stays the same when a file format changes.
+    luck = Random(f"{format_backbone(spec)} {pair.teacher}").random()
     ap = 0.3 + 0.05 * luck + 0.02 * (cost(spec) / cost(BASE.backbone)) ** 0.3
     aps = {frame: ap * (frame.pixels / FRAMES[-1].pixels) ** 0.2 for frame in FRAMES}
     macs = {frame: (cost(spec) + 5000) * frame.pixels for frame in FRAMES}
