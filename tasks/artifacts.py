@@ -15,10 +15,9 @@ from prefect.context import FlowRunContext, TaskRunContext
 from jdn_core.reports import texts
 from jdn_core.reports.curves import action_text
 from jdn_core.reports.tables import Candidate, base_row, candidates, ranked
-from jdn_core.run import assemble
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
-from jdn_core.search.score import Base, Scorer
+from jdn_core.search.standing import Standing
 from tasks import orchestrator
 from tasks.tracking import links
 from tasks.tracking.publishing import Published
@@ -93,12 +92,9 @@ def show_model(published: Published) -> None:
 
 def top_k_table(run: Run, records: Sequence[PairRecord]) -> str:
     """Markdown: a line with base against best, then the best pairs, each with its link into MLflow."""
-    base_record = next(record for record in records if record.pair.index == 0)
-    if base_record.evaluation is None:
-        raise ValueError("pair 0 has no evaluation")
-    scorer = Scorer(assemble.score_rule(run.settings), Base.of(base_record.evaluation))
-    best = ranked(candidates(records, scorer, folder=run.folder), top=run.settings.search.top_k)
-    base = base_row(records, scorer, folder=run.folder)
+    standing = Standing(run.settings.score, records)
+    best = ranked(candidates(standing, folder=run.folder), top=run.settings.search.top_k)
+    base = base_row(standing, folder=run.folder)
     lines = [_against(base, best[0]), "", _line(_HEADS), _line(["---"] * len(_HEADS))]
     lines += [_line(_cells(run, row)) for row in best]
     return "\n".join([*lines, "", _see(run, "pairs"), ""])

@@ -10,11 +10,11 @@ from prefect.cache_policies import NO_CACHE
 from jdn_core.errors import CheckpointError, InputMissing, SearchFailed
 from jdn_core.processes.attempts import Failure, attempt
 from jdn_core.processes.workers import Workers
-from jdn_core.run import assemble, steps
+from jdn_core.run import steps
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import Pair, PairRecord
-from jdn_core.search.score import Base, Grade, Scorer
-from jdn_core.search.top_k import top_k
+from jdn_core.search.score import Grade
+from jdn_core.search.standing import Standing
 from jdn_core.space.teachers import SubnetSpec
 from tasks import artifacts
 from tasks.tracking import restore_files
@@ -56,16 +56,16 @@ def fast_evaluate(
 @task(name="score with H", task_run_name="score pair {record.pair.index} with H", cache_policy=NO_CACHE)
 def score_pair(run: Run, record: PairRecord) -> Grade | None:
     """H of a pair at the resolution that it chooses; none for a failed pair."""
-    return scorer(run).grade(record.evaluation) if record.evaluation else None
+    return Standing(run.settings.score, run.records.all()).graded(record.pair.key).grade
 
 
 @task(name="update top-k", cache_policy=NO_CACHE)
 def update_top_k(run: Run) -> list[str]:
     """Keys of the best pairs, best first; the running table is shown in Prefect."""
     records = run.records.all()
-    best = top_k(records, scorer(run), run.settings.search.top_k)
+    best = Standing(run.settings.score, records).best(run.settings.search.top_k)
     artifacts.publish_top_k(run, records)
-    return [record.pair.key for record in best]
+    return [graded.record.pair.key for graded in best]
 
 
 def refuse_more_failures(run: Run) -> None:
@@ -75,11 +75,3 @@ def refuse_more_failures(run: Run) -> None:
     if len(newest) == most and all(record.state == "failed" for record in newest):
         reasons = "\n".join(f"pair {record.pair.index}: {record.reason}" for record in newest)
         raise SearchFailed(f"the last {most} pairs failed:\n{reasons}")
-
-
-def scorer(run: Run) -> Scorer:
-    """H under the run's settings, relative to its base."""
-    base = next(record.evaluation for record in run.records.all() if record.pair.index == 0)
-    if base is None:
-        raise RuntimeError("pair 0 has no evaluation")
-    return Scorer(assemble.score_rule(run.settings), Base.of(base))

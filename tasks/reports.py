@@ -19,7 +19,7 @@ from jdn_core.run import assemble
 from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.run.folder import TRAINING_FILE, Run
 from jdn_core.search.pairs import PairRecord
-from jdn_core.search.score import Base, Scorer
+from jdn_core.search.standing import Standing
 from jdn_core.space.architecture import Resolution
 from jdn_core.storage import durable
 from tasks.tracking import links
@@ -81,12 +81,8 @@ def report_data(run: Run, *, state: str, pictures: bool) -> page.ReportData:
 
 def _rows(run: Run) -> tuple[tuple[Candidate, ...], Candidate]:
     """The table of pairs, and the base's row."""
-    records = run.records.all()
-    first = next(record.evaluation for record in records if record.pair.index == 0)
-    if first is None:
-        raise RuntimeError("pair 0 has no evaluation")
-    scorer = Scorer(assemble.score_rule(run.settings), Base.of(first))
-    return candidates(records, scorer, folder=run.folder), base_row(records, scorer, folder=run.folder)
+    standing = Standing(run.settings.score, run.records.all())
+    return candidates(standing, folder=run.folder), base_row(standing, folder=run.folder)
 
 
 def _trainings(run: Run) -> Iterator[curves.LossCurves]:

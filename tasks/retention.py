@@ -7,7 +7,7 @@ from jdn_core.run import assemble
 from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.retention import removable
-from jdn_core.search.score import Base, Scorer
+from jdn_core.search.standing import Standing
 from tasks.tracking import Publisher
 
 
@@ -19,14 +19,10 @@ def forget_weights(run: Run, climber: HillClimber, publisher: Publisher) -> froz
     """
     if run.settings.tracking.keep_weights == "all":
         return frozenset()
-    rules, records = assemble.climb_rules(run.settings), run.records.all()
-    base = records[0].evaluation
-    if base is None:
-        return frozenset()
+    rules = assemble.climb_rules(run.settings)
     free = removable(
-        records,
+        Standing(rules.score, run.records.all()),
         climber.pending,
-        scorer=Scorer(rules.score, Base.of(base)),
         top_k=rules.top_k,
         horizon=rules.horizon(climber.next_index),
     )

@@ -14,7 +14,7 @@ from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
-from jdn_core.search.score import Base, Scorer, ScoreRule
+from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import Settings, parse
 from jdn_core.storage import durable
 
@@ -59,11 +59,9 @@ def base(folder: Path) -> Candidate:
         InputMissing: there is none yet.
     """
     settings, records = read_back(folder), Records(folder).all()
-    evaluation = next((record.evaluation for record in records if record.pair.index == 0), None)
-    if evaluation is None:
+    if not any(record.pair.index == 0 and record.evaluation for record in records):
         raise InputMissing(f"{folder}: the search has no pairs yet")
-    scorer = Scorer(ScoreRule(**settings.score.model_dump()), Base.of(evaluation))
-    return base_row(records, scorer, folder=folder)
+    return base_row(Standing(settings.score, records), folder=folder)
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -90,10 +88,9 @@ def status(folder: Path) -> dict[str, Any]:
 
 
 def _rows(folder: Path, settings: Settings, records: Sequence[PairRecord]) -> tuple[Candidate, ...]:
-    base = next((record.evaluation for record in records if record.pair.index == 0), None)
-    if base is None:
+    if not any(record.pair.index == 0 and record.evaluation for record in records):
         return ()
-    return candidates(records, Scorer(ScoreRule(**settings.score.model_dump()), Base.of(base)), folder=folder)
+    return candidates(Standing(settings.score, records), folder=folder)
 
 
 def _owner(folder: Path) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jdn_core.errors import UsageError
-from jdn_core.search.pairs import Evaluation, Measurement, PairRecord
-from jdn_core.search.score import Scorer, reference
+from jdn_core.search.pairs import Evaluation
+from jdn_core.search.score import Grade, grade, reference
+from jdn_core.search.standing import Graded, Standing
 from jdn_core.space.notation import format_backbone
 
 SORT_KEYS = ("score", "ap", "macs", "params", "latency_ms", "index", "action", "resolution", "state")
@@ -46,24 +46,23 @@ class Candidate(NamedTuple):
         return self._asdict()
 
 
-def candidates(records: Sequence[PairRecord], scorer: Scorer, *, folder: Path) -> tuple[Candidate, ...]:
+def candidates(standing: Standing, *, folder: Path) -> tuple[Candidate, ...]:
     """The table of pairs, by index.
 
     Args:
-        records: of one search; a parent that is not among them shows as None.
-        scorer: what ranks them, so that a search can be looked at under another score.
+        standing: of one search; a parent that is not in it shows as None.
         folder: the search's, for the paths of the weights.
     """
-    index_of = {record.pair.key: record.pair.index for record in records}
-    ordered = sorted(records, key=lambda record: record.pair.index)
-    return tuple(candidate(record, scorer, index_of, folder=folder) for record in ordered)
+    return tuple(row(standing.graded(record.pair.key), standing, folder) for record in standing.records)
 
 
-def candidate(record: PairRecord, scorer: Scorer, index_of: Mapping[str, int], *, folder: Path) -> Candidate:
-    """One record's row; ``index_of`` knows the indices of parents by key."""
+def row(graded: Graded, standing: Standing, folder: Path) -> Candidate:
+    """One record's row."""
+    record, grade = graded
     pair, evaluation = record.pair, record.evaluation
-    parent = None if pair.parent is None else index_of.get(pair.parent)
-    row = Candidate(
+    known = pair.parent is not None and pair.parent in standing
+    parent = standing.graded(str(pair.parent)).record.pair.index if known else None
+    plain = Candidate(
         index=pair.index,
         key=pair.key,
         parent=parent,
@@ -82,9 +81,9 @@ def candidate(record: PairRecord, scorer: Scorer, index_of: Mapping[str, int], *
         weights=None,
         sha256=None,
     )
-    if evaluation is None:
-        return row
-    return _at(row, evaluation, *scorer(evaluation))._replace(
+    if evaluation is None or grade is None:
+        return plain
+    return _at(plain, evaluation, grade)._replace(
         ap_by_resolution={str(m.resolution): m.ap for m in evaluation.measurements},
         macs_by_resolution={str(m.resolution): m.macs for m in evaluation.measurements},
         params=evaluation.params,
@@ -108,18 +107,18 @@ def ranked(rows: Sequence[Candidate], *, by: str = "score", top: int | None = No
     return (*known, *sorted(unknown, key=lambda row: row.index))[:top]
 
 
-def base_row(records: Sequence[PairRecord], scorer: Scorer, *, folder: Path) -> Candidate:
+def base_row(standing: Standing, *, folder: Path) -> Candidate:
     """The base's row, at the largest resolution whatever the score would choose.
 
     Raises:
         ValueError: there is no finished pair 0.
     """
-    for record in records:
-        if record.pair.index == 0 and record.evaluation is not None:
-            largest = replace(record.evaluation, measurements=(reference(record.evaluation),))
-            row = candidate(record, scorer, {}, folder=folder)
-            return _at(row, record.evaluation, *scorer(largest))
-    raise ValueError("the search has no evaluated base (pair 0)")
+    first = standing.records[0] if standing.records else None
+    if first is None or first.evaluation is None:
+        raise ValueError("the search has no evaluated base (pair 0)")
+    largest = replace(first.evaluation, measurements=(reference(first.evaluation),))
+    found = grade(largest, rule=standing.score, base=standing.base)
+    return _at(row(standing.graded(first.pair.key), standing, folder), first.evaluation, found)
 
 
 def best_row(rows: Sequence[Candidate]) -> Candidate:
@@ -133,13 +132,14 @@ def best_row(rows: Sequence[Candidate]) -> Candidate:
     return ranked(rows)[0]
 
 
-def _at(row: Candidate, evaluation: Evaluation, chosen: Measurement, score: float) -> Candidate:
-    """The row at one resolution; a score that a hard bound made infinite is none."""
+def _at(row: Candidate, evaluation: Evaluation, grade: Grade) -> Candidate:
+    """The row at the resolution of a grade; a score that a hard bound made infinite is none."""
+    chosen = grade.measurement
     resolution = str(chosen.resolution)
     return row._replace(
         resolution=resolution,
         ap=chosen.ap,
         macs=chosen.macs,
         latency_ms=evaluation.timing.latency_ms.get(resolution),
-        score=score if math.isfinite(score) else None,
+        score=grade.shown,
     )

@@ -18,7 +18,6 @@ from jdn_core.detector.pretrained import adapt, has_heads, load_weights
 from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
 from jdn_core.pool.shrinking import Phase
 from jdn_core.search.hill_climbing import ClimbRules
-from jdn_core.search.score import ScoreRule
 from jdn_core.settings.sections import CheckpointSettings, DataSettings, PoolSettings
 from jdn_core.settings.whole import Settings
 from jdn_core.space.architecture import DetectorSpec, RegionSpec
@@ -218,18 +217,13 @@ def phases(settings: PoolSettings) -> tuple[Phase, ...]:
     )
 
 
-def score_rule(settings: Settings) -> ScoreRule:
-    """How the search ranks pairs."""
-    return ScoreRule(**settings.score.model_dump())
-
-
 def climb_rules(settings: Settings) -> ClimbRules:
     """Everything but the results that decides the search's proposals."""
     search = settings.search
     return ClimbRules(
         search=settings.name,
         seed=settings.seed,
-        score=score_rule(settings),
+        score=settings.score,
         space=subnet_space(settings.pool),
         top_k=search.top_k,
         lookback=search.effective_lookback,

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from random import Random
 from typing import Literal, NamedTuple
 
 from jdn_core.search.pairs import BASE_ACTION, Pair, PairRecord
-from jdn_core.search.score import Base, Scorer, ScoreRule
-from jdn_core.search.top_k import BEST_FIRST, Place, places, ranked
+from jdn_core.search.standing import Standing
+from jdn_core.settings.sections import ScoreSettings
 from jdn_core.space.actions import AddLayer, Rearrange, apply, key, kind, legal
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec, content_key
 from jdn_core.space.chance import pick, pick_by_rank
@@ -48,7 +48,7 @@ class ClimbRules:
 
     search: str
     seed: int
-    score: ScoreRule
+    score: ScoreSettings
     space: SubnetSpace
     top_k: int = 5
     lookback: int = 1
@@ -94,9 +94,8 @@ def propose(
     Raises:
         ValueError: an earlier pair or a result up to the horizon is missing, or pair 0 has no evaluation.
     """
-    known = _known(index, earlier, records, rules)
-    best = ranked(known, _scorer(known[0], rules))
-    return _choose(index, best, {(pair.student, pair.teacher) for pair in earlier}, rules)
+    known = Standing(rules.score, _known(index, earlier, records, rules))
+    return _choose(index, known, {(pair.student, pair.teacher) for pair in earlier}, rules)
 
 
 class HillClimber:
@@ -124,8 +123,8 @@ class HillClimber:
         # What a proposal needs grows with the index, so it is kept and added to: a search of n pairs takes n
         # steps, not n * n.
         self._tried: set[_Neighbour] = set()  # the pairs 0 .. _next - 1
-        self._places: list[Place] = []  # of the results 0 .. _ranked - 1
-        self._next = self._told = self._ranked = 0
+        self._known = Standing(rules.score)  # the results that the last proposal knew
+        self._next = self._told = 0
         self._advance()
 
     @property
@@ -153,11 +152,9 @@ class HillClimber:
         if not self.ready:
             missing = [i for i in range(horizon + 1) if i not in self._records]
             raise RuntimeError(f"ask() for pair {index} needs the results of {missing}; {self._waiting()}")
-        scorer = _scorer(self._records[0], self._rules)
-        self._places += places((self._records[i] for i in range(self._ranked, horizon + 1)), scorer)
-        self._places.sort(key=BEST_FIRST)
-        self._ranked = horizon + 1
-        pair = _choose(index, [place.record for place in self._places], self._tried, self._rules)
+        for known in range(len(self._known), horizon + 1):
+            self._known.add(self._records[known])
+        pair = _choose(index, self._known, self._tried, self._rules)
         if pair is not None:
             self._pending[index] = pair
             self._advance()
@@ -214,32 +211,28 @@ def _known(
     return [known[i] for i in range(horizon + 1)]
 
 
-def _scorer(base: PairRecord, rules: ClimbRules) -> Scorer:
-    if base.evaluation is None:
-        raise ValueError("pair 0 must be evaluated before anything is proposed")
-    return Scorer(rules.score, Base.of(base.evaluation))
-
-
-def _choose(index: int, best: Sequence[PairRecord], tried: Set[_Neighbour], rules: ClimbRules) -> Pair | None:
-    """The proposal, out of the results that it may know, best first, and of what was tried before it."""
+def _choose(index: int, known: Standing, tried: Set[_Neighbour], rules: ClimbRules) -> Pair | None:
+    """The proposal, out of the results that it may know and of what was tried before it."""
+    _ = known.base  # refuses a search whose pair 0 failed
     rng = Random(content_key([rules.seed, "propose", index]))
     frozen = index <= rules.frozen_student_iterations
     # A pool of one teacher has nothing to mutate; the student's turn then comes early.
     for sides in [_TEACHER, _BOTH] if frozen else [_BOTH]:
-        for parent in _parents(rng, best, rules.top_k):
+        for parent in _parents(rng, known, rules.top_k):
             if change := _draw(rng, _untried(parent, sides, tried, rules), rules):
                 return Pair(rules.search, index, rules.seed, parent.pair.key, *change)
     return None
 
 
-def _parents(rng: Random, best: Sequence[PairRecord], k: int) -> Iterator[PairRecord]:
-    """All of ``best``, the first ``k`` in an order drawn by rank without repeats, the others behind them."""
-    top = list(best[:k])
+def _parents(rng: Random, known: Standing, k: int) -> Iterator[PairRecord]:
+    """All evaluated pairs: the best ``k`` drawn by rank without repeats, the others behind them in order."""
+    ranked = (graded.record for graded in known.ranked())
+    top = list(islice(ranked, k))
     while top:
         parent = pick_by_rank(rng, top)
         top.remove(parent)
         yield parent
-    yield from best[k:]
+    yield from ranked
 
 
 def _draw(rng: Random, changes: _Changes, rules: ClimbRules) -> _Change | None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import islice
 
-from jdn_core.search.pairs import Pair, PairRecord
-from jdn_core.search.score import Scorer
-from jdn_core.search.top_k import ranked
+from jdn_core.search.pairs import Pair
+from jdn_core.search.standing import Standing
 
 
-def removable(
-    records: Sequence[PairRecord], pending: Iterable[Pair], *, scorer: Scorer, top_k: int, horizon: int
-) -> frozenset[str]:
+def removable(standing: Standing, pending: Iterable[Pair], *, top_k: int, horizon: int) -> frozenset[str]:
     """Keys of the pairs whose weights nothing waits for.
 
     What stays: the base's, those of the parents of pending pairs, of the best pairs, of the best pairs among
@@ -21,20 +19,13 @@ def removable(
     are then fetched again.
 
     Args:
-        records: all results so far.
+        standing: all results so far.
         pending: pairs that were proposed and have no result yet.
-        scorer: what ranks the pairs.
         top_k: how many of the best may become parents, >= 1.
         horizon: the newest pair that the next proposal knows (``ClimbRules.horizon``).
     """
-    known = [record for record in records if record.pair.index <= horizon]
+    ranked = [graded.record.pair for graded in standing.ranked()]
+    known = (pair for pair in ranked if pair.index <= horizon)
     needed = {pair.parent for pair in pending}
-    for best in (ranked(records, scorer), ranked(known, scorer)):
-        needed |= {record.pair.key for record in best[:top_k]}
-    return frozenset(
-        record.pair.key
-        for record in records
-        if record.evaluation is not None
-        and 0 < record.pair.index <= horizon
-        and record.pair.key not in needed
-    )
+    needed |= {pair.key for pair in (*ranked[:top_k], *islice(known, top_k))}
+    return frozenset(pair.key for pair in ranked if 0 < pair.index <= horizon and pair.key not in needed)

@@ -4,32 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple, assert_never
 
 from jdn_core.search.pairs import Evaluation, Measurement
-
-Form = Literal["product", "res_power", "additive"]
-
-
-@dataclass(frozen=True)
-class ScoreRule:
-    """How accuracy and cost become one number: the form is ours, alpha and beta are the paper's.
-
-    Attributes:
-        form: ``product``, ``res_power`` or ``additive``, see ``score``.
-        alpha: how much cost counts, >= 0.
-        beta: share of the architecture's cost against the resolution's, in 0..1.
-        max_macs: hard bound on the MACs at the pair's resolution.
-        min_ap: hard bound on AP, a fraction.
-        keep_base_ap: hard bound: AP at least the base's.
-    """
-
-    form: Form = "product"
-    alpha: float = 0.4
-    beta: float = 0.8
-    max_macs: float | None = None
-    min_ap: float | None = None
-    keep_base_ap: bool = False
+from jdn_core.settings.sections import ScoreSettings
 
 
 @dataclass(frozen=True)
@@ -61,6 +39,11 @@ class Grade(NamedTuple):
     excess: float
 
     @property
+    def shown(self) -> float | None:
+        """The score as tables show it: none where a hard bound is broken or AP is missing."""
+        return self.score if self.excess == 0 and math.isfinite(self.score) else None
+
+    @property
     def order(self) -> tuple[float, float]:
         """Sorts the better grade first: inside the bounds by H, then the others by excess and H (ours).
 
@@ -69,26 +52,16 @@ class Grade(NamedTuple):
         return self.excess, -self.score
 
 
-@dataclass(frozen=True)
-class Scorer:
-    """H of a pair under one rule, relative to one base; called, it gives what tables show."""
-
-    rule: ScoreRule
-    base: Base
-
-    def grade(self, evaluation: Evaluation) -> Grade:
-        """The best grade over the resolutions; of equals the smallest frame."""
-        macs = reference(evaluation).macs
-        return min((self._at(each, macs) for each in evaluation.measurements), key=lambda grade: grade.order)
-
-    def __call__(self, evaluation: Evaluation) -> tuple[Measurement, float]:
-        """The chosen measurement, and H; minus infinity where a hard bound is broken or AP is missing."""
-        grade = self.grade(evaluation)
-        return grade.measurement, grade.score if grade.excess == 0 else -math.inf
-
-    def _at(self, measurement: Measurement, macs: int) -> Grade:
-        value = score(measurement, reference_macs=macs, rule=self.rule, base=self.base)
-        return Grade(measurement, value, excess(measurement, rule=self.rule, base=self.base))
+def grade(evaluation: Evaluation, *, rule: ScoreSettings, base: Base) -> Grade:
+    """The best grade over the resolutions; of equals the smallest frame."""
+    macs = reference(evaluation).macs
+    grades = (
+        Grade(
+            each, score(each, reference_macs=macs, rule=rule, base=base), excess(each, rule=rule, base=base)
+        )
+        for each in evaluation.measurements
+    )
+    return min(grades, key=lambda grade: grade.order)
 
 
 def reference(evaluation: Evaluation) -> Measurement:
@@ -96,7 +69,7 @@ def reference(evaluation: Evaluation) -> Measurement:
     return max(evaluation.measurements, key=lambda each: (each.resolution.pixels, each.resolution))
 
 
-def score(measurement: Measurement, *, reference_macs: int, rule: ScoreRule, base: Base) -> float:
+def score(measurement: Measurement, *, reference_macs: int, rule: ScoreSettings, base: Base) -> float:
     """H at one resolution, without the hard bounds; AP enters unrounded.
 
     With c = C / C_base and r = R / R_base, C the MACs of the whole detector at the largest resolution and R
@@ -119,11 +92,13 @@ def score(measurement: Measurement, *, reference_macs: int, rule: ScoreRule, bas
             return float(measurement.ap * (c**rule.beta * r ** (1 - rule.beta)) ** -rule.alpha)
         case "res_power":
             return float(measurement.ap * (c * r**rule.beta) ** -rule.alpha)
-        case _:
+        case "additive":
             return measurement.ap - rule.alpha * base.ap * (rule.beta * c + (1 - rule.beta) * r - 1)
+        case _:
+            assert_never(rule.form)
 
 
-def excess(measurement: Measurement, *, rule: ScoreRule, base: Base) -> float:
+def excess(measurement: Measurement, *, rule: ScoreSettings, base: Base) -> float:
     """How far a measurement oversteps the hard bounds: the sum over them of the part that is missing."""
     over = 0.0
     if rule.max_macs is not None:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Literal
 
 from jdn_core.errors import StorageError
 from jdn_core.faults import Point, faultpoint
-from jdn_core.reports.tables import candidate
-from jdn_core.run import assemble
+from jdn_core.reports.tables import row
 from jdn_core.run.file_names import FINGERPRINT_FILE, HEAD_FILES, SEARCH_FILE
 from jdn_core.run.folder import Run
 from jdn_core.search.phases import mean_aps, read
 from jdn_core.search.records import Records
-from jdn_core.search.score import Base, Scorer
+from jdn_core.search.standing import Standing
 from jdn_core.space.architecture import content_key
 from jdn_core.storage import durable
 from tasks.tracking import links
@@ -155,11 +154,10 @@ class Mirror:
         fresh = [record for record in records if record.pair.key not in known]
         if base is None or not fresh:
             return
-        scorer = Scorer(assemble.score_rule(self.run.settings), Base.of(base))
-        index_of = {record.pair.key: record.pair.index for record in records}
+        standing = Standing(self.run.settings.score, records)
         for record in fresh:
-            row = candidate(record, scorer, index_of, folder=self.run.folder)
-            yield of_pair(record, row, self.records.path(record.pair.key))
+            shown = row(standing.graded(record.pair.key), standing, self.run.folder)
+            yield of_pair(record, shown, self.records.path(record.pair.key))
 
     def keys(self) -> set[str]:
         """Keys of the pairs that the folder has whole records of."""

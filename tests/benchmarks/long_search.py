@@ -15,8 +15,9 @@ from typing import TypeVar
 from jdn_core.search.hill_climbing import ClimbRules, HillClimber, first_pair
 from jdn_core.search.pairs import Evaluation, Measurement, Pair, PairRecord, Timing
 from jdn_core.search.records import RECORD_FILE, Records
-from jdn_core.search.score import Base, Scorer, ScoreRule
-from jdn_core.search.top_k import top_k
+from jdn_core.search.retention import removable
+from jdn_core.search.standing import Standing
+from jdn_core.settings.sections import ScoreSettings
 from jdn_core.space.actions import AddLayer, Rearrange, apply, key, legal
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution, canonical_json
 from jdn_core.space.families import family
@@ -34,7 +35,7 @@ BASE = DetectorSpec(family("r18", width=0.5), CLASSES, neck=64, head=128, resolu
 RULES = ClimbRules(
     "bccd_cpu",
     47,
-    ScoreRule(alpha=0.2),
+    ScoreSettings(alpha=0.2),
     SubnetSpace(((1, 2), (1, 3), (2, 4), (1, 2)), width=0.25, neck=48, head=128),
     prune_shares=(0.08, 0.15),
 )
@@ -99,29 +100,32 @@ def clocked(work: Callable[[], T]) -> tuple[T, float]:
 
 
 def main(folder: Path) -> dict[str, float]:
-    """Seconds of a resume, and of what the pair after it costs: records, top-k, proposal."""
+    """Seconds of a resume, and of what the pair after it costs: records, rank, retention, proposal."""
     records = Records(folder)
     found, reading = clocked(records.all)
     climber, climbing = clocked(lambda: HillClimber(RULES, found))
     pair, asking = clocked(climber.ask)
     assert pair is not None
-    assert found[0].evaluation is not None
-    scorer = Scorer(RULES.score, Base.of(found[0].evaluation))
+    standing, grading = clocked(lambda: Standing(RULES.score, found))
     record = evaluated(pair, Random(1))
     keep(record, folder)
     climber.tell(record)
     gc.collect()  # what the resume left to collect would fall on one of the figures that follow
     known, listing = clocked(records.all)
     assert known == (*found, record)
-    _, ranking = clocked(lambda: top_k(known, scorer, RULES.top_k))
+    _, ranking = clocked(lambda: (standing.add(record), standing.best(RULES.top_k)))
+    horizon = RULES.horizon(climber.next_index)
+    _, keeping = clocked(lambda: removable(standing, climber.pending, top_k=RULES.top_k, horizon=horizon))
     _, next_asking = clocked(climber.ask)
     _, digesting = clocked(records.digest)
     return {
         "read": reading,
         "climb": climbing,
         "ask": asking,
+        "grade": grading,
         "next records": listing,
-        "next top-k": ranking,
+        "next rank": ranking,
+        "next retention": keeping,
         "next ask": next_asking,
         "digest": digesting,
     }

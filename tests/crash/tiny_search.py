@@ -16,8 +16,7 @@ from jdn_core.run.folder import Run
 from jdn_core.search import engine
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
-from jdn_core.search.score import Base, Scorer
-from jdn_core.search.top_k import top_k
+from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
 from tasks.tracking import Publisher
@@ -81,12 +80,8 @@ def go_on(settings: Settings, folder: Path, *, until: str = "end") -> None:
 
 def best(run: Run) -> list[str]:
     """Keys of the best pairs, best first."""
-    records = run.records.all()
-    base = records[0].evaluation
-    if base is None:
-        raise RuntimeError("the base has no evaluation")
-    scorer = Scorer(assemble.score_rule(run.settings), Base.of(base))
-    return [record.pair.key for record in top_k(records, scorer, run.settings.search.top_k)]
+    standing = Standing(run.settings.score, run.records.all())
+    return [graded.record.pair.key for graded in standing.best(run.settings.search.top_k)]
 
 
 def _train_pool(run: Run, publisher: Publisher) -> None:

@@ -10,15 +10,16 @@ import pytest
 from jdn_core.evaluation.complexity import complexity
 from jdn_core.reports import curves
 from jdn_core.reports.tables import base_row, best_row, candidates
-from jdn_core.search.score import Base, Scorer, ScoreRule
+from jdn_core.search.standing import Standing
+from jdn_core.settings.sections import ScoreSettings
 from tests.made_up_search import FRAMES, base_spec, make_records
 
 RECORDS = make_records(30, failing={4, 9})
 FIRST = RECORDS[0].evaluation
 assert FIRST is not None
-SCORER = Scorer(ScoreRule(), Base.of(FIRST))
-ROWS = candidates(RECORDS, SCORER, folder=Path("out"))
-BASE, BEST = base_row(RECORDS, SCORER, folder=Path("out")), best_row(ROWS)
+STANDING = Standing(ScoreSettings(), RECORDS)
+ROWS = candidates(STANDING, folder=Path("out"))
+BASE, BEST = base_row(STANDING, folder=Path("out")), best_row(ROWS)
 
 
 def test_the_history_rises_to_the_winner() -> None:

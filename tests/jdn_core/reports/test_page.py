@@ -14,7 +14,8 @@ from jdn_core.reports import curves, figures, page
 from jdn_core.reports.html import Html, element, join
 from jdn_core.reports.page import ReportData
 from jdn_core.reports.tables import base_row, best_row, candidates
-from jdn_core.search.score import Base, Scorer, ScoreRule
+from jdn_core.search.standing import Standing
+from jdn_core.settings.sections import ScoreSettings
 from tests.made_up_search import make_records
 
 EVIL = "shapes <script>alert('1')</script> & \"more\""
@@ -60,14 +61,14 @@ def made(count: int, **changes: object) -> ReportData:
     records = make_records(count, failing={3} if count > 3 else ())
     first = records[0].evaluation
     assert first is not None
-    scorer = Scorer(ScoreRule(), Base.of(first))
-    rows = candidates(records, scorer, folder=Path("out"))
+    standing = Standing(ScoreSettings(), records)
+    rows = candidates(standing, folder=Path("out"))
     best = best_row(rows)
     data = ReportData(
         name=EVIL,
         state="finished",
         rows=rows,
-        base=base_row(records, scorer, folder=Path("out")),
+        base=base_row(standing, folder=Path("out")),
         best=best,
         base_spec=records[0].pair.student,
         best_spec=records[best.index].pair.student,

@@ -10,15 +10,14 @@ import pytest
 
 from jdn_core.errors import UsageError
 from jdn_core.reports.tables import base_row, best_row, candidates, ranked
-from jdn_core.search.score import Base, Scorer, ScoreRule
+from jdn_core.search.standing import Standing
+from jdn_core.settings.sections import ScoreSettings
 from jdn_core.space.notation import format_backbone
 from tests.made_up_search import make_records
 
 RECORDS = make_records(12, failing={4})
-FIRST = RECORDS[0].evaluation
-assert FIRST is not None
-SCORER = Scorer(ScoreRule(), Base.of(FIRST))
-ROWS = candidates(RECORDS, SCORER, folder=Path("out"))
+STANDING = Standing(ScoreSettings(), RECORDS)
+ROWS = candidates(STANDING, folder=Path("out"))
 KEYS = (
     "index key parent action student teacher resolution ap ap_by_resolution macs macs_by_resolution params "
     "latency_ms score state weights sha256"
@@ -33,9 +32,11 @@ def test_a_row_has_the_contracts_keys_and_is_json() -> None:
 def test_a_row_shows_its_pair_at_the_resolution_that_the_score_chose() -> None:
     record, row = RECORDS[7], ROWS[7]
     assert record.evaluation is not None
-    measurement, score = SCORER(record.evaluation)
+    grade = STANDING.graded(record.pair.key).grade
+    assert grade is not None
+    measurement = grade.measurement
     assert (row.resolution, row.ap, row.macs, row.score) == (
-        str(measurement.resolution), measurement.ap, measurement.macs, score,
+        str(measurement.resolution), measurement.ap, measurement.macs, grade.score,
     )  # fmt: skip
     assert row.ap_by_resolution == {str(m.resolution): m.ap for m in record.evaluation.measurements}
     assert row.latency_ms == record.evaluation.timing.latency_ms[str(measurement.resolution)]
@@ -58,13 +59,13 @@ def test_a_failed_pair_has_a_row_with_nothing_measured() -> None:
 
 
 def test_the_base_is_shown_at_the_largest_resolution() -> None:
-    row = base_row(RECORDS, SCORER, folder=Path("out"))
+    row = base_row(STANDING, folder=Path("out"))
     assert (row.index, row.resolution, row.ap, row.score) == (0, "160x120", 0.44, 0.44)
 
 
 def test_a_search_without_base_has_no_base_row() -> None:
     with pytest.raises(ValueError, match="no evaluated base"):
-        base_row(RECORDS[1:], SCORER, folder=Path("out"))
+        base_row(Standing(ScoreSettings()), folder=Path("out"))
 
 
 @pytest.mark.parametrize(
@@ -83,8 +84,8 @@ def test_of_equal_scores_the_first_pair_wins() -> None:
 
 
 def test_a_broken_bound_leaves_no_score_and_the_first_pair_is_shown() -> None:
-    strict = Scorer(ScoreRule(max_macs=1.0), SCORER.base)
-    rows = candidates(RECORDS, strict, folder=Path("out"))
+    strict = Standing(ScoreSettings(max_macs=1.0), RECORDS)
+    rows = candidates(strict, folder=Path("out"))
     assert {row.score for row in rows} == {None}
     assert best_row(rows).index == 0
 
@@ -101,4 +102,5 @@ def test_an_unknown_key_is_named() -> None:
 
 def test_a_parent_that_is_not_there_is_none() -> None:
     stray = replace(RECORDS[1], pair=replace(RECORDS[1].pair, parent="f" * 64))
-    assert candidates([stray], SCORER, folder=Path("out"))[0].parent is None
+    table = candidates(Standing(ScoreSettings(), [RECORDS[0], stray]), folder=Path("out"))
+    assert table[1].parent is None

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from jdn_core.search.hill_climbing import ClimbRules, HillClimber, first_pair, propose
 from jdn_core.search.pairs import Pair, PairRecord
-from jdn_core.search.score import Base, Scorer, ScoreRule
-from jdn_core.search.top_k import top_k
+from jdn_core.search.standing import Standing
+from jdn_core.settings.sections import ScoreSettings
 from jdn_core.space.actions import key, kind, legal, parse
 from jdn_core.space.teachers import SubnetSpace
 from tests.jdn_core.search.worlds import BASE, SHARES, SPACE, evaluate, rules, start
@@ -108,12 +108,10 @@ def test_no_pair_is_tried_twice() -> None:
 
 def test_one_step_lies_between_a_pair_and_its_parent_which_was_among_the_best() -> None:
     records = climb(40, top_k=3, lookback=2)
-    climb_rules, base = start()
-    assert base.evaluation is not None
-    scorer = Scorer(climb_rules.score, Base.of(base.evaluation))
     for record in records[1:]:
         known = records[: max(0, record.pair.index - 2) + 1]
-        parent = next(old.pair for old in top_k(known, scorer, 3) if old.pair.key == record.pair.parent)
+        best = [graded.record.pair for graded in Standing(ScoreSettings(), known).best(3)]
+        parent = next(pair for pair in best if pair.key == record.pair.parent)
         same = (parent.student == record.pair.student, parent.teacher == record.pair.teacher)
         assert same == ((False, True) if is_student_action(record.pair) else (True, False))
 
@@ -129,15 +127,15 @@ def test_failed_pairs_have_no_children_and_are_not_tried_again() -> None:
 
 def test_the_search_climbs() -> None:
     records = climb(60)
-    assert records[0].evaluation is not None
-    scorer = Scorer(ScoreRule(), Base.of(records[0].evaluation))
-    scores = [scorer(record.evaluation)[1] for record in records if record.evaluation]
+    standing = Standing(ScoreSettings(), records)
+    grades = [standing.graded(record.pair.key).grade for record in records]
+    scores = [grade.score for grade in grades if grade]
     assert max(scores[1:]) > 1.1 * scores[0]
     assert sum(scores[-20:]) > sum(scores[1:21])
 
 
 def test_a_bound_that_only_the_base_keeps_does_not_stop_the_climb() -> None:
-    records = climb(40, score=ScoreRule(min_ap=0.9))
+    records = climb(40, score=ScoreSettings(min_ap=0.9))
     generations = {records[0].pair.key: 0}
     for record in records[1:]:
         generations[record.pair.key] = generations[record.pair.parent or ""] + 1

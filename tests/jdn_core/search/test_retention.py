@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.retention import removable
-from jdn_core.search.score import Base, Scorer
-from jdn_core.search.top_k import ranked, top_k
+from jdn_core.search.standing import Standing
 from tests.jdn_core.search.worlds import evaluate, start
 
 
@@ -25,24 +24,22 @@ def test_whatever_the_order_no_weights_go_that_a_pending_or_a_best_pair_needs(
     workers: int, k: int, failing: frozenset[int], order: Random
 ) -> None:
     rules, base = start(top_k=k, lookback=2 * workers)
-    scorer = Scorer(rules.score, Base.of(base.evaluation))
-    climber, records, gone = HillClimber(rules, [base]), [base], set()
-    while len(records) < 25:
+    climber, standing, gone = HillClimber(rules, [base]), Standing(rules.score, [base]), set()
+    while len(standing) < 25:
         while len(climber.pending) < workers and climber.ready and climber.next_index < 25:
             horizon = rules.horizon(climber.next_index)
             pair = climber.ask()
-            best = ranked([record for record in records if record.pair.index <= horizon], scorer)
-            known_best = {record.pair.key for record in best[:k]}
+            known = [graded.record.pair for graded in standing.ranked()]
+            known_best = {pair.key for pair in [pair for pair in known if pair.index <= horizon][:k]}
             assert pair.parent not in gone or pair.parent not in known_best
             gone.discard(pair.parent)  # fetched again, as its pair needs it
         record = evaluate(order.choice(climber.pending), failing=failing)
         climber.tell(record)
-        records.append(record)
-        free = removable(
-            records, climber.pending, scorer=scorer, top_k=k, horizon=rules.horizon(climber.next_index)
-        )
+        standing.add(record)
+        horizon = rules.horizon(climber.next_index)
+        free = removable(standing, climber.pending, top_k=k, horizon=horizon)
         assert not free & {pair.parent for pair in climber.pending}
-        assert not free & {record.pair.key for record in top_k(records, scorer, k)}
+        assert not free & {graded.record.pair.key for graded in standing.best(k)}
         assert base.pair.key not in free
         gone |= free
     assert gone
@@ -50,15 +47,15 @@ def test_whatever_the_order_no_weights_go_that_a_pending_or_a_best_pair_needs(
 
 def test_what_was_removable_stays_so_while_nothing_new_starts_from_it() -> None:
     rules, base = start(top_k=2, lookback=1)
-    scorer = Scorer(rules.score, Base.of(base.evaluation))
-    climber, records = HillClimber(rules, [base]), [base]
+    climber, standing = HillClimber(rules, [base]), Standing(rules.score, [base])
     before: frozenset[str] = frozenset()
     for index in range(1, 20):
         pair = climber.ask()
         before -= {pair.parent}
-        records.append(evaluate(pair))
-        climber.tell(records[-1])
-        free = removable(records, (), scorer=scorer, top_k=2, horizon=index)
+        record = evaluate(pair)
+        standing.add(record)
+        climber.tell(record)
+        free = removable(standing, (), top_k=2, horizon=index)
         assert before <= free
         before = free
 
@@ -67,5 +64,4 @@ def test_failed_pairs_have_no_weights_to_remove() -> None:
     rules, base = start(top_k=1)
     climber = HillClimber(rules, [base])
     failed = evaluate(climber.ask(), failing=frozenset({1}))
-    scorer = Scorer(rules.score, Base.of(base.evaluation))
-    assert removable([base, failed], (), scorer=scorer, top_k=1, horizon=1) == frozenset()
+    assert removable(Standing(rules.score, [base, failed]), (), top_k=1, horizon=1) == frozenset()

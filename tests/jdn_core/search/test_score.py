@@ -1,16 +1,15 @@
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jdn_core.search.pairs import Evaluation, Measurement, Pair, PairRecord
-from jdn_core.search.score import Base, Scorer, ScoreRule, excess, reference, score
-from jdn_core.search.top_k import ranked, top_k
+from jdn_core.search.pairs import Evaluation, Measurement
+from jdn_core.search.score import Base, excess, grade, reference, score
+from jdn_core.settings.sections import ScoreSettings
 from jdn_core.space.architecture import Resolution
-from tests.jdn_core.search.worlds import FRAMES, evaluate, evaluation, start
+from tests.jdn_core.search.worlds import FRAMES, evaluation
 
 SMALL, MIDDLE, LARGE = FRAMES
 BASE = Base(macs=1000, pixels=LARGE.pixels, ap=0.4)
@@ -25,17 +24,9 @@ def student(aps: list[float], macs: list[int]) -> Evaluation:
     return evaluation(dict(zip(FRAMES, aps, strict=True)), dict(zip(FRAMES, macs, strict=True)))
 
 
-def numbered(pair: Pair, index: int) -> Pair:
-    return replace(pair, index=index)
-
-
-def with_ap(pair: Pair, ap: float) -> PairRecord:
-    return PairRecord(pair, "done", student([ap] * 3, [10, 20, 30]))
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_the_base_at_the_largest_resolution_scores_its_ap(form: Any) -> None:
-    rule = ScoreRule(form=form)
+    rule = ScoreSettings(form=form)
     assert score(measured(0.4), reference_macs=1000, rule=rule, base=BASE) == pytest.approx(0.4, abs=0)
 
 
@@ -48,7 +39,7 @@ def test_the_base_at_the_largest_resolution_scores_its_ap(form: Any) -> None:
     ],
 )
 def test_each_form_is_what_its_formula_says(form: Any, expected: float) -> None:
-    found = score(measured(0.3, frame=SMALL), reference_macs=500, rule=ScoreRule(form=form), base=BASE)
+    found = score(measured(0.3, frame=SMALL), reference_macs=500, rule=ScoreSettings(form=form), base=BASE)
     assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -59,7 +50,7 @@ def test_more_ap_or_less_cost_never_lowers_a_score(
     form: Any, ap: float, macs: int, frame: Resolution, beta: float
 ) -> None:
     def h(ap: float, macs: int, frame: Resolution) -> float:
-        rule = ScoreRule(form=form, beta=beta)
+        rule = ScoreSettings(form=form, beta=beta)
         return score(measured(ap, frame=frame), reference_macs=macs, rule=rule, base=BASE)
 
     assert h(ap + 0.01, macs, frame) > h(ap, macs, frame)
@@ -68,14 +59,14 @@ def test_more_ap_or_less_cost_never_lowers_a_score(
 
 
 def test_without_alpha_only_ap_counts() -> None:
-    rule = ScoreRule(alpha=0.0)
+    rule = ScoreSettings(alpha=0.0)
     assert score(measured(0.31, frame=SMALL), reference_macs=1, rule=rule, base=BASE) == 0.31
 
 
 def test_additive_is_product_to_first_order() -> None:
     near = measured(0.4), 1001
     values = [
-        score(near[0], reference_macs=near[1], rule=ScoreRule(form=form), base=BASE)
+        score(near[0], reference_macs=near[1], rule=ScoreSettings(form=form), base=BASE)
         for form in ("product", "additive")
     ]
     assert values[0] == pytest.approx(values[1], abs=1e-6)
@@ -91,76 +82,52 @@ def test_the_reference_and_the_base_are_taken_at_the_largest_frame() -> None:
 @pytest.mark.parametrize(
     ("rule", "aps", "chosen"),
     [
-        (ScoreRule(), [0.38, 0.39, 0.4], SMALL),
-        (ScoreRule(), [0.1, 0.2, 0.4], LARGE),
-        (ScoreRule(alpha=0), [0.4, 0.4, 0.4], SMALL),
-        (ScoreRule(min_ap=0.385), [0.38, 0.39, 0.4], MIDDLE),
-        (ScoreRule(keep_base_ap=True), [0.38, 0.39, 0.4], LARGE),
-        (ScoreRule(alpha=0, max_macs=25), [0.38, 0.39, 0.4], MIDDLE),
+        (ScoreSettings(), [0.38, 0.39, 0.4], SMALL),
+        (ScoreSettings(), [0.1, 0.2, 0.4], LARGE),
+        (ScoreSettings(alpha=0), [0.4, 0.4, 0.4], SMALL),
+        (ScoreSettings(min_ap=0.385), [0.38, 0.39, 0.4], MIDDLE),
+        (ScoreSettings(keep_base_ap=True), [0.38, 0.39, 0.4], LARGE),
+        (ScoreSettings(alpha=0, max_macs=25), [0.38, 0.39, 0.4], MIDDLE),
     ],
 )
 def test_the_resolution_is_the_best_one_inside_the_bounds(
-    rule: ScoreRule, aps: list[float], chosen: Resolution
+    rule: ScoreSettings, aps: list[float], chosen: Resolution
 ) -> None:
-    measurement, value = Scorer(rule, BASE)(student(aps, [10, 20, 30]))
-    assert measurement.resolution == chosen
-    assert value == score(measurement, reference_macs=30, rule=rule, base=BASE)
+    found = grade(student(aps, [10, 20, 30]), rule=rule, base=BASE)
+    assert found.measurement.resolution == chosen
+    assert found.shown == score(found.measurement, reference_macs=30, rule=rule, base=BASE)
 
 
 def test_a_student_outside_of_every_bound_has_no_score_but_a_best_grade() -> None:
-    scorer = Scorer(ScoreRule(min_ap=0.5, max_macs=15), BASE)
-    found = student([0.2, 0.3, 0.4], [10, 20, 30])
-    measurement, value = scorer(found)
-    grade = scorer.grade(found)
-    assert value == -math.inf
-    assert grade.measurement == measurement
-    assert grade.excess == pytest.approx(1 - 0.2 / 0.5)  # against 1/3 + 2/5 and 1 + 1/5
-    assert math.isfinite(grade.score)
+    rule = ScoreSettings(min_ap=0.5, max_macs=15)
+    found = grade(student([0.2, 0.3, 0.4], [10, 20, 30]), rule=rule, base=BASE)
+    assert found.shown is None
+    assert found.measurement.resolution == SMALL
+    assert found.excess == pytest.approx(1 - 0.2 / 0.5)  # against 1/3 + 2/5 and 1 + 1/5
+    assert math.isfinite(found.score)
 
 
 @pytest.mark.parametrize(
     ("rule", "ap", "macs", "over"),
     [
-        (ScoreRule(), 0.0, 10**9, 0),
-        (ScoreRule(max_macs=500), 0.0, 500, 0),
-        (ScoreRule(max_macs=500), 0.0, 750, 0.5),
-        (ScoreRule(min_ap=0.2), 0.15, 1, 0.25),
-        (ScoreRule(keep_base_ap=True), 0.4, 1, 0),
-        (ScoreRule(keep_base_ap=True), 0.3, 1, 0.25),
-        (ScoreRule(max_macs=500, min_ap=0.2, keep_base_ap=True), 0.1, 1000, 1 + 0.5 + 0.75),
+        (ScoreSettings(), 0.0, 10**9, 0),
+        (ScoreSettings(max_macs=500), 0.0, 500, 0),
+        (ScoreSettings(max_macs=500), 0.0, 750, 0.5),
+        (ScoreSettings(min_ap=0.2), 0.15, 1, 0.25),
+        (ScoreSettings(keep_base_ap=True), 0.4, 1, 0),
+        (ScoreSettings(keep_base_ap=True), 0.3, 1, 0.25),
+        (ScoreSettings(max_macs=500, min_ap=0.2, keep_base_ap=True), 0.1, 1000, 1 + 0.5 + 0.75),
     ],
 )
 def test_the_excess_adds_up_what_each_bound_misses(
-    rule: ScoreRule, ap: float, macs: int, over: float
+    rule: ScoreSettings, ap: float, macs: int, over: float
 ) -> None:
     assert excess(measured(ap, macs=macs), rule=rule, base=BASE) == pytest.approx(over)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_where_there_is_nothing_to_measure_there_is_no_score(form: Any) -> None:
-    rule = ScoreRule(form=form, min_ap=0.1)
+    rule = ScoreSettings(form=form, min_ap=0.1)
     assert score(measured(-1.0), reference_macs=1, rule=rule, base=BASE) == -math.inf
-    measurement, value = Scorer(rule, BASE)(student([-1.0, -1.0, -1.0], [10, 20, 30]))
-    assert (measurement.resolution, value) == (SMALL, -math.inf)
-
-
-def test_pairs_are_ranked_by_score_then_by_index_and_failed_ones_not_at_all() -> None:
-    rules, base = start()
-    records = [evaluate(numbered(base.pair, i), failing=frozenset({2})) for i in (3, 1, 2, 0)]
-    scorer = Scorer(rules.score, BASE)
-    assert [record.pair.index for record in ranked(records, scorer)] == [0, 1, 3]
-    assert [record.pair.index for record in top_k(records, scorer, 2)] == [0, 1]
-    assert top_k([], scorer, 2) == ()
-
-
-def test_pairs_outside_the_bounds_come_behind_the_others_nearest_first() -> None:
-    _, base = start()
-    aps = [0.3, 0.5, 0.35, 0.45]
-    records = [with_ap(numbered(base.pair, i), ap) for i, ap in enumerate(aps)]
-    order = ranked(records, Scorer(ScoreRule(keep_base_ap=True), BASE))
-    assert [record.pair.index for record in order] == [1, 3, 2, 0]
-
-
-def test_the_best_of_none_cannot_be_asked_for() -> None:
-    with pytest.raises(ValueError, match="top_k must be >= 1, got 0"):
-        top_k([], Scorer(ScoreRule(), BASE), 0)
+    found = grade(student([-1.0, -1.0, -1.0], [10, 20, 30]), rule=rule, base=BASE)
+    assert (found.measurement.resolution, found.score, found.shown) == (SMALL, -math.inf, None)

@@ -12,7 +12,7 @@ from typing import Any
 
 from jdn_core.search.hill_climbing import ClimbRules, first_pair
 from jdn_core.search.pairs import Evaluation, Measurement, Pair, PairRecord, Timing
-from jdn_core.search.score import ScoreRule
+from jdn_core.settings.sections import ScoreSettings
 from jdn_core.space.actions import removable
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution
 from jdn_core.space.families import family
@@ -27,7 +27,7 @@ MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # where a
 
 
 def rules(**changes: Any) -> ClimbRules:
-    plain = ClimbRules("world", 0, ScoreRule(), SPACE, frozen_student_iterations=2, prune_shares=SHARES)
+    plain = ClimbRules("world", 0, ScoreSettings(), SPACE, frozen_student_iterations=2, prune_shares=SHARES)
     return replace(plain, **changes)
 
 

@@ -13,8 +13,7 @@ from jdn_core.run import assemble
 from jdn_core.run.folder import Run
 from jdn_core.run.inspection import inspect
 from jdn_core.search.hill_climbing import HillClimber
-from jdn_core.search.top_k import top_k
-from tasks.pairs import scorer
+from jdn_core.search.standing import Standing
 from tasks.retention import forget_weights
 from tasks.tracking import Publisher, mlflow_problems, restore_files
 from tests.tasks.tracking.conftest import PAIRS
@@ -39,6 +38,11 @@ def with_weights(run: Run) -> set[int]:
     return {r.pair.index for r in run.records.all() if (run.records.path(r.pair.key) / WEIGHTS).exists()}
 
 
+def best_pair(run: Run) -> Pair:
+    (best,) = Standing(run.settings.score, run.records.all()).best(1)
+    return best.record.pair
+
+
 def forget(run: Run, *, down_to: set[int]) -> None:
     """As a search does after every result, until no others have weights."""
     climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
@@ -50,9 +54,9 @@ def forget(run: Run, *, down_to: set[int]) -> None:
 
 
 def test_base_and_best_stay_and_all_others_are_in_mlflow(thrifty: Run) -> None:
-    (best,) = top_k(thrifty.records.all(), scorer(thrifty), 1)
-    forget(thrifty, down_to={0, best.pair.index})
-    assert with_weights(thrifty) == {0, best.pair.index}
+    best = best_pair(thrifty)
+    forget(thrifty, down_to={0, best.index})
+    assert with_weights(thrifty) == {0, best.index}
     found = inspect(thrifty)
     assert (found.problems, len(found.dropped)) == ([], PAIRS + 1 - len(with_weights(thrifty)))
     assert mlflow_problems(thrifty, dropped=found.dropped) == []
@@ -62,8 +66,8 @@ def test_base_and_best_stay_and_all_others_are_in_mlflow(thrifty: Run) -> None:
 
 
 def test_weights_that_left_and_that_mlflow_lost_are_a_problem(thrifty: Run) -> None:
-    (best,) = top_k(thrifty.records.all(), scorer(thrifty), 1)
-    forget(thrifty, down_to={0, best.pair.index})
+    best = best_pair(thrifty)
+    forget(thrifty, down_to={0, best.index})
     gone = next(index for index in range(1, PAIRS) if index not in with_weights(thrifty))
     shutil.rmtree(Path(pair_of(thrifty, gone).info.artifact_uri.removeprefix("file://")))
     found = mlflow_problems(thrifty, dropped=inspect(thrifty).dropped)
