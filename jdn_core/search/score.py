@@ -55,12 +55,10 @@ class Grade(NamedTuple):
 def grade(evaluation: Evaluation, *, rule: ScoreSettings, base: Base) -> Grade:
     """The best grade over the resolutions; of equals the smallest frame."""
     macs = reference(evaluation).macs
-    grades = (
-        Grade(
-            each, score(each, reference_macs=macs, rule=rule, base=base), excess(each, rule=rule, base=base)
-        )
-        for each in evaluation.measurements
-    )
+    grades = []
+    for each in evaluation.measurements:
+        value = score(each, reference_macs=macs, rule=rule, base=base)
+        grades.append(Grade(each, value, excess(each, rule=rule, base=base)))
     return min(grades, key=lambda grade: grade.order)
 
 

@@ -1,4 +1,4 @@
-"""The records of a search, graded once and kept in order: what ranks, shows, keeps or sends pairs reads it."""
+"""The records of a search, graded once and kept in order, for all that ranks, shows, keeps or sends pairs."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Standing:
         """Grades a record and sorts it in; an equal record again changes nothing.
 
         Raises:
-            ValueError: the pair has an evaluation, but pair 0 was not added before with one; or another record of
-                this pair is known.
+            ValueError: the pair has an evaluation, but the base has none or was not added before; or another
+                record of this pair is known.
         """
         key, index = record.pair.key, record.pair.index
         if known := self._by_key.get(key):
@@ -83,9 +83,7 @@ class Standing:
         if record.evaluation is not None:
             found = grade(record.evaluation, rule=self.score, base=self.base)
             graded = Graded(record, found)
-            insort(
-                self._ranked, (found.order, index, key, graded)
-            )  # a key is there once: grades never compare
+            insort(self._ranked, (found.order, index, key, graded))  # keys differ: grades never compare
         self._by_key[key] = graded
         insort(self._records, record, key=_index)
         return graded

@@ -9,7 +9,7 @@ import pytest
 from jdn_core.search.forking import replanted
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import PairRecord
-from jdn_core.search.score import ScoreRule
+from jdn_core.settings.sections import ScoreSettings
 from tests.jdn_core.search.worlds import evaluate, start
 
 
@@ -42,7 +42,7 @@ def test_gaps_of_a_stopped_search_are_closed(old: list[PairRecord]) -> None:
 
 def test_a_new_search_climbs_on_from_them_under_other_rules(old: list[PairRecord]) -> None:
     new = list(replanted(old, search="next", seed=7).values())
-    rules = replace(start()[0], search="next", seed=7, score=ScoreRule(alpha=0.1))
+    rules = replace(start()[0], search="next", seed=7, score=ScoreSettings(alpha=0.1))
     pair = HillClimber(rules, new).ask()
     assert (pair.index, pair.search) == (9, "next")
     assert (pair.student, pair.teacher) not in {(r.pair.student, r.pair.teacher) for r in new}

@@ -19,8 +19,9 @@ def proposals(**changes: Any) -> list[tuple[int, str, Pair]]:
     climber, index_of, found = HillClimber(rules, [base]), {base.pair.key: 0}, []
     for index in range(1, 31):
         pair = climber.ask()
+        assert pair is not None
         index_of[pair.key] = index
-        found.append((index_of[pair.parent], pair.action, pair))
+        found.append((index_of[str(pair.parent)], pair.action, pair))
         climber.tell(evaluate(pair, failing=frozenset({4})))
     return found
 

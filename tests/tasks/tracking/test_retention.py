@@ -13,6 +13,7 @@ from jdn_core.run import assemble
 from jdn_core.run.folder import Run
 from jdn_core.run.inspection import inspect
 from jdn_core.search.hill_climbing import HillClimber
+from jdn_core.search.pairs import Pair
 from jdn_core.search.standing import Standing
 from tasks.retention import forget_weights
 from tasks.tracking import Publisher, mlflow_problems, restore_files
