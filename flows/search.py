@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import flow
 from prefect.futures import PrefectFuture
@@ -41,20 +42,20 @@ def search(settings: Settings, out: Path) -> dict[str, Any]:
         Publisher(run, flow_run=flow_run()) as publisher,
         hired(settings) as workers,
     ):
-        find_deployment(run)
+        deployment = find_deployment(run)
         check_data(run)
         require_room(run)
-        return climb(run, publisher, workers)
+        return climb(run, publisher, workers, deployment)
 
 
-def climb(run: Run, publisher: Publisher, workers: Workers) -> dict[str, Any]:
+def climb(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | None) -> dict[str, Any]:
     """Algorithm 1, several pairs at a time, then the report; what is recorded already is not done again."""
     publisher.restored()
     check_pool(run)
     evaluate_base(run, workers)
     records, iterations = run.records.all(), run.settings.search.iterations
     climber = HillClimber(assemble.climb_rules(run.settings), records)
-    with evaluator(run, publisher, workers) as submit:
+    with evaluator(run, publisher, workers, deployment) as submit:
         climbing = engine.climb(
             climber, iterations=iterations, workers=run.settings.search.workers, submit=submit
         )
@@ -72,8 +73,8 @@ def climb(run: Run, publisher: Publisher, workers: Workers) -> dict[str, Any]:
 
 
 @contextmanager
-def evaluator(run: Run, publisher: Publisher, workers: Workers) -> Iterator[Submit]:
-    """What begins the evaluation of a pair: here, or on the work pool that the settings name."""
+def evaluator(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | None) -> Iterator[Submit]:
+    """Gives what begins the evaluation of a pair: here, or by the deployment on a work pool."""
 
     def here(pair: Pair) -> PrefectFuture[PairRecord]:
         orchestrator.require(run.settings.tracking.patience)
@@ -81,7 +82,6 @@ def evaluator(run: Run, publisher: Publisher, workers: Workers) -> Iterator[Subm
         teacher = reset_bn.submit(run, pair.teacher, workers)
         return fast_evaluate.submit(run, pair, student, teacher, workers)  # type: ignore[call-overload]
 
-    deployment = find_deployment(run)
     if deployment is None:
         yield here
         return

@@ -26,10 +26,10 @@ def upgrade(settings: Settings, out: Path) -> dict[str, Any]:
         Publisher(run, flow_run=flow_run()) as publisher,
         hired(settings) as workers,
     ):
-        find_deployment(run)  # what would be missing after hours of training is told now
+        deployment = find_deployment(run)  # before hours of training, not after them
         check_data(run)
         require_room(run)
         train_base(run, workers)
         publisher.records()
         train_phases(run, publisher, workers)
-        return climb(run, publisher, workers)
+        return climb(run, publisher, workers, deployment)
