@@ -11,12 +11,13 @@ from typing import Any
 
 from prefect import flow
 
-from flows.launch import settings_file
-from flows.launch.find import DATA_ROOT, home
-from flows.launch.opening import fingerprint, hired, require_same
+from flows.inputs import settings_file
+from flows.inputs.folders import DATA_ROOT, home
+from flows.launch.opening import hired
 from jdn_core.errors import InputMissing, OwnedByAnother
 from jdn_core.processes.workers import prepare
 from jdn_core.run.file_names import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
+from jdn_core.run.fingerprint import fingerprint, require_same
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import Pair
 from jdn_core.settings.whole import Settings

@@ -21,10 +21,13 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.launch import resume_count, settings_file
-from flows.launch.find import DATA_ROOT, Form, Whereabouts, begun_in, find, folder_of, form_of, run_in_mlflow
-from flows.launch.start import choose, read_back, run_body, suited
-from flows.launch.taking import RUN_ID
+from flows.inputs import settings_file
+from flows.inputs.folders import DATA_ROOT
+from flows.inputs.settings_file import read_back
+from flows.launch import resume_count
+from flows.launch.find import Form, Whereabouts, begun_in, find, folder_of, form_of, run_in_mlflow
+from flows.launch.start import choose, run_body, suited
+from flows.launch.trained import RUN_ID
 from jdn_core.errors import InputMissing, OwnedByAnother, UserError
 from jdn_core.processes.stopping import Stopped
 from jdn_core.processes.workers import prepare
@@ -193,7 +196,7 @@ def _stage(place: str) -> Path:
 
 
 def _fetch(run: str | None, folder: Path, chosen: Callable[[str], Settings]) -> None:
-    from flows.launch.rebuilding import rebuilt
+    from flows.launch.restore import rebuilt
 
     if run is None:
         raise InputMissing(

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.launch import find, registering
+from flows.launch import find, register
 from jdn_core.run.file_names import SETTINGS_FILE
 from tasks.artifacts import show_model
 
@@ -30,8 +30,8 @@ def publish(
     here = (place.folder / SETTINGS_FILE).is_file()
     if not here and (run_id := find.run_in_mlflow(place)):
         uri = os.environ["MLFLOW_TRACKING_URI"]
-        published = registering.register_from(run_id, uri, pair=pair, alias=alias, model=model)
+        published = register.register_from(run_id, uri, pair=pair, alias=alias, model=model)
     else:
-        published = registering.register(place.folder, pair=pair, alias=alias, model=model)
+        published = register.register(place.folder, pair=pair, alias=alias, model=model)
     show_model(published)
     return published._asdict()

@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 
 def sync(folder: options.Search, json: options.Json = False) -> Answer:
     """Tell MLflow what it has not heard yet. A search that runs does so by itself."""
-    from flows.launch.overview import status
+    from flows.inputs.searches import status
     from tasks import tracking
     from tasks.tracking import links
 
@@ -84,7 +84,7 @@ def verify(folder: options.Search, json: options.Json = False) -> Answer:
 @contextlib.contextmanager
 def _owned(folder: Path, advice: str) -> Iterator[Run]:
     """The search in a folder, which no other process runs until the block ends."""
-    from flows.launch.start import read_back
+    from flows.inputs.settings_file import read_back
     from jdn_core.errors import OwnedByAnother
     from jdn_core.run.folder import Run
     from jdn_core.storage import durable

@@ -61,8 +61,8 @@ def _parameters(
 
     The dataset need not be on this machine.
     """
-    from flows.launch import settings_file
-    from flows.launch.settings_file import Override
+    from flows.inputs import settings_file
+    from flows.inputs.settings_file import Override
     from jdn_core.errors import UsageError
 
     given = {name: place for name, place in places.items() if place is not None}

@@ -17,7 +17,7 @@ def doctor(json: options.Json = False) -> Answer:
     """Say what works on this machine. Ends 69 when something here cannot work."""
     from rich.console import Console
 
-    from flows.cli.examination import examine
+    from flows.servers.examination import examine
 
     checks = examine()
     ok = all(check.state != "fail" for check in checks)

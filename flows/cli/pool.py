@@ -221,7 +221,7 @@ def _space(source: str) -> tuple[SubnetSpace, int]:
 
         found = find(folder)
         return found.space, len(found.settings.data.frames)
-    from flows.launch.settings_file import load
+    from flows.inputs.settings_file import load
     from jdn_core.space.teachers import SubnetSpace
 
     kept = folder / SETTINGS_FILE

@@ -33,7 +33,7 @@ def publish(
     json: options.Json = False,
 ) -> Answer:
     """Register a detector in MLflow's Model Registry. A second time only the alias moves."""
-    from flows.launch.registering import register
+    from flows.launch.register import register
 
     published = register(folder, pair=pair, alias=alias, model=model)
 

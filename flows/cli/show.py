@@ -36,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 
 def status(folder: options.Search, json: options.Json = False) -> Answer:
     """How far a search is. Pairs, the best one, the time left and the time spent."""
-    from flows.launch.overview import status as look
+    from flows.inputs.searches import status as look
 
     data = look(folder)
 
@@ -61,7 +61,7 @@ def candidates(
     folder: options.Search, top: Top = None, sort: Sort = "score", json: options.Json = False
 ) -> Answer:
     """The table of pairs, best first."""
-    from flows.launch.overview import rows
+    from flows.inputs.searches import rows
 
     return _table(rows(folder), top, sort)
 
@@ -81,7 +81,7 @@ def rescore(
     json: options.Json = False,
 ) -> Answer:
     """Rank a search under another score. Nothing is trained or changed."""
-    from flows.launch.overview import rows
+    from flows.inputs.searches import rows
 
     asked = {"alpha": alpha, "beta": beta, "form": form, "max_macs": max_macs}
     return _table(rows(folder, {key: value for key, value in asked.items() if value is not None}), top, sort)

@@ -59,7 +59,8 @@ def demo(
     json: options.Json = False,
 ) -> Answer:
     """The whole upgrade on drawn shapes, in minutes. Run again in the same folder, it goes on."""
-    from flows.launch.start import choose, run, writable
+    from flows.inputs.folders import writable
+    from flows.launch.start import choose, run
     from jdn_core.data.shapes import generate
 
     data = writable(out) / "data"
@@ -181,11 +182,12 @@ def resume(
     json: options.Json = False,
 ) -> Answer:
     """Go on where a search stopped. Only devices, places and more iterations may change, but for a fork."""
-    from flows.launch.start import choose, read_back, run
+    from flows.inputs.settings_file import read_back
+    from flows.launch.start import choose, run
 
     chosen = partial(choose, sets=sets, data=data, workers=workers, device=device, threads=threads)
     if from_mlflow is not None:
-        from flows.launch.rebuilding import rebuilt
+        from flows.launch.restore import rebuilt
 
         rebuilt(from_mlflow, folder, choose=chosen, sets=sets)
     read_back(folder)

@@ -38,8 +38,7 @@ def ui(
 
     Data lie in JDN_HOME, ~/jdn if it is not set. Prefect asks once for the password that is printed here.
     """
-    from flows.launch.find import home
-    from flows.launch.start import writable
+    from flows.inputs.folders import home, writable
     from flows.servers.dashboards import Addresses, alone, environment, servers, workers
     from flows.servers.services import Household
     from jdn_core.processes.stopping import Stopped

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from flows.launch import overview
-from flows.launch.start import read_back
+from flows.inputs import searches
+from flows.inputs.folders import is_search
+from flows.inputs.settings_file import read_back
 from jdn_core.data import pictures as files
 from jdn_core.data.coco.dataset import CocoDataset, ImageRecord, load
 from jdn_core.data.coco.document import Category
@@ -61,8 +62,8 @@ def find(model: str, *, pair: int | None = None, resolution: str | None = None) 
     folder = Path(model)
     if pair is None and not (folder / "pairs").is_dir() and (folder / "base" / SPEC_FILE).is_file():
         folder = folder / "base"
-    if overview.is_search(folder):
-        row = overview.row(folder, pair)
+    if is_search(folder):
+        row = searches.row(folder, pair)
         if not Path(str(row.weights)).exists():  # they may have left for MLflow (tracking.keep_weights)
             from tasks.tracking import restore_files
 

@@ -9,7 +9,8 @@ from random import Random
 from typing import Any
 
 from flows.inputs import models
-from flows.launch import opening, start
+from flows.inputs.folders import writable
+from flows.inputs.settings_file import read_back
 from jdn_core.data.loading import BatchLoader
 from jdn_core.detector.build import Detector
 from jdn_core.detector.folder import SPEC_FILE, save_detector
@@ -17,7 +18,7 @@ from jdn_core.errors import UsageError
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import POOL_FILE, PoolSpec, load_pool, load_pool_spec
 from jdn_core.pool.supernet import SuperNet
-from jdn_core.run import assemble
+from jdn_core.run import assemble, fingerprint
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.search.evolution import EvolutionRules
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
@@ -81,7 +82,7 @@ def find(source: Path) -> FoundPool:
     spec = load_pool_spec(folder)
     told = spec.origin.settings
     # Before pools told all of their settings, the run that trained one kept them beside it.
-    settings = parse(told, source=POOL_FILE) if "pool" in told else start.read_back(folder.parent)
+    settings = parse(told, source=POOL_FILE) if "pool" in told else read_back(folder.parent)
     return FoundPool(folder, spec, settings)
 
 
@@ -176,7 +177,7 @@ def take_out(found: FoundPool, subnet: SubnetSpec, out: Path, photos: Photos | N
     detector = extract(supernet, subnet)
     if photos is not None:
         detector = calibrated(found, supernet, subnet, bench(found, photos))
-    written = save_detector(detector, start.writable(out))
+    written = save_detector(detector, writable(out))
     return {
         "subnet": str(subnet),
         "out": str(out),
@@ -195,13 +196,13 @@ def search(
         FingerprintError: it was begun with other rules, data, pool or versions.
         OwnedByAnother: another process searches in the folder.
     """
-    out = start.writable(out)
+    out = writable(out)
     if (out / SETTINGS_FILE).exists():
         raise UsageError(f"{out} holds another run already; choose another --out")
     place = bench(found, photos)
     with durable.own(out):
         durable.clean_leftovers(out)
-        opening.require_same(out / POOL_SEARCH_FILE, _fingerprint(found, place, photos, rules))
+        fingerprint.require_same(out / POOL_SEARCH_FILE, _fingerprint(found, place, photos, rules))
         supernet = load_pool(found.folder)
         ranking = search_pool(
             supernet,
@@ -240,5 +241,5 @@ def _fingerprint(found: FoundPool, place: Bench, photos: Photos, rules: Evolutio
         "parents": rules.parents,
         "mutation": rules.mutation,
         "seed": rules.seed,
-        **opening.versions(),
+        **fingerprint.versions(),
     }

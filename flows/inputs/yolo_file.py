@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from flows.launch.settings_file import read_file, read_yaml
+from flows.inputs.yaml_file import read_file, read_mapping
 from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
 
 
@@ -43,7 +43,7 @@ def read_yolo_file(src: Path) -> YoloFile:
     if not file.is_file():
         raise InputMissing(f"{file}: no such file; it names the folders train and val, and the classes")
     try:
-        data = read_yaml(read_file(file), file.name, numbered=True)
+        data = read_mapping(read_file(file), file.name, numbered=True)
     except SettingsError as error:
         remedy = "see the description of YOLO's data.yaml"
         raise DataError.of([replace(problem, remedy=remedy) for problem in error.problems]) from None

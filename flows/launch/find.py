@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from flows.inputs.folders import at_home, home
 from jdn_core.errors import InputMissing, ServiceUnavailable, UsageError
 from jdn_core.settings.whole import Settings
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
-HOME, DATA_ROOT = "JDN_HOME", "JDN_DATA_ROOT"
 _UUID_LENGTH = 36  # with dashes; MLflow's ids have none
 
 
@@ -45,11 +45,6 @@ class Form:
     stages: Mapping[str, str]
 
 
-def home() -> Path:
-    """Where searches lie that were started without a folder: ``JDN_HOME``, else ``~/jdn``."""
-    return Path(os.path.realpath(os.path.expanduser(os.environ.get(HOME) or "~/jdn")))
-
-
 def folder_of(search: str) -> Path:
     """The folder of a search that is named by it or by a flow run that began, resumed or published it.
 
@@ -77,7 +72,7 @@ def find(search: str) -> Whereabouts:
         if not isinstance(parameters.get("search"), str) or parameters["search"] in runs:
             raise UsageError(f"flow run {search} is not one of a search; give a search's folder or flow run")
         search = parameters["search"]
-    return Whereabouts(folder=placed(search), runs=tuple(runs))
+    return Whereabouts(folder=at_home(search), runs=tuple(runs))
 
 
 def run_in_mlflow(place: Whereabouts) -> str | None:
@@ -113,13 +108,7 @@ def form_of(place: Whereabouts) -> Form | None:
 
 def begun_in(out: str | None, name: str, flow_run: str) -> Path:
     """The folder of a search that a form started, with or without a wish for one."""
-    return placed(out) if out else home() / f"{name}-{flow_run[:8]}"
-
-
-def placed(folder: str) -> Path:
-    """A folder as a form names it; a relative one that is not here lies in ``home()``."""
-    path = Path(os.path.expanduser(folder))
-    return Path(os.path.realpath(path if path.exists() else home() / path))
+    return at_home(out) if out else home() / f"{name}-{flow_run[:8]}"
 
 
 def is_flow_run(search: str) -> bool:

@@ -7,13 +7,14 @@ import shutil
 import uuid
 from pathlib import Path
 
-from flows.launch import settings_file
-from flows.launch.opening import fingerprint
-from flows.launch.start import flat, read_back
+from flows.inputs import settings_file
+from flows.inputs.settings_file import read_back
+from flows.launch.start import flat
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.errors import CheckpointError, FingerprintError, InputMissing, Problem, StorageError, UsageError
 from jdn_core.processes.progress import report
 from jdn_core.run.file_names import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
+from jdn_core.run.fingerprint import fingerprint
 from jdn_core.run.folder import Run
 from jdn_core.search.forking import replanted
 from jdn_core.search.pairs import PairRecord

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from flows.launch.guard import embedded_servers, guarded
 from jdn_core.detector.folder import load_spec
-from jdn_core.errors import FingerprintError, Problem
 from jdn_core.processes.places import places
 from jdn_core.processes.workers import Patience, Workers
 from jdn_core.run import assemble, disk_space
 from jdn_core.run.file_names import FINGERPRINT_FILE
+from jdn_core.run.fingerprint import fingerprint, require_same
 from jdn_core.run.folder import Run
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
@@ -64,38 +62,3 @@ def require_room(run: Run) -> None:
         copies=1 if links.ui_command(links.tracking_uri(run)) is None else 2,
     )
     disk_space.require_room(run.folder, needed)
-
-
-def fingerprint(settings: Settings) -> dict[str, Any]:
-    """What a run's results depend on, apart from the machine (RELIABILITY, rule 9)."""
-    train, val = assemble.check_data(settings)
-    return {
-        "settings": settings.digest,
-        "train": train.fingerprint,
-        "val": val.fingerprint,
-        **versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of the code that numbers depend on."""
-    return {name: version(name) for name in ("jdn", "torch", "torchvision")}
-
-
-def require_same(file: Path, now: Mapping[str, Any]) -> None:
-    """Writes the fingerprint of a new run; refuses to go on with another one, naming old and new.
-
-    Raises:
-        FingerprintError: the file is there and says something else.
-    """
-    if not file.is_file():
-        durable.write_json(file, now)
-        return
-    before = durable.read_json(file)
-    changed = [
-        Problem(file.name, name, f"was {before.get(name)!r} when the search began", repr(value))
-        for name, value in now.items()
-        if before.get(name) != value
-    ]
-    if changed:
-        raise FingerprintError.of(changed)

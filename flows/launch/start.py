@@ -7,15 +7,15 @@ import importlib
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flows.console import progress_printer, say
-from flows.launch import settings_file
-from flows.launch.settings_file import Override
-from flows.launch.taking import refuse_second, take_stage
+from flows.inputs import settings_file
+from flows.inputs.folders import absolute, writable
+from flows.inputs.settings_file import Override, read_back
+from flows.launch.trained import refuse_second, take_stage
 from jdn_core.errors import (
     CheckpointError,
     DataError,
@@ -24,7 +24,6 @@ from jdn_core.errors import (
     Problem,
     ServiceUnavailable,
     SettingsError,
-    StorageError,
     UsageError,
     UserError,
 )
@@ -99,12 +98,12 @@ def suited(settings: Settings, source: str, overrides: Sequence[Override] = ()) 
     _check_machine(settings, source, overrides)
     if settings.data.root is None:
         raise UsageError("no dataset: give --data DIR, or data.root in the settings")
-    root = _absolute(settings.data.root)
+    root = absolute(settings.data.root)
     if not root.is_dir():
         raise InputMissing(f"{root}: no such dataset folder")
     found: dict[str, Any] = {"data": settings.data.model_copy(update={"root": root})}
     if (file := settings.detector.pretrained) is not None:
-        if not (file := _absolute(file)).is_file():
+        if not (file := absolute(file)).is_file():
             raise InputMissing(f"{file}: no such file; detector.pretrained names a checkpoint")
         found["detector"] = settings.detector.model_copy(update={"pretrained": file})
     return settings.model_copy(update=found)
@@ -174,28 +173,6 @@ def run_body(
         raise
 
 
-def writable(out: Path) -> Path:
-    """Makes the folder if need be; its absolute path.
-
-    Raises:
-        StorageError: nothing can be written there.
-    """
-    out = _absolute(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            return out
-    except OSError as error:
-        raise StorageError(f"{out}: cannot be written: {error.strerror or error}") from error
-
-
-def read_back(out: Path) -> Settings:
-    """The settings that a folder's run began with."""
-    if not (out / SETTINGS_FILE).is_file():
-        raise InputMissing(f"{out}: no search there; its folder would hold {SETTINGS_FILE}")
-    return settings_file.load(str(out / SETTINGS_FILE))
-
-
 def refuse_changes(old: Settings, new: Settings) -> None:
     """Lets through what may change between a start and a resume, such as devices and more iterations.
 
@@ -237,11 +214,6 @@ def _check_machine(settings: Settings, source: str, overrides: Sequence[Override
             problems.append(Problem(source, "device", "torch sees no GPU here", "'cuda'", remedy))
     if problems:
         raise SettingsError.of([settings_file.sourced(problem, overrides) for problem in problems])
-
-
-def _absolute(path: Path) -> Path:
-    """Unlike pathlib's own way, takes loops of links and homes of nobody for names that lead nowhere."""
-    return Path(os.path.realpath(os.path.expanduser(path)))
 
 
 def _check_inputs(settings: Settings, out: Path) -> None:

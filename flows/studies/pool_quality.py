@@ -13,12 +13,13 @@ from statistics import mean
 from typing import Any
 
 from flows.inputs import pools
-from flows.launch import opening, start
+from flows.inputs.folders import writable
 from jdn_core.detector.build import Detector, build
 from jdn_core.errors import UsageError
 from jdn_core.evaluation.complexity import complexity
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import load_pool
+from jdn_core.run import fingerprint
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
 from jdn_core.settings.sections import TrainingSettings
@@ -61,14 +62,14 @@ def pool_quality(found: pools.FoundPool, photos: pools.Photos, out: Path, plan: 
         FingerprintError: it was begun with another plan, data, pool or versions.
         OwnedByAnother: another process works in the folder.
     """
-    out = start.writable(out)
+    out = writable(out)
     if (out / SETTINGS_FILE).exists():
         raise UsageError(f"{out} holds another run already; choose another --out")
     place, phases = pools.bench(found, photos), found.settings.pool.phases
     regime = phases[0].model_copy(update={"epochs": plan.epochs or phases[-1].epochs})
     with durable.own(out):
         durable.clean_leftovers(out)
-        opening.require_same(out / STUDY_FILE, _fingerprint(found, place, photos, regime))
+        fingerprint.require_same(out / STUDY_FILE, _fingerprint(found, place, photos, regime))
         supernet = load_pool(found.folder)
 
         def measured(kind: str, subnet: SubnetSpec, make: Callable[[], Detector]) -> SubnetRecord:
@@ -152,5 +153,5 @@ def _fingerprint(
         "train": place.train_set.fingerprint,
         photos.split: place.val.dataset.fingerprint,
         "epochs": regime.epochs,
-        **opening.versions(),
+        **fingerprint.versions(),
     }

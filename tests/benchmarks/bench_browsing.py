@@ -20,7 +20,7 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import MetaData, create_engine
 
-from flows.launch import overview, settings_file
+from flows.inputs import searches, settings_file
 from jdn_core.reports.tables import ranked
 from jdn_core.run.folder import Run
 from jdn_core.settings.whole import parse
@@ -70,7 +70,7 @@ def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         stack.callback(server.stop)
         found = links.of(run)
         assert found is not None
-        best = ranked(overview.rows(run.folder), top=1)[0]
+        best = ranked(searches.rows(run.folder), top=1)[0]
         yield Shown(
             found._replace(address=server.uri), f"pair {best.index:04}: {best.action}", seconds, request.param
         )

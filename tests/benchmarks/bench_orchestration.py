@@ -31,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.usefixtures("prefect_server")
 def test_here_a_warm_worker_begins_within_a_second(note: Note, trained: Run, tmp_path: Path) -> None:
     """The first pair is left out: its worker is not warm yet. Validation counts as orchestration here."""
-    from flows.launch.settings_file import load
+    from flows.inputs.settings_file import load
     from flows.search import search
 
     out = tmp_path / "out"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.launch.settings_file import load, read_set
+from flows.inputs.settings_file import load, read_set
 from jdn_core.data.shapes import generate
 from jdn_core.processes.launcher import on_ranks
 from jdn_core.processes.progress import listening

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from flows.launch import overview
+from flows.inputs import searches
 from flows.servers.deploying import deploy
 from jdn_core.reports.tables import ranked
 from jdn_core.run.folder import Run
@@ -89,7 +89,7 @@ def _check_candidates(screens: Dashboards, run: Run) -> None:
     """The table that the link opens, sorted by score, and its charts."""
     shown = screens.rows("metrics.`pair_index`", "metrics.`score`", "tags.`jdn.parent_pair`")
     screens.shot("candidates")
-    ranking = ranked(overview.rows(run.folder))
+    ranking = ranked(searches.rows(run.folder))
     parents = {str(row.index): "-" if row.parent is None else str(row.parent) for row in ranking}
     scores = [float(score) for _, score, _ in shown]
     assert scores == sorted(scores, reverse=True)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from flows.launch.settings_file import dump, load, read_set
+from flows.inputs.settings_file import dump, load, read_set
 from jdn_core.data.coco.checking import check
 from jdn_core.data.coco.dataset import ground_truth, read_image
 from jdn_core.data.coco.dataset import load as load_data

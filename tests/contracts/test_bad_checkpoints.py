@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from flows.launch.settings_file import dump
+from flows.inputs.settings_file import dump
 from jdn_core.detector.build import build
 from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_detector, save_detector
 from jdn_core.detector.naming import TORCHVISION

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.launch.settings_file import dump, presets
+from flows.inputs.settings_file import dump, presets
 from jdn_core.settings.whole import Settings
 from tests.contracts.refusals import Jdn, refusal
 from tests.tiny_run import shapes, tiny_settings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.launch import settings_file
+from flows.inputs import settings_file
 from jdn_core.storage import durable
 from tests.tiny_run import shapes, tiny_settings
 

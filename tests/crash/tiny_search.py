@@ -6,12 +6,12 @@ import signal
 from concurrent.futures import Future
 from pathlib import Path
 
-from flows.launch import settings_file
-from flows.launch.opening import fingerprint, require_same
+from flows.inputs import settings_file
 from jdn_core.data.shapes import generate
 from jdn_core.processes import stopping
 from jdn_core.run import assemble, steps
 from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
+from jdn_core.run.fingerprint import fingerprint, require_same
 from jdn_core.run.folder import Run
 from jdn_core.search import engine
 from jdn_core.search.hill_climbing import HillClimber

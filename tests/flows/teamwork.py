@@ -14,7 +14,7 @@ from pathlib import Path
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 
-from flows.launch import settings_file
+from flows.inputs import settings_file
 from jdn_core.run import steps
 from jdn_core.run.folder import Run
 from tests.processes import descendants

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from flows.evaluate_pair import evaluate_pair, seated, settings_here
-from flows.launch import settings_file
-from flows.launch.opening import fingerprint
+from flows.inputs import settings_file
 from jdn_core.errors import FingerprintError, InputMissing
 from jdn_core.run import assemble
+from jdn_core.run.fingerprint import fingerprint
 from jdn_core.search.hill_climbing import first_pair
 from jdn_core.search.pairs import Pair
 from jdn_core.settings.whole import Settings

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.launch import settings_file
+from flows.inputs import settings_file
 from jdn_core.processes.progress import listening
 from jdn_core.run import steps
 from jdn_core.run.folder import Run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.launch import settings_file
+from flows.inputs import settings_file
 from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
 from tests.flows import teamwork

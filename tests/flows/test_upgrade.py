@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from flows.launch import settings_file
-from flows.launch.taking import take_stage
+from flows.inputs import settings_file
+from flows.launch.trained import take_stage
 from jdn_core.errors import FingerprintError, InputMissing, OwnedByAnother
 from jdn_core.search.records import Records
 from jdn_core.storage import durable

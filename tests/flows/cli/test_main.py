@@ -99,7 +99,7 @@ def test_nothing_but_the_answer_reaches_standard_output(jdn: Run, monkeypatch: p
         subprocess.run([sys.executable, "-c", "print('a child prints')"], check=True)
         return []
 
-    monkeypatch.setattr("flows.cli.examination.examine", noisy)
+    monkeypatch.setattr("flows.servers.examination.examine", noisy)
     code, out, err = jdn("doctor", "--json")
     assert (code, json.loads(out)) == (0, {"ok": True, "checks": []})
     assert [line for line in err.splitlines() if "prints" in line] == [
@@ -122,7 +122,7 @@ def test_every_ending_has_its_code_and_no_traceback(
     def fail() -> NoReturn:
         raise error
 
-    monkeypatch.setattr("flows.cli.examination.examine", fail)
+    monkeypatch.setattr("flows.servers.examination.examine", fail)
     monkeypatch.delenv("JDN_DEBUG", raising=False)
     found, _, err = jdn("doctor")
     assert (found, err.splitlines()[0]) == (code, line)
@@ -131,7 +131,7 @@ def test_every_ending_has_its_code_and_no_traceback(
 
 def test_debug_shows_where_an_error_came_from(jdn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JDN_DEBUG", "0")
-    monkeypatch.setattr("flows.cli.examination.examine", lambda: 1 / 0)
+    monkeypatch.setattr("flows.servers.examination.examine", lambda: 1 / 0)
     _, _, err = jdn("--debug", "doctor")
     assert "Traceback" in err
     assert "ERROR 70 unexpected ZeroDivisionError" in err
@@ -139,7 +139,7 @@ def test_debug_shows_where_an_error_came_from(jdn: Run, monkeypatch: pytest.Monk
 
 def test_sigterm_ends_a_command_with_143() -> None:
     code = (
-        "import os, signal, flows.cli.examination as doctor\nfrom flows.cli.main import main\n"
+        "import os, signal, flows.servers.examination as doctor\nfrom flows.cli.main import main\n"
         "doctor.examine = lambda: os.kill(os.getpid(), signal.SIGTERM)\nmain(['doctor'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -306,10 +306,10 @@ def test_data_convert_names_every_problem_and_ends_65(tmp_path: Path, jdn: Run) 
 def test_an_answer_with_bad_news_keeps_its_object_and_its_code(
     jdn: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.cli.examination import Check
+    from flows.servers.examination import Check
 
     monkeypatch.setattr(
-        "flows.cli.examination.examine", lambda: [Check("disk", "fail", "full", "make space")]
+        "flows.servers.examination.examine", lambda: [Check("disk", "fail", "full", "make space")]
     )
     code, out, _ = jdn("doctor", "--json")
     assert (code, json.loads(out)["ok"]) == (69, False)

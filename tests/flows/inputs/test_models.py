@@ -11,7 +11,7 @@ import torch
 
 from flows.cli import main
 from flows.inputs import models
-from flows.launch.settings_file import dump
+from flows.inputs.settings_file import dump
 from jdn_core.data.coco.document import Category
 from jdn_core.data.shapes import generate
 from jdn_core.detector.build import build

@@ -18,7 +18,7 @@ import torch
 
 from flows.cli import main
 from flows.inputs import pools
-from flows.launch.settings_file import dump
+from flows.inputs.settings_file import dump
 from jdn_core.detector.folder import load_detector, load_spec
 from jdn_core.errors import InputMissing, OwnedByAnother, UsageError
 from jdn_core.pool.extraction import extract

@@ -12,7 +12,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.launch.find import Form, find, folder_of, form_of, home
+from flows.inputs.folders import home
+from flows.launch.find import Form, find, folder_of, form_of
 from jdn_core.errors import InputMissing, UsageError
 from jdn_core.settings.whole import Settings
 from tests.processes import until

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from flows.launch import settings_file
+from flows.inputs import settings_file
 from flows.launch.fork import fork
-from flows.launch.opening import fingerprint
 from jdn_core.errors import CheckpointError, FingerprintError, UsageError
 from jdn_core.run import assemble
+from jdn_core.run.fingerprint import fingerprint
 from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.settings.sections import ScoreSettings

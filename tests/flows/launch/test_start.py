@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from flows.inputs.settings_file import Override, dump, load, read_back
 from flows.launch import start
-from flows.launch.settings_file import Override, dump, load
-from flows.launch.taking import take_stage
+from flows.launch.trained import take_stage
 from jdn_core.errors import (
     DataError,
     FingerprintError,
@@ -89,7 +89,7 @@ def test_a_run_writes_its_whole_settings_first(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def flow(given: Settings, out: Path) -> dict[str, Any]:
-        assert start.read_back(out) == given == settings.with_lookback()
+        assert read_back(out) == given == settings.with_lookback()
         report("base", 1, 2, "loss 3")
         logging.getLogger("tasks.base").warning("something to remember")
         return {"out": str(out)}
@@ -139,7 +139,7 @@ def test_a_stop_says_how_to_go_on(
     with pytest.raises(Stopped):
         start.run("upgrade", settings, tmp_path / "out")
     assert f"stopped; `jdn resume {tmp_path / 'out'}` goes on" in capsys.readouterr().err
-    assert start.read_back(tmp_path / "out") == settings.with_lookback()
+    assert read_back(tmp_path / "out") == settings.with_lookback()
 
 
 def test_an_unexpected_end_leaves_its_traceback_in_the_log(
@@ -176,7 +176,7 @@ def test_a_resume_with_other_settings_names_old_and_new() -> None:
 
 def test_a_folder_without_settings_is_no_search(tmp_path: Path) -> None:
     with pytest.raises(InputMissing, match=r"no search there; its folder would hold settings.yaml$"):
-        start.read_back(tmp_path)
+        read_back(tmp_path)
 
 
 @pytest.mark.parametrize("place", [".", "base"])

@@ -23,7 +23,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Crashed, Pending, Running
 
-from flows.launch import settings_file
+from flows.inputs import settings_file
 from flows.launch.resume_count import FILE, MOST, count
 from flows.servers.deploying import deploy
 from jdn_core.errors import InputMissing, ServiceUnavailable, UsageError

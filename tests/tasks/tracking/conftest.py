@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from flows.launch import settings_file
+from flows.inputs import settings_file
 from jdn_core.run.folder import Run
 from tests.tasks.tracking.searches import climb, made, trained
 from tests.tasks.tracking.servers import MlflowServer

@@ -15,9 +15,8 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion
 
 from flows import publish
-from flows.inputs import models
-from flows.launch import overview, settings_file
-from flows.launch.registering import register, register_from
+from flows.inputs import models, searches, settings_file
+from flows.launch.register import register, register_from
 from jdn_core.errors import CheckpointError, InputMissing, OwnedByAnother, UsageError
 from jdn_core.run.folder import Run
 from jdn_core.settings.sections import TrackingSettings
@@ -317,7 +316,7 @@ def test_lost_replies_of_a_server_leave_one_version(
 
     told = at(search, server.uri, name="lossy")
     sync(told, state="finished")
-    row, base = overview.row(search.folder, 2), overview.base(search.folder)
+    row, base = searches.row(search.folder, 2), searches.base(search.folder)
     with Proxy(server.port, every_first_answer) as proxy:
         found = publishing.publish_pair(at(search, proxy.uri, "lossy"), row, base, model="lossy", alias="a")
         assert proxy.lost > 5
@@ -351,7 +350,7 @@ def test_a_machine_without_the_search_publishes_the_winner_out_of_mlflow(
     settings = search.settings.model_copy(update={"name": "away"})
     told = Run(settings, search.folder)
     (search.folder / "settings.yaml").write_text(settings_file.dump(settings))
-    best, table = overview.row(search.folder, None), overview.rows(search.folder)
+    best, table = searches.row(search.folder, None), searches.rows(search.folder)
     with get_client(sync_client=True) as client:
         begun = client.create_flow_run(upgrade, parameters={"settings": {"name": "away"}})
     sync(told, state="finished")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.inputs import models
-from flows.launch import settings_file
+from flows.inputs import models, settings_file
 from jdn_core.errors import CheckpointError, InputMissing, ServiceUnavailable
 from jdn_core.processes.places import places
 from jdn_core.processes.workers import Workers

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.launch import settings_file
-from flows.launch.rebuilding import rebuilt
+from flows.inputs import settings_file
+from flows.launch.restore import rebuilt
 from jdn_core.errors import CheckpointError, OwnedByAnother, UsageError
 from jdn_core.run.folder import Run
 from jdn_core.search.records import Records

@@ -148,7 +148,7 @@ def _prefect() -> Iterator[Check]:
 
 
 def _presets() -> Iterator[Check]:
-    from flows.launch.settings_file import load, presets
+    from flows.inputs.settings_file import load, presets
 
     for name in presets():
         try:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows.console import progress_printer, say
-from flows.launch.settings_file import read_set
-from flows.launch.start import writable
+from flows.inputs.folders import writable
+from flows.inputs.settings_file import read_set
 from jdn_core.errors import UsageError
 from jdn_core.processes.progress import listening
 from jdn_core.run.file_names import SEARCH_FILE, SETTINGS_FILE

@@ -8,20 +8,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from flows.launch.start import read_back
+from flows.inputs.settings_file import read_back
 from jdn_core.errors import InputMissing
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
-from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
 from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import Settings, parse
 from jdn_core.storage import durable
-
-
-def is_search(folder: Path) -> bool:
-    """Whether a folder holds a run's settings."""
-    return (folder / SETTINGS_FILE).is_file()
 
 
 def rows(folder: Path, score: Mapping[str, Any] | None = None) -> tuple[Candidate, ...]:

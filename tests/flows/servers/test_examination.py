@@ -9,7 +9,7 @@ from importlib import metadata
 
 import pytest
 
-from flows.cli import examination
+from flows.servers import examination
 
 
 class _Healthy(http.server.BaseHTTPRequestHandler):

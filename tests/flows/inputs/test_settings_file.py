@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.launch.settings_file import Override, dump, load, presets, read_set, read_yaml
+from flows.inputs.settings_file import Override, dump, load, presets, read_set
+from flows.inputs.yaml_file import read_mapping
 from jdn_core.errors import InputMissing, SettingsError
 from jdn_core.settings.sections import NAME
 
@@ -100,12 +101,12 @@ def test_a_bad_file_is_refused_with_place_and_value(text: str, line: str, tmp_pa
 
 def test_bytes_that_are_no_text_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"^s\.yaml: "):
-        read_yaml(b"\xff\xfe\x00\x01\xff", "s.yaml")
+        read_mapping(b"\xff\xfe\x00\x01\xff", "s.yaml")
 
 
 def test_deep_nesting_is_refused_and_does_not_overflow() -> None:
     with pytest.raises(SettingsError, match=r"^s\.yaml: is nested too deeply$"):
-        read_yaml("[" * 100_000, "s.yaml")
+        read_mapping("[" * 100_000, "s.yaml")
 
 
 def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
@@ -127,12 +128,12 @@ def test_a_name_longer_than_any_path_is_no_file() -> None:
 
 
 def test_a_date_is_text() -> None:
-    assert read_yaml("name: 2001-02-03\n", "s.yaml") == {"name": "2001-02-03"}
+    assert read_mapping("name: 2001-02-03\n", "s.yaml") == {"name": "2001-02-03"}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_is_no_problem(encoding: str) -> None:
-    assert read_yaml("seed: 3\n".encode(encoding), "s.yaml") == {"seed": 3}
+    assert read_mapping("seed: 3\n".encode(encoding), "s.yaml") == {"seed": 3}
 
 
 def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
@@ -186,5 +187,5 @@ def test_every_preset_is_read_and_written_back_the_same(name: str, tmp_path: Pat
 def test_numbers_survive_a_round_trip_exactly(seed: int, lr: float, shares: list[float]) -> None:
     values = {"seed": seed, "base.lr": lr, "search.prune_shares": shares}
     settings = load("bccd_cpu", [Override("--set", key, value) for key, value in values.items()])
-    data = read_yaml(dump(settings), "settings.yaml")
+    data = read_mapping(dump(settings), "settings.yaml")
     assert (data["seed"], data["base"]["lr"], data["search"]["prune_shares"]) == (seed, lr, shares)

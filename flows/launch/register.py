@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from flows.launch import overview, settings_file
-from flows.launch.start import read_back
+from flows.inputs import searches, settings_file
+from flows.inputs.settings_file import read_back
 from jdn_core.errors import OwnedByAnother, ServiceUnavailable
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.run.folder import Run
@@ -39,7 +39,7 @@ def register(
     run = Run(read_back(folder), folder.resolve())
     name = model or run.settings.name
     check_names(name, alias)
-    row, base = overview.row(folder, pair), overview.base(folder)
+    row, base = searches.row(folder, pair), searches.base(folder)
     if not is_told(run, row.key):
         _tell(run, row.index)
     return publish_pair(run, row, base, model=name, alias=alias)
@@ -68,7 +68,7 @@ def register_from(
 def _tell(run: Run, index: int) -> None:
     try:
         with durable.own(run.folder):
-            finished = overview.status(run.folder)["stage"] == "report"
+            finished = searches.status(run.folder)["stage"] == "report"
             heard = tracking.sync(run, state="finished" if finished else "interrupted")
     except OwnedByAnother as error:
         advice = f"MLflow has not heard of pair {index} yet, the search tells it by itself; try again soon"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
-from flows.launch import overview
-from flows.launch.settings_file import dump
+from flows.inputs import searches
+from flows.inputs.settings_file import dump
 from jdn_core.errors import InputMissing
 from jdn_core.settings.whole import parse
 from jdn_core.storage import durable
@@ -28,37 +28,37 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_stopped_search_is_interrupted_and_counts_what_is_there(folder: Path) -> None:
-    found = overview.status(folder)
+    found = searches.status(folder)
     assert (found["state"], found["stage"], found["owner"]) == ("interrupted", "search", "")
     assert (found["done"], found["failed"], found["running"], found["iterations"]) == (7, 1, 0, 7)
-    assert found["best"]["score"] == max(row.score for row in overview.rows(folder) if row.score is not None)
+    assert found["best"]["score"] == max(row.score for row in searches.rows(folder) if row.score is not None)
     assert (found["eta_s"], found["cost_s"] > 0) == (0.0, True)
 
 
 def test_a_search_with_its_report_is_finished(folder: Path) -> None:
     (folder / "report").mkdir()
     (folder / "report" / "index.html").write_text("")
-    assert overview.status(folder)["state"] == "finished"
+    assert searches.status(folder)["state"] == "finished"
 
 
 def test_a_search_that_is_owned_is_running_and_counts_the_pairs_under_way(folder: Path) -> None:
-    finished = overview.rows(folder)[3].key
+    finished = searches.rows(folder)[3].key
     for key in ("a" * 64, "b" * 64, finished):
         (folder / "work" / "pairs" / key).mkdir(parents=True)
     with durable.own(folder):
-        found = overview.status(folder)
+        found = searches.status(folder)
     assert (found["state"], found["running"]) == ("running", 2)
     assert found["owner"].startswith("pid ")
-    assert overview.status(folder)["state"] == "interrupted"
+    assert searches.status(folder)["state"] == "interrupted"
 
 
 def test_a_search_before_its_first_pair_has_no_best_and_no_eta(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text(dump(parse({})))
-    found = overview.status(tmp_path)
+    found = searches.status(tmp_path)
     assert (found["stage"], found["best"], found["eta_s"], found["done"]) == ("base", None, None, 0)
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "detector.json").write_text("{}")
-    assert overview.status(tmp_path)["stage"] == "pool"
+    assert searches.status(tmp_path)["stage"] == "pool"
 
 
 def test_the_time_left_knows_how_many_pairs_end_together(tmp_path: Path) -> None:
@@ -66,26 +66,26 @@ def test_the_time_left_knows_how_many_pairs_end_together(tmp_path: Path) -> None
     (tmp_path / "settings.yaml").write_text(dump(parse(settings)))
     for record in make_records(COUNT):  # one every ten seconds
         keep(record, tmp_path)
-    assert overview.status(tmp_path)["eta_s"] == 10 * 10.0
+    assert searches.status(tmp_path)["eta_s"] == 10 * 10.0
 
 
 def test_another_score_ranks_the_same_pairs_anew(folder: Path) -> None:
-    plain, free = overview.rows(folder), overview.rows(folder, {"alpha": 0.0})
+    plain, free = searches.rows(folder), searches.rows(folder, {"alpha": 0.0})
     assert [row.ap_by_resolution for row in plain] == [row.ap_by_resolution for row in free]
     assert all(row.score == row.ap for row in free if row.state == "done")
 
 
 def test_a_pair_is_found_by_its_index_and_the_best_without(folder: Path) -> None:
-    assert overview.row(folder, 2).index == 2
-    assert overview.row(folder, None).score == overview.status(folder)["best"]["score"]
+    assert searches.row(folder, 2).index == 2
+    assert searches.row(folder, None).score == searches.status(folder)["best"]["score"]
     with pytest.raises(InputMissing, match=r"no finished pair 4; there are \[0, 1, 2, 3, 5, 6, 7\]$"):
-        overview.row(folder, 4)
+        searches.row(folder, 4)
 
 
 def test_a_search_without_pairs_has_no_best(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text(dump(parse({})))
     with pytest.raises(InputMissing, match=r"the search has no pairs? "):
-        overview.row(tmp_path, None)
+        searches.row(tmp_path, None)
 
 
 @pytest.mark.parametrize("command", ["status", "candidates", "rescore"])
