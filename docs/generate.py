@@ -142,8 +142,15 @@ def _commands() -> str:
         "What `jdn COMMAND --help` prints. With `--json` a command prints one JSON object on standard "
         "output, and nothing else there.",
     ]
-    parts += [f"## {name}\n\n```text\n{text}\n```" for name, text in _helps(group, "jdn")]
+    found = dict(_helps(group, "jdn"))
+    parts.append(_table(("command", "does"), [(f"`{name}`", _does(text)) for name, text in found.items()]))
+    parts += [f"## {name}\n\n```text\n{text}\n```" for name, text in found.items()]
     return "\n\n".join(parts)
+
+
+def _does(text: str) -> str:
+    """The sentences of a help text, between its first line and the arguments."""
+    return _plain(text.split("\n\n")[1])
 
 
 def _helps(command: Any, name: str) -> Iterator[tuple[str, str]]:

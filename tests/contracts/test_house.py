@@ -65,7 +65,14 @@ def test_the_lock_names_no_host_and_no_path() -> None:
 
 def test_nothing_generated_is_committed() -> None:
     generated = r"(^|/)(uv\.lock|mlflow\.db|mlruns/|.*\.egg-info/|.*\.safetensors|\.venv/)"
-    assert [path for path in tracked() if re.search(generated, path)] == []
+    found = [path for path in tracked() if re.search(generated, path)]
+    assert [path for path in found if not path.startswith("tests/fixtures/")] == []
+
+
+def test_the_frozen_folders_are_small() -> None:
+    """Every clone carries them for ever."""
+    frozen = [ROOT / path for path in tracked() if path.startswith("tests/fixtures/")]
+    assert sum(path.stat().st_size for path in frozen) < 2_000_000
 
 
 def test_no_committed_text_names_a_path_of_a_machine() -> None:
