@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,8 +24,7 @@ from jdn_core.search.pairs import Pair
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
 from tasks.pairs import fast_evaluate, mutate_pair, reset_bn
-from tasks.tracking import tidy
-from tasks.tracking.lending import borrow_inputs, fetch_head, give_back_record
+from tasks.transfers import fetch_head, fetch_inputs, send_record
 
 
 @flow(name="evaluate-pair")
@@ -45,12 +45,12 @@ def evaluate_pair(search_run: str, pair: dict[str, Any], tracking_uri: str | Non
         head = fetch_head(search_run, uri, Path(folder))
         run = stack.enter_context(seated(head, uri, proposal))
         workers = stack.enter_context(hired(run.settings))
-        borrow_inputs(run, search_run, proposal, head)
+        fetch_inputs(run, search_run, proposal, head)
         student = mutate_pair(run, proposal, workers)
         teacher = reset_bn(run, proposal.teacher, workers)
         record = fast_evaluate(run, proposal, student, teacher, workers)
-        give_back_record(run, search_run, proposal)
-        tidy(run)
+        send_record(run, search_run, proposal)
+        forget_pairs(run)
     return record.state
 
 
@@ -77,6 +77,14 @@ def seated(head: Path, uri: str, pair: Pair) -> Iterator[Run]:
             break
         durable.clean_leftovers(seat)
         yield Run(settings, seat)
+
+
+def forget_pairs(run: Run) -> None:
+    """Leaves in a worker's folder what the next pair needs as well: the pool and the base's record."""
+    run.forget_work()
+    for record in run.records.all():
+        if record.pair.index:
+            shutil.rmtree(run.records.path(record.pair.key), ignore_errors=True)
 
 
 def settings_here(settings: Settings, uri: str) -> Settings:

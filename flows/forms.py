@@ -227,7 +227,7 @@ def _ending(work: Callable[[], Result]) -> Result:
         logger.error("%s", error)
         return Failed(message=str(error))
     except Stopped:
-        from tasks.orchestrator import is_cancelled
+        from tasks.orchestration.flow_run import is_cancelled
 
         if is_cancelled():
             return Cancelled(message="stopped from the dashboard; `resume` goes on")

@@ -9,7 +9,7 @@ from prefect import flow
 
 from flows.launch import find, register
 from jdn_core.run.file_names import SETTINGS_FILE
-from tasks.artifacts import show_model
+from tasks.orchestration.artifacts import show_model
 
 
 @flow(name="publish")

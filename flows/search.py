@@ -15,21 +15,24 @@ from flows.launch.opening import hired, opened, require_room
 from jdn_core.processes.progress import report
 from jdn_core.processes.workers import Workers
 from jdn_core.run import assemble
+from jdn_core.run.checks import refuse_failures
 from jdn_core.run.folder import Run
+from jdn_core.run.report import summary
 from jdn_core.search import engine
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
+from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import Settings
-from tasks import orchestrator
 from tasks.base import evaluate_base
 from tasks.data import check_data
-from tasks.evaluations import Evaluations, evaluate_on_pool, find_deployment
-from tasks.orchestrator import flow_run
-from tasks.pairs import fast_evaluate, mutate_pair, refuse_more_failures, reset_bn, score_pair, update_top_k
+from tasks.orchestration import flow_run
+from tasks.orchestration.work_pool import PoolEvaluations, find_deployment
+from tasks.pairs import evaluate_on_pool, fast_evaluate, mutate_pair, reset_bn, score_pair, update_top_k
 from tasks.pool import check_pool
-from tasks.reports import draw_figures, summarise, write_report
-from tasks.retention import forget_weights
+from tasks.reports import draw_figures, write_report
 from tasks.tracking import Publisher
+from tasks.tracking.dropping import Dropping
+from tasks.tracking.pages import where
 
 Submit = Callable[[Pair], PrefectFuture[PairRecord]]
 
@@ -39,7 +42,7 @@ def search(settings: Settings, out: Path) -> dict[str, Any]:
     """Searches in a folder whose ``base`` and ``pool`` are trained; goes on where its records end."""
     with (
         opened(settings, out) as run,
-        Publisher(run, flow_run=flow_run()) as publisher,
+        Publisher(run, flow_run=flow_run.current()) as publisher,
         hired(settings) as workers,
     ):
         deployment = find_deployment(run)
@@ -49,35 +52,45 @@ def search(settings: Settings, out: Path) -> dict[str, Any]:
 
 
 def climb(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | None) -> dict[str, Any]:
-    """Algorithm 1, several pairs at a time, then the report; what is recorded already is not done again."""
-    publisher.restored()
+    """Runs Algorithm 1, several pairs at a time, then the report; what is recorded is not done again.
+
+    Args:
+        run: with a base and a pool.
+        publisher: sends the pairs to MLflow.
+        workers: evaluate the pairs, unless a deployment does.
+        deployment: of ``evaluate-pair``, where a work pool evaluates.
+    """
+    publisher.await_restored()
     check_pool(run)
     evaluate_base(run, workers)
-    records, iterations = run.records.all(), run.settings.search.iterations
-    climber = HillClimber(assemble.climb_rules(run.settings), records)
-    with evaluator(run, publisher, workers, deployment) as submit:
-        climbing = engine.climb(
-            climber, iterations=iterations, workers=run.settings.search.workers, submit=submit
-        )
-        for told, record in enumerate(climbing, start=len(records)):
-            score_pair(run, record)
-            update_top_k(run)
-            draw_figures(run)
-            publisher.records()
-            forget_weights(run, climber, publisher)
-            report("search", told, iterations, record.pair.action)
-            refuse_more_failures(run)
-    write_report(run)
+    standing, rules = Standing(run.settings.score, run.records.all()), assemble.climb_rules(run.settings)
+    publisher.follow(standing)
+    climber, dropping = HillClimber(rules, standing.records), Dropping(run, standing, rules, publisher)
+    with evaluator(run, standing, publisher, workers, deployment) as submit:
+        limits = run.settings.search
+        for record in engine.climb(
+            climber, iterations=limits.iterations, workers=limits.workers, submit=submit
+        ):
+            graded = score_pair(standing, record)
+            best = update_top_k(run, standing)
+            draw_figures(run, standing)
+            publisher.add(graded)
+            dropping.drop(climber, new=graded, best=best)
+            report("search", len(standing) - 1, limits.iterations, record.pair.action)
+            refuse_failures(standing, limits.max_failures)
+    write_report(run, standing)
     run.forget_work()
-    return summarise(run)
+    return summary(run, standing) | {"mlflow": where(run)}
 
 
 @contextmanager
-def evaluator(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | None) -> Iterator[Submit]:
-    """Gives what begins the evaluation of a pair: here, or by the deployment on a work pool."""
+def evaluator(
+    run: Run, standing: Standing, publisher: Publisher, workers: Workers, deployment: UUID | None
+) -> Iterator[Submit]:
+    """Gives what begins the evaluation of a pair: here, or on the work pool of the deployment."""
 
     def here(pair: Pair) -> PrefectFuture[PairRecord]:
-        orchestrator.require(run.settings.tracking.patience)
+        flow_run.await_server(run.settings.tracking.patience)
         student = mutate_pair.submit(run, pair, workers)
         teacher = reset_bn.submit(run, pair.teacher, workers)
         return fast_evaluate.submit(run, pair, student, teacher, workers)  # type: ignore[call-overload]
@@ -85,10 +98,11 @@ def evaluator(run: Run, publisher: Publisher, workers: Workers, deployment: UUID
     if deployment is None:
         yield here
         return
-    with Evaluations(run, publisher, deployment) as evaluations:
+    base = standing.records[0].pair.key
+    with PoolEvaluations(run, publisher, deployment, base=base) as evaluations:
 
         def there(pair: Pair) -> PrefectFuture[PairRecord]:
-            orchestrator.require(run.settings.tracking.patience)
+            flow_run.await_server(run.settings.tracking.patience)
             return evaluate_on_pool.submit(evaluations, pair)
 
         yield there

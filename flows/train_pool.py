@@ -10,10 +10,11 @@ from prefect import flow
 from flows.launch.opening import hired, opened
 from jdn_core.processes.workers import Workers
 from jdn_core.run.folder import Run
+from jdn_core.run.report import pool_summary
 from jdn_core.settings.whole import Settings
 from tasks.data import check_data
-from tasks.orchestrator import flow_run
-from tasks.pool import assess_etp_phase, pool_summary, train_etp_phase
+from tasks.orchestration import flow_run
+from tasks.pool import assess_etp_phase, train_etp_phase
 from tasks.tracking import Publisher
 
 
@@ -22,7 +23,7 @@ def train_pool(settings: Settings, out: Path) -> dict[str, Any]:
     """Trains a pool into ``out/pool``."""
     with (
         opened(settings, out) as run,
-        Publisher(run, flow_run=flow_run()) as publisher,
+        Publisher(run, flow_run=flow_run.current()) as publisher,
         hired(settings) as workers,
     ):
         check_data(run)
@@ -31,10 +32,10 @@ def train_pool(settings: Settings, out: Path) -> dict[str, Any]:
 
 
 def train_phases(run: Run, publisher: Publisher, workers: Workers) -> None:
-    """The phases that are not done yet, in order; none where the pool is there."""
+    """Trains the phases that are not done yet, in order; none where the pool is there."""
     for index in range(len(run.settings.pool.phases)):
         train_etp_phase(run, index, workers)
-        publisher.records()
+        publisher.look()
         if run.settings.pool.assessed_subnets:
             assess_etp_phase(run, index, workers)
-            publisher.records()
+            publisher.look()

@@ -13,8 +13,8 @@ from flows.train_pool import train_phases
 from jdn_core.settings.whole import Settings
 from tasks.base import train_base
 from tasks.data import check_data
-from tasks.evaluations import find_deployment
-from tasks.orchestrator import flow_run
+from tasks.orchestration import flow_run
+from tasks.orchestration.work_pool import find_deployment
 from tasks.tracking import Publisher
 
 
@@ -23,13 +23,13 @@ def upgrade(settings: Settings, out: Path) -> dict[str, Any]:
     """From settings and data to a better, cheaper detector; goes on where the folder's work ends."""
     with (
         opened(settings, out) as run,
-        Publisher(run, flow_run=flow_run()) as publisher,
+        Publisher(run, flow_run=flow_run.current()) as publisher,
         hired(settings) as workers,
     ):
-        deployment = find_deployment(run)  # before hours of training, not after them
+        deployment = find_deployment(run)  # fails now, not after hours of training
         check_data(run)
         require_room(run)
         train_base(run, workers)
-        publisher.records()
+        publisher.look()
         train_phases(run, publisher, workers)
         return climb(run, publisher, workers, deployment)

@@ -7,22 +7,22 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from jdn_core.errors import CheckpointError, InputMissing, SearchFailed
+from jdn_core.errors import CheckpointError, InputMissing
 from jdn_core.processes.attempts import Failure, attempt
 from jdn_core.processes.workers import Workers
 from jdn_core.run import steps
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import Pair, PairRecord
-from jdn_core.search.score import Grade
-from jdn_core.search.standing import Standing
+from jdn_core.search.standing import Graded, Standing
 from jdn_core.space.teachers import SubnetSpec
-from tasks import artifacts
+from tasks.orchestration.artifacts import show_best
+from tasks.orchestration.work_pool import PoolEvaluations
 from tasks.tracking import restore_files
 
 
 @task(name="mutate pair", task_run_name="mutate pair {pair.index}: {pair.action}", cache_policy=NO_CACHE)
 def mutate_pair(run: Run, pair: Pair, workers: Workers) -> Path | Failure:
-    """The pair's student before its training: the parent's weights after the action (f_evolve).
+    """Makes the pair's student before its training: the parent's weights after the action (f_evolve).
 
     Weights that are damaged, or left for MLflow (``tracking.keep_weights``), are fetched from there.
     """
@@ -36,7 +36,7 @@ def mutate_pair(run: Run, pair: Pair, workers: Workers) -> Path | Failure:
 
 @task(name="reset BN", task_run_name="reset BN of {subnet}", cache_policy=NO_CACHE)
 def reset_bn(run: Run, subnet: SubnetSpec, workers: Workers) -> Path | Failure:
-    """The sampled teacher as a plain detector with statistics of its own; kept for later pairs."""
+    """Makes the sampled teacher a plain detector with BN statistics of its own; kept for later pairs."""
     return attempt(workers, steps.ensure_teacher, run, subnet)
 
 
@@ -53,25 +53,21 @@ def fast_evaluate(
     return steps.commit_failure(run, pair, record.reason) if isinstance(record, Failure) else record
 
 
+@task(name="evaluate on a pool", task_run_name="evaluate pair {pair.index} on a pool", cache_policy=NO_CACHE)
+def evaluate_on_pool(evaluations: PoolEvaluations, pair: Pair) -> PairRecord:
+    """Waits for the record of a pair that some worker evaluates; a failure is a record too."""
+    return evaluations.evaluate(pair)
+
+
 @task(name="score with H", task_run_name="score pair {record.pair.index} with H", cache_policy=NO_CACHE)
-def score_pair(run: Run, record: PairRecord) -> Grade | None:
-    """H of a pair at the resolution that it chooses; none for a failed pair."""
-    return Standing(run.settings.score, run.records.all()).graded(record.pair.key).grade
+def score_pair(standing: Standing, record: PairRecord) -> Graded:
+    """Grades a pair by H at the resolution that it chooses, and ranks it among the others."""
+    return standing.add(record)
 
 
 @task(name="update top-k", cache_policy=NO_CACHE)
-def update_top_k(run: Run) -> list[str]:
-    """Keys of the best pairs, best first; the running table is shown in Prefect."""
-    records = run.records.all()
-    best = Standing(run.settings.score, records).best(run.settings.search.top_k)
-    artifacts.publish_top_k(run, records)
-    return [graded.record.pair.key for graded in best]
-
-
-def refuse_more_failures(run: Run) -> None:
-    """Raises SearchFailed where the newest pairs failed, too many in a row to go on."""
-    most = run.settings.search.max_failures
-    newest = run.records.all()[-most:]
-    if len(newest) == most and all(record.state == "failed" for record in newest):
-        reasons = "\n".join(f"pair {record.pair.index}: {record.reason}" for record in newest)
-        raise SearchFailed(f"the last {most} pairs failed:\n{reasons}")
+def update_top_k(run: Run, standing: Standing) -> tuple[Graded, ...]:
+    """Returns the best pairs, best first, and shows them in Prefect."""
+    best = standing.best(run.settings.search.top_k)
+    show_best(run, standing, best)
+    return best

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -15,7 +14,6 @@ from jdn_core.processes.workers import Workers
 from jdn_core.run import assemble, steps
 from jdn_core.run.checks import require_pool
 from jdn_core.run.folder import Run
-from jdn_core.search.phases import mean_aps, read
 
 
 @task(name="train ETP phase", task_run_name="train ETP phase {index}", cache_policy=NO_CACHE)
@@ -41,24 +39,3 @@ def check_pool(run: Run) -> None:
     spec, classes = load_pool_spec(run.pool), assemble.classes(assemble.bench(run.settings).train_set)
     require_pool(spec, run.settings, classes)
     require_like(spec, load_spec(run.base))
-
-
-def pool_summary(run: Run) -> dict[str, Any]:
-    """What a pool is, for people and scripts."""
-    space = load_pool_spec(run.pool).space
-    subnets = {"largest": str(space.largest), "smallest": str(space.smallest)}
-    return {
-        "out": str(run.folder),
-        "pool": str(run.pool),
-        "size": space.size(len(run.settings.data.frames)),
-        **subnets,
-        **_worth(run),
-    }
-
-
-def _worth(run: Run) -> dict[str, Any]:
-    """``phases``: phase -> AP of its kinds of subnets; nothing where no phase was assessed."""
-    names = [phase.name for phase in run.settings.pool.phases]
-    known = {name: read(run.assessment(index)) for index, name in enumerate(names)}
-    found = {name: mean_aps(assessment) for name, assessment in known.items() if assessment}
-    return {"phases": found} if found else {}

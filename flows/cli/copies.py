@@ -31,7 +31,7 @@ def sync(folder: options.Search, json: options.Json = False) -> Answer:
     """Tell MLflow what it has not heard yet. A search that runs does so by itself."""
     from flows.inputs.searches import status
     from tasks import tracking
-    from tasks.tracking import links
+    from tasks.tracking import pages
 
     state = "finished" if status(folder)["state"] == "finished" else "interrupted"
     with _owned(folder, "a search that runs tells MLflow by itself") as run:
@@ -42,7 +42,7 @@ def sync(folder: options.Search, json: options.Json = False) -> Answer:
             "known": heard.sent,
             "missing": heard.missing,
             "error": heard.error or None,
-            "mlflow": links.where(run),
+            "mlflow": pages.where(run),
         }
 
     def show(screen: Console) -> None:

@@ -16,7 +16,7 @@ from jdn_core.run.fingerprint import fingerprint, require_same
 from jdn_core.run.folder import Run
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
-from tasks.tracking import links
+from tasks.tracking.pages import tracking_uri, ui_command
 
 
 @contextmanager
@@ -59,6 +59,6 @@ def require_room(run: Run) -> None:
         assemble.subnet_space(settings.pool),
         pairs=max(0, settings.search.iterations + 1 - len(run.records.all())),
         trained=frozenset(stage.name for stage in (run.base, run.pool) if stage.is_dir()),
-        copies=1 if links.ui_command(links.tracking_uri(run)) is None else 2,
+        copies=1 if ui_command(tracking_uri(run)) is None else 2,
     )
     disk_space.require_room(run.folder, needed)

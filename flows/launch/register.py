@@ -12,14 +12,14 @@ from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.run.folder import Run
 from jdn_core.storage import durable
 from tasks import tracking
-from tasks.tracking.excerpts import fetch_excerpt
-from tasks.tracking.publishing import Published, check_names, is_told, publish_pair
+from tasks.tracking.fetching import has_pair
+from tasks.tracking.registry import Registered, check_names, register_pair
 
 
 def register(
     folder: Path, *, pair: int | None = None, alias: str = "champion", model: str | None = None
-) -> Published:
-    """Registers a pair's detector, the best by H without an index; see ``tasks.tracking.publishing``.
+) -> Registered:
+    """Registers a pair's detector, the best by H without an index; see ``tasks.tracking.registry``.
 
     A search that runs is not disturbed: it tells MLflow of its pairs by itself. For one that does not run,
     MLflow is told first what it has not heard yet.
@@ -34,20 +34,20 @@ def register(
         InputMissing: there is no such search or pair, or weights are nowhere.
         OwnedByAnother: the search runs and MLflow has not heard of the pair yet.
         ServiceUnavailable: MLflow does not answer, or refuses the pair.
-        CheckpointError, UsageError: as ``tasks.publish.publish_pair`` does.
+        CheckpointError, UsageError: as ``register_pair`` does.
     """
     run = Run(read_back(folder), folder.resolve())
     name = model or run.settings.name
     check_names(name, alias)
     row, base = searches.row(folder, pair), searches.base(folder)
-    if not is_told(run, row.key):
-        _tell(run, row.index)
-    return publish_pair(run, row, base, model=name, alias=alias)
+    if not has_pair(run, row.key):
+        _send(run, row.index)
+    return register_pair(run, row, base, model=name, alias=alias)
 
 
 def register_from(
     run_id: str, uri: str, *, pair: int | None = None, alias: str = "champion", model: str | None = None
-) -> Published:
+) -> Registered:
     """As ``register``, of a search whose folder is on another machine: MLflow has all that it takes.
 
     Args:
@@ -61,17 +61,17 @@ def register_from(
         tracking.fetch_head(run_id, uri, head)
         settings = settings_file.load(str(head / SETTINGS_FILE))
         check_names(model or settings.name, alias)
-        index = fetch_excerpt(Run(settings, folder), run_id, uri, head, pair=pair)
+        index = tracking.fetch_pair(Run(settings, folder), run_id, uri, head, index=pair)
         return register(folder, pair=index, alias=alias, model=model)
 
 
-def _tell(run: Run, index: int) -> None:
+def _send(run: Run, index: int) -> None:
     try:
         with durable.own(run.folder):
             finished = searches.status(run.folder)["stage"] == "report"
-            heard = tracking.sync(run, state="finished" if finished else "interrupted")
+            sent = tracking.sync(run, state="finished" if finished else "interrupted")
     except OwnedByAnother as error:
         advice = f"MLflow has not heard of pair {index} yet, the search tells it by itself; try again soon"
         raise OwnedByAnother(f"{error}; {advice}") from None
-    if heard.missing:
-        raise ServiceUnavailable(f"MLflow does not take {heard.missing} runs of the search: {heard.error}")
+    if sent.missing:
+        raise ServiceUnavailable(f"MLflow does not take {sent.missing} runs of the search: {sent.error}")

@@ -25,10 +25,10 @@ def take_stage(source: Path, stage: str, out: Path, *, uri: str | None = None) -
     """
     tracked = uri or os.environ.get("MLFLOW_TRACKING_URI")
     if RUN_ID.fullmatch(str(source)) and not source.exists() and tracked:
-        from tasks.tracking import fetch
+        from tasks.tracking import fetch_stage
 
         refuse_second(stage, out)
-        return fetch(str(source), tracked, out / stage)
+        return fetch_stage(str(source), tracked, out / stage)
     folder = source / stage if (source / stage).is_dir() else source
     if not folder.is_dir():
         raise InputMissing(f"{source}: no such folder; `jdn train-{stage}` makes one")

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jdn_core.detector.folder import SPEC_FILE, load_detector, load_spec
-from jdn_core.errors import DataError, Problem, SettingsError, shown
+from jdn_core.errors import DataError, Problem, SearchFailed, SettingsError, shown
 from jdn_core.pool.folder import POOL_FILE, PoolSpec, load_pool, load_pool_spec, require_like
 from jdn_core.run import assemble
+from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import Settings
 
 Classes = Sequence[tuple[int, str]]
@@ -65,3 +66,11 @@ def require_pool(pool: PoolSpec, settings: Settings, classes: Classes) -> None:
         raise SettingsError.of(
             [Problem("settings", "pool.space", f"the pool has {pool.space}", str(space), remedy)]
         )
+
+
+def refuse_failures(standing: Standing, most: int) -> None:
+    """Raises SearchFailed where the ``most`` newest pairs failed, too many in a row to go on."""
+    newest = standing.newest(most)
+    if len(newest) == most and all(record.state == "failed" for record in newest):
+        reasons = "\n".join(f"pair {record.pair.index}: {record.reason}" for record in newest)
+        raise SearchFailed(f"the last {most} pairs failed:\n{reasons}")

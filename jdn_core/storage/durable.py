@@ -74,6 +74,23 @@ def write_text(path: Path, text: str) -> Written:
     return write_bytes(path, text.encode())
 
 
+def append_text(path: Path, text: str) -> None:
+    """Adds UTF-8 at the end of a file, which is made if need be; its folder must exist.
+
+    A crash may leave a part of the text: the reader has to see that for itself.
+
+    Raises:
+        StorageError: the disk is full or broken; a part of the text may be there.
+    """
+    data = text.encode()
+    with _storage(path, needed=len(data)), path.open("ab") as file:
+        faultpoint(Point.DURABLE_WRITE)
+        file.write(data)
+        file.flush()
+        faultpoint(Point.DURABLE_FSYNC)
+        os.fsync(file.fileno())
+
+
 def write_json(path: Path, value: object, *, indent: int | None = 2, seal: bool = False) -> Written:
     """``write_bytes`` of JSON with sorted keys; without ``indent`` it is the canonical form.
 

@@ -1,29 +1,37 @@
-"""MLflow hears of a search beside it, from its files alone, and can give them back.
+"""All of MLflow: a search is sent beside its training, and can be fetched again, whole or in part.
 
-``server`` is one experiment of a tracking server; ``mirror`` is a search's folder beside its run there. On
-them stand ``publisher``, which sends what is new while a search runs and after it, ``restoring``, which
-fetches what a folder lacks, ``loans``, which lends it to workers elsewhere, ``verification``, which compares,
-and ``registry``, which makes a pair's detector a registered model that runs ``model``, if need be out of
-``excerpts``. Only ``server``, ``registry`` and ``model`` speak MLflow.
+``entries`` says what a run of MLflow holds and ``pages`` how it is shown, both as plain values. ``server`` is
+an experiment of a tracking server and ``search_run`` a search in it. On them stand ``sending``, ``fetching``
+and ``verification``, and ``registry``, which makes a pair's detector a version of a registered model:
+``packaging`` writes its files, of which ``model`` is run by MLflow. Only ``server``, ``registry``,
+``packaging`` and ``model`` import mlflow.
 """
 
-from tasks.tracking.loans import borrow, collect, give_back, tidy
-from tasks.tracking.publisher import Publication, Publisher, sync
-from tasks.tracking.restoring import fetch, fetch_head, rebuild, restore_files, run_of_flow
+from tasks.tracking.fetching import (
+    fetch_head,
+    fetch_inputs,
+    fetch_pair,
+    fetch_result,
+    fetch_stage,
+    rebuild,
+    restore_files,
+    run_of_flow,
+)
+from tasks.tracking.sending import Publication, Publisher, send_pair, sync
 from tasks.tracking.verification import mlflow_problems
 
 __all__ = [
     "Publication",
     "Publisher",
-    "borrow",
-    "collect",
-    "fetch",
     "fetch_head",
-    "give_back",
+    "fetch_inputs",
+    "fetch_pair",
+    "fetch_result",
+    "fetch_stage",
     "mlflow_problems",
     "rebuild",
     "restore_files",
     "run_of_flow",
+    "send_pair",
     "sync",
-    "tidy",
 ]

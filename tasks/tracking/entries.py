@@ -1,15 +1,15 @@
-"""What MLflow shall hold of a search, as plain values; nothing is sent here."""
+"""Runs for MLflow as plain values: tags, params, metrics and files of a pair or of a training before it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from jdn_core.reports.tables import Candidate
-from jdn_core.run.folder import TRAINING_FILE
+from jdn_core.run.folder import TRAINING_FILE, Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE
 from jdn_core.settings.whole import Settings
@@ -18,7 +18,7 @@ from jdn_core.storage import durable
 
 # MLflow's limit is 6000; the longest notation that the paper could print has about 1500.
 LONGEST_PARAM = 5900
-FILES_TAG = "jdn.sha256"
+PAIR_TAG, STAGE_TAG, FILES_TAG = "jdn.pair_key", "jdn.stage", "jdn.sha256"
 
 
 class Number(NamedTuple):
@@ -29,9 +29,17 @@ class Number(NamedTuple):
     step: int = 0
 
 
+class Stage(NamedTuple):
+    """A training before the search, done or not: the base, or a phase of the pool."""
+
+    kind: Literal["base", "pool"]
+    name: str
+    folder: Path
+
+
 @dataclass(frozen=True)
 class Entry:
-    """A run to be, below the search's own.
+    """A run below the search's own.
 
     Attributes:
         name: what people see.
@@ -54,11 +62,26 @@ class Entry:
     started: float
     finished: float
     files: tuple[str, ...] = ()
-    is_candidate: bool = field(default=False)
+    is_candidate: bool = False
+
+
+def stages(run: Run) -> tuple[Stage, ...]:
+    """Returns every training before the search, in order, done or not."""
+    phases = enumerate(run.settings.pool.phases)
+    return (
+        Stage("base", "base", run.base),
+        *(Stage("pool", phase.name, run.phase(index)) for index, phase in phases),
+    )
 
 
 def of_pair(record: PairRecord, row: Candidate, folder: Path) -> Entry:
-    """The run of a pair; ``folder`` is its record's."""
+    """Returns the run of a pair.
+
+    Args:
+        record: of the pair.
+        row: its row of the table of pairs.
+        folder: the record's.
+    """
     pair, evaluation = record.pair, record.evaluation
     written = (folder / RECORD_FILE).stat().st_mtime
     finished = evaluation.timing.finished if evaluation else written
@@ -66,13 +89,13 @@ def of_pair(record: PairRecord, row: Candidate, folder: Path) -> Entry:
         "jdn.kind": "pair",
         "jdn.search": pair.search,
         "jdn.pair_index": str(pair.index),
-        "jdn.pair_key": pair.key,
+        PAIR_TAG: pair.key,
         "jdn.parent_pair": "" if row.parent is None else str(row.parent),
         "jdn.action": pair.action,
     }
     return Entry(
         name=f"pair {pair.index:04}: {pair.action}",
-        identity=("jdn.pair_key", pair.key),
+        identity=(PAIR_TAG, pair.key),
         tags=tags | ({"jdn.reason": record.reason} if record.reason else {}),
         params=_clipped({"student": row.student, "teacher": row.teacher, "action": pair.action}),
         numbers=tuple(_pair_numbers(record, row)),
@@ -85,18 +108,19 @@ def of_pair(record: PairRecord, row: Candidate, folder: Path) -> Entry:
     )
 
 
-def of_stage(kind: Literal["base", "pool"], name: str, folder: Path, *, search: str) -> Entry:
-    """The run of a training before the search: the base, or a phase of the pool."""
-    file = folder / TRAINING_FILE
+def of_stage(stage: Stage, *, search: str) -> Entry:
+    """Returns the run of a training before the search, whose folder is there."""
+    file = stage.folder / TRAINING_FILE
     training: dict[str, Any] = durable.read_json(file) if file.is_file() else {"losses": {}, "seconds": 0.0}
-    finished = folder.stat().st_mtime
+    finished = stage.folder.stat().st_mtime
+    tags = {"jdn.kind": stage.kind, "jdn.search": search, STAGE_TAG: stage.name}
     return Entry(
-        name=name,
-        identity=("jdn.stage", name),
-        tags={"jdn.kind": kind, "jdn.search": search, "jdn.stage": name, FILES_TAG: digest(folder)},
+        name=stage.name,
+        identity=(STAGE_TAG, stage.name),
+        tags=tags | {FILES_TAG: digest(stage.folder)},
         params={},
         numbers=(Number("train_seconds", training["seconds"]), *_losses(training["losses"])),
-        folder=folder,
+        folder=stage.folder,
         state="done",
         started=finished - training["seconds"],
         finished=finished,
@@ -104,13 +128,13 @@ def of_stage(kind: Literal["base", "pool"], name: str, folder: Path, *, search: 
 
 
 def digest(folder: Path) -> str:
-    """One key for the names and contents of all files of a folder; a pair's files have their hashes in it."""
+    """Hashes the names and contents of all files of a folder into one key."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return content_key({path.relative_to(folder).as_posix(): durable.sha256_of(path) for path in files})
 
 
 def flat_settings(settings: Settings) -> dict[str, str]:
-    """Settings as params: ``search.top_k`` -> ``5``; what is not set is left out."""
+    """Returns settings as params, ``search.top_k`` -> ``5``, without those that are not set."""
     return _clipped(dict(_flat(settings.model_dump(mode="json"), "")))
 
 

@@ -1,102 +1,153 @@
-"""Detectors in MLflow's Model Registry: registered so that twice changes nothing, found again and fetched.
+"""Versions in MLflow's Model Registry: a pair's detector is registered, however often, or fetched.
 
 A pair's row in the table of models is external, without files, until it is registered. Then it gets those of
-a pyfunc model from code, and the tag that called it external goes last: it vouches for the files.
+a pyfunc model, and the tag that called it external is deleted last: without it the files are whole.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
+import re
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
 
-import jdn_core
-from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE
-from jdn_core.errors import InputMissing
-from tasks.tracking.links import shown
-from tasks.tracking.server import Server, asking, client_of
+from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_spec
+from jdn_core.errors import InputMissing, UsageError
+from jdn_core.reports.markdown import model_card
+from jdn_core.reports.tables import Candidate
+from jdn_core.run.folder import Run
+from jdn_core.settings.sections import LONGEST_NAME, NAME
+from tasks.tracking.entries import PAIR_TAG
+from tasks.tracking.fetching import restore_files
+from tasks.tracking.packaging import Package, save
+from tasks.tracking.pages import address_of, shown, tracking_uri
+from tasks.tracking.search_run import SearchRun
+from tasks.tracking.server import Experiment, asking, client_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.models import Model
 
     from tasks.tracking.server import MlflowRun
 
-KEY_TAG, WEIGHTS_TAG, FRAME_TAG = "jdn.pair_key", "jdn.weights_sha256", "jdn.resolution"
+WEIGHTS_TAG, FRAME_TAG = "jdn.weights_sha256", "jdn.resolution"
 LONGEST_CARD = 5000  # characters, of MLflow's own limit
 _EXTERNAL, _VERSIONS = "mlflow.model.isExternal", "mlflow.modelVersions"
-_MODEL_FILE = Path(__file__).with_name("model.py")
-# What jdn_core imports to detect, and MLflow. jdn itself comes along as files: no index has it.
-_REQUIRED = ("mlflow", "numpy", "pillow", "pycocotools", "pydantic", "safetensors", "torch", "torchvision")
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
+_ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)  # MLflow reads them as versions
 
 
-@dataclass(frozen=True)
-class Submission:
-    """A version to be.
+class Registered(NamedTuple):
+    """A version and its addresses: ``uri`` follows the alias, ``page`` shows it in MLflow's pages."""
 
-    Attributes:
-        folder: holds ``detector.json`` and ``weights.safetensors``, verified.
-        name: of the registered model.
-        alias: that shall point to the version.
-        resolution: the frame that the score chose.
-        card: markdown, for people.
-        tags: where the detector comes from; ``KEY_TAG`` and ``WEIGHTS_TAG`` tell it from all others.
-    """
-
-    folder: Path
-    name: str
+    model: str
+    version: int
     alias: str
-    resolution: str
-    card: str
-    tags: Mapping[str, str]
+    uri: str
+    page: str
+    pair: int
+    key: str
+    sha256: str
 
 
-def register(server: Server, run: MlflowRun, submission: Submission) -> int:
+def check_names(model: str, alias: str) -> None:
+    """Refuses names that MLflow, a URI or a shell would not take.
+
+    Raises:
+        UsageError: one of them breaks its rule.
+    """
+    if not _ALIAS.fullmatch(alias) or _RESERVED.fullmatch(alias):
+        rule = "must be letters, digits, - and _, and neither latest nor v1, v2, ..."
+        raise UsageError(f"alias {rule}, got {alias!r}")
+    if not re.fullmatch(NAME, model) or len(model) > LONGEST_NAME:
+        rule = f"must be up to {LONGEST_NAME} letters, digits, ., - and _, a letter or digit first"
+        raise UsageError(f"model's name {rule}, got {model!r}")
+
+
+def register_pair(run: Run, row: Candidate, base: Candidate, *, model: str, alias: str) -> Registered:
+    """Registers a pair's detector and gives it the alias; a second time only the alias moves.
+
+    Damaged or dropped weights are fetched from MLflow first; none are registered whose hash does not hold.
+
+    Args:
+        run: of the search, which may be running.
+        row: of the pair.
+        base: row of the base, to compare with.
+        model: name of the registered model.
+        alias: of the version.
+
+    Raises:
+        UsageError: a name breaks MLflow's rules.
+        InputMissing: MLflow has no run of the pair, or weights are nowhere.
+        CheckpointError: the weights are damaged, and MLflow's copy too.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    check_names(model, alias)
+    restore_files(run, row.key)
+    folder, uri = run.records.path(row.key), tracking_uri(run)
+    with asking(uri):
+        search_run = SearchRun.find(run)
+        found = search_run.child(PAIR_TAG, row.key) if search_run else None
+        if search_run is None or found is None:
+            raise InputMissing(f"MLflow at {shown(uri)} has no run of pair {row.index}")
+        classes = [name for _, name in load_spec(folder).classes]
+        name, digest = run.settings.name, run.settings.digest
+        card = model_card(row, base, classes=classes, model=model, search=name, digest=digest)
+        tags = _origin(search_run, row, found.info.run_id)
+        package = Package(folder, model, alias, str(row.resolution), card, tags)
+        version = register(search_run.experiment, found, package)
+    return Registered(
+        model=model,
+        version=version,
+        alias=alias,
+        uri=f"models:/{model}@{alias}",
+        page=f"{address_of(uri)}/#/models/{quote(model)}/versions/{version}",
+        pair=row.index,
+        key=row.key,
+        sha256=str(row.sha256),
+    )
+
+
+def register(experiment: Experiment, run: MlflowRun, package: Package) -> int:
     """Makes the version of a pair, unless it is there, and gives it the alias; its number.
 
     Raises:
         InputMissing: the pair's run has no row in the table of models.
     """
-    client = server.client
-    found = _version_of(client, submission)
+    client = experiment.client
+    found = _version_of(client, package)
     if found is None:
-        model = server.model_of(run.info.run_id)
+        model = experiment.model_of(run.info.run_id)
         if model is None:
             raise InputMissing(f"{run.info.run_name}: MLflow has no model of its run {run.info.run_id}")
-        _fill(client, model, submission)
-        _require_name(client, submission)
+        _fill(client, model, package)
+        _require_name(client, package)
         client.create_model_version(
-            submission.name,
+            package.name,
             model.artifact_location,  # unlike models:/ID it needs no tracking URI of the whole process
             run.info.run_id,
-            dict(submission.tags),
-            description=submission.card[:LONGEST_CARD],
+            dict(package.tags),
+            description=package.card[:LONGEST_CARD],
             model_id=model.model_id,
         )
-        found = _version_of(client, submission)
+        found = _version_of(client, package)
         assert found is not None
         _link(client, model, found)
-    if submission.alias not in found.aliases:
-        client.set_registered_model_alias(submission.name, submission.alias, found.version)
+    if package.alias not in found.aliases:
+        client.set_registered_model_alias(package.name, package.alias, found.version)
     return int(found.version)
 
 
 def fetch_model(name: str, label: str, uri: str, folder: Path) -> tuple[Path, str, str]:
-    """Where a registered detector lies, its frame, and the hash that its weights must have.
+    """Returns where a registered detector lies, its frame, and the hash that its weights must have.
 
-    Only ``detector.json`` and the weights are looked at; what else MLflow has of the model is never run.
+    Only ``detector.json`` and the weights are read; code that MLflow has of the model is never run.
 
     Args:
         name: of the registered model.
@@ -136,36 +187,64 @@ def fetch_model(name: str, label: str, uri: str, folder: Path) -> tuple[Path, st
         return folder, frame, sha256
 
 
-def _version_of(client: MlflowClient, submission: Submission) -> ModelVersion | None:
-    """The version of this pair with these weights; later ones, which lost replies left, are deleted."""
-    wanted = f"name = '{submission.name}'"
-    for tag in (KEY_TAG, WEIGHTS_TAG):
-        wanted += f" and tags.`{tag}` = '{submission.tags[tag]}'"
+def _origin(search_run: SearchRun, row: Candidate, run_id: str) -> dict[str, str]:
+    """Returns the tags of a version: which detector it is, its numbers, and every run that led to it."""
+    settings, record = search_run.run.settings, search_run.run.records.get(row.key)
+    assert record is not None
+    parent = search_run.child(PAIR_TAG, record.pair.parent) if record.pair.parent else None
+    tags = {
+        PAIR_TAG: row.key,
+        WEIGHTS_TAG: record.files[WEIGHTS_FILE],
+        FRAME_TAG: str(row.resolution),
+        "jdn.search": settings.name,
+        "jdn.search_id": search_run.search_id,
+        "jdn.settings": settings.digest,
+        "jdn.pair_index": str(row.index),
+        "jdn.action": row.action,
+        "jdn.parent_pair": "" if row.parent is None else str(row.parent),
+        "jdn.search_run": search_run.id,
+        "jdn.pair_run": run_id,
+        "jdn.parent_run": parent.info.run_id if parent else "",
+        "jdn.teacher": row.teacher,
+        "jdn.ap": repr(row.ap),
+        "jdn.macs": str(row.macs),
+        "jdn.params": str(row.params),
+        "jdn.score": "" if row.score is None else repr(row.score),
+    }
+    datasets = {f"jdn.dataset.{name}": " ".join(dataset) for name, dataset in search_run.datasets().items()}
+    return {name: text for name, text in (tags | datasets).items() if text}
+
+
+def _version_of(client: MlflowClient, package: Package) -> ModelVersion | None:
+    """Finds the version of this pair with these weights; later ones, which lost replies left, are deleted."""
+    wanted = f"name = '{package.name}'"
+    for tag in (PAIR_TAG, WEIGHTS_TAG):
+        wanted += f" and tags.`{tag}` = '{package.tags[tag]}'"
     found = sorted(client.search_model_versions(wanted), key=lambda version: int(version.version))
     for ghost in found[1:]:
         with _or_already(_MISSING):
-            client.delete_model_version(submission.name, ghost.version)
-    # A search tells no aliases on every store.
-    return client.get_model_version(submission.name, found[0].version) if found else None
+            client.delete_model_version(package.name, ghost.version)
+    # What a search gives has no aliases on some stores.
+    return client.get_model_version(package.name, found[0].version) if found else None
 
 
-def _require_name(client: MlflowClient, submission: Submission) -> None:
-    """The registered model itself; two that make it at once are both served."""
+def _require_name(client: MlflowClient, package: Package) -> None:
+    """Makes the registered model, unless it is there; of two that make it at once neither fails."""
     with _or_already("RESOURCE_ALREADY_EXISTS"):
         client.create_registered_model(
-            submission.name,
-            {"jdn.search": submission.tags["jdn.search"]},
+            package.name,
+            {"jdn.search": package.tags["jdn.search"]},
             "Detectors that jdn published; the versions tell what each is worth.",
         )
 
 
-def _fill(client: MlflowClient, model: LoggedModel, submission: Submission) -> None:
+def _fill(client: MlflowClient, model: LoggedModel, package: Package) -> None:
     """Gives a pair's row in the table of models its files, once."""
     if model.tags.get(_EXTERNAL) != "true":
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "model")
-        save(folder, submission, run_id=model.source_run_id, model_id=model.model_id)
+        save(folder, package, run_id=model.source_run_id, model_id=model.model_id)
         client.log_model_artifacts(model.model_id, str(folder))
     with _or_already(_MISSING):
         client.delete_logged_model_tag(model.model_id, _EXTERNAL)
@@ -173,7 +252,7 @@ def _fill(client: MlflowClient, model: LoggedModel, submission: Submission) -> N
 
 @contextmanager
 def _or_already(code: str) -> Iterator[None]:
-    """For what cannot be repeated: MLflow's client repeats it when a reply is lost, and hears this."""
+    """Ignores the error of a call that was done before: MLflow's client repeats it when a reply is lost."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -183,83 +262,10 @@ def _or_already(code: str) -> Iterator[None]:
             raise
 
 
-def save(folder: Path, submission: Submission, *, run_id: str | None, model_id: str | None) -> None:
-    """Writes the pyfunc model, whole in itself, into a new folder; the ids are of its run and its row."""
-    os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # or files of whoever's folder this is come along
-    for noisy in ("mlflow.pyfunc", "mlflow.models"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of MLflow's own type hints and its calls of pandas
-        from mlflow.models import Model
-        from mlflow.pyfunc import save_model
-
-        signature, example = _signature()
-        save_model(
-            folder,
-            mlflow_model=Model(run_id=run_id, model_id=model_id),
-            python_model=str(_MODEL_FILE),
-            code_paths=[str(Path(jdn_core.__file__).parent)],
-            artifacts={
-                "detector": str(submission.folder / SPEC_FILE),
-                "weights": str(submission.folder / WEIGHTS_FILE),
-            },
-            signature=signature,
-            input_example=example,
-            pip_requirements=[f"{name}=={_public(metadata.version(name))}" for name in _REQUIRED],
-            model_config={"device": "auto", "resolution": submission.resolution},
-            metadata=dict(submission.tags),
-        )
-    _forget_paths(folder, Model.load(str(folder)))
-
-
-def _public(version: str) -> str:
-    """Without the local part, such as ``+cpu``, which no index knows."""
-    return version.partition("+")[0]
-
-
-def _forget_paths(folder: Path, model: Model) -> None:
-    """Takes this machine's paths, which nobody reads, out of ``MLmodel``."""
-    flavor: dict[str, Any] = model.flavors["python_function"]
-    flavor["model_code_path"] = Path(flavor["model_code_path"]).name
-    for artifact in flavor["artifacts"].values():
-        artifact["uri"] = Path(artifact["uri"]).name
-    model.save(str(folder / "MLmodel"))
-
-
-def _signature() -> tuple[Any, Any]:
-    """What goes in and comes out, and a drawn picture as an example, for photos of a dataset are not ours."""
-    import io
-
-    import numpy as np
-    import pandas as pd
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
-    from PIL import Image
-
-    from jdn_core.data.shapes import draw_scene
-
-    outputs = Schema(
-        [
-            ColSpec(DataType.long, "image_id"),
-            ColSpec(DataType.long, "category_id"),
-            ColSpec(Array(DataType.double), "bbox"),
-            ColSpec(DataType.double, "score"),
-            ColSpec(DataType.string, "category"),
-        ]
-    )
-    inputs = Schema([ColSpec(DataType.binary, "image")])
-    params = ParamSchema([ParamSpec("score", DataType.double, 0.5)])
-    pixels = draw_scene(np.random.default_rng(0), 64).pixels.clip(0, 255).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return ModelSignature(inputs, outputs, params), pd.DataFrame({"image": [file.getvalue()]})
-
-
 def _link(client: MlflowClient, model: LoggedModel, version: ModelVersion) -> None:
     """Notes the version, and no ghost of it, on the row in the table of models.
 
-    MLflow's server notes every version that it makes, a database none.
+    MLflow's server does so for every version that it makes; a client on a database does not.
     """
     noted = json.loads(client.get_logged_model(model.model_id).tags.get(_VERSIONS, "[]"))
     entry = {"name": version.name, "version": int(version.version)}

@@ -1,8 +1,9 @@
-"""An experiment of a tracking server: runs found by their tags, written so that every call can be repeated.
+"""One experiment of an MLflow server: runs are found by their tags, and every call can be repeated.
 
-MLflow's client repeats a request whose reply was lost (RELIABILITY, rule 5), so a run is looked for before it
-is made, its tags come with it, files and numbers can be sent twice, ``jdn.status`` is set last, and what a
-lost reply left is closed. mlflow is imported late, for that takes seconds.
+MLflow's client repeats a POST whose reply was lost and so makes a second run (mlflow #8238, #3100;
+RELIABILITY, rule 5). Therefore a run is looked for before it is made, its tags come with the create call,
+files and numbers can be sent twice, ``jdn.status`` is set last, and what a lost reply left is closed as
+aborted. mlflow is imported inside functions, for that takes three seconds.
 """
 
 from __future__ import annotations
@@ -13,26 +14,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from jdn_core.errors import InputMissing, ServiceUnavailable, UserError
+from jdn_core.errors import InputMissing, ServiceUnavailable, UserError, hidden
 from jdn_core.faults import Point, faultpoint
-from tasks.tracking.entries import FILES_TAG, Entry, Number
-from tasks.tracking.links import PARENT, complaint, database, shown
+from tasks.tracking.entries import Entry, Number
+from tasks.tracking.pages import PARENT, database, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
-    MlflowRun = Run  # the name under which the others know it
+    MlflowRun = Run  # our own Run is a folder
 
+T = TypeVar("T")
 STATUS = "jdn.status"
 # Without it MLflow's pages open as those of a chat application.
 _TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
 _NO_SUCH_RUN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-_BATCH = 900  # MLflow takes 1000 metrics, and 100 params, at a time
-# MLflow's own defaults would hold a call for four minutes where nobody answers.
+_METRICS, _PARAMS = 900, 100  # MLflow takes 1000 metrics, and 100 params, in one call
+# With MLflow's own defaults a call to a server that is gone takes four minutes.
 _SHORT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -42,7 +44,7 @@ _SHORT = {
 
 
 def client_of(uri: str) -> MlflowClient:
-    """A client that gives up soon and makes no noise; nothing is asked yet."""
+    """Returns a client that gives up soon and logs warnings alone; nothing is requested yet."""
     for variable, value in _SHORT.items():
         os.environ.setdefault(variable, value)
     from mlflow import MlflowClient
@@ -54,25 +56,30 @@ def client_of(uri: str) -> MlflowClient:
 
 @contextmanager
 def asking(uri: str) -> Iterator[None]:
-    """For commands that cannot do without MLflow: whatever it raises becomes a ServiceUnavailable."""
+    """Turns whatever MLflow raises into a ServiceUnavailable, for commands that cannot do without it."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # of MLflow, its database or the network; there is no class for them all
-        what = f"MLflow at {shown(uri)} does not answer: {complaint(error)}"
+        what = f"MLflow at {shown(uri)} does not answer: {reason(error)}"
         raise ServiceUnavailable(what) from error
 
 
+def reason(error: Exception) -> str:
+    """Returns an error of MLflow, a database or the network as one line, without passwords of addresses."""
+    return hidden(f"{type(error).__name__}: {error}".splitlines()[0])[:300]
+
+
 @dataclass(frozen=True)
-class Server:
-    """An experiment of a tracking server."""
+class Experiment:
+    """An experiment of a tracking server, by its id."""
 
     client: MlflowClient
-    experiment: str
+    id: str
 
     @classmethod
-    def connect(cls, uri: str, *, name: str, artifacts: Path | None = None) -> Server:
+    def connect(cls, uri: str, *, name: str, artifacts: Path | None = None) -> Experiment:
         """Finds or makes the experiment; a fresh database gets its tables, under MLflow's own lock.
 
         Args:
@@ -90,8 +97,8 @@ class Server:
         return cls(client, found.experiment_id)
 
     @classmethod
-    def find(cls, uri: str, *, name: str) -> Server | None:
-        """The experiment, if there is one; nothing is made, not even a database."""
+    def find(cls, uri: str, *, name: str) -> Experiment | None:
+        """Finds the experiment, if there is one; nothing is made, not even a database."""
         file = database(uri)
         if file is not None and not file.is_file():
             return None
@@ -100,12 +107,12 @@ class Server:
         return cls(client, found.experiment_id) if found else None
 
     @classmethod
-    def holding(cls, run_id: str, uri: str) -> tuple[Server, MlflowRun]:
-        """The experiment of a run, and the run.
+    def holding(cls, run_id: str, uri: str) -> tuple[Experiment, MlflowRun]:
+        """Finds a run by its id, and its experiment.
 
         Raises:
             InputMissing: there is none of this id.
-            ServiceUnavailable: nobody answers.
+            ServiceUnavailable: the server does not answer.
         """
         with asking(uri):
             from mlflow.exceptions import MlflowException
@@ -122,7 +129,7 @@ class Server:
             return cls(client, found.info.experiment_id), found
 
     def run(self, run_id: str, tags: Mapping[str, str]) -> MlflowRun | None:
-        """The run of this id, if it is there and has these tags."""
+        """Reads the run of this id, if it is there and has these tags."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -136,43 +143,38 @@ class Server:
 
     def check(self) -> None:
         """Raises whatever MLflow raises where it does not answer."""
-        self.client.get_experiment(self.experiment)
+        self.client.get_experiment(self.id)
+
+    def tags(self) -> dict[str, str]:
+        """Reads the experiment's tags."""
+        return dict(self.client.get_experiment(self.id).tags)
 
     def runs(self, *, status: str | None = None, **tags: str) -> Iterator[MlflowRun]:
-        """All runs with these tags, and of MLflow's own status if one is given, oldest first."""
+        """Lists all runs with these tags, and of MLflow's own status if one is given, oldest first."""
         wanted = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
         wanted += [f"attributes.status = '{status}'"] if status else []
-        token = None
+        order, token = ["attributes.start_time ASC"], None
         while True:
-            page = self.client.search_runs(
-                [self.experiment],
-                " and ".join(wanted),
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
+            page = self.client.search_runs([self.id], " and ".join(wanted), order_by=order, page_token=token)
             yield from page
             token = page.token
             if not token:
                 return
 
     def newest(self, count: int, **tags: str) -> list[MlflowRun]:
-        """The last runs with these tags, newest first, without aborted ones."""
+        """Lists the last runs with these tags, newest first, without aborted ones."""
         wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         order = ["attributes.start_time DESC"]
-        found = self.client.search_runs([self.experiment], wanted, max_results=count, order_by=order)
-        return [run for run in found if run.data.tags.get(STATUS) != "aborted"]
-
-    def experiment_tags(self) -> dict[str, str]:
-        """Of the experiment, as they are now."""
-        return dict(self.client.get_experiment(self.experiment).tags)
+        found = self.client.search_runs([self.id], wanted, max_results=count, order_by=order)
+        return [run for run in found if not is_aborted(run)]
 
     def living(self, tags: Mapping[str, str], *, keep: str | None = None) -> list[MlflowRun]:
-        """Runs with these tags that are not aborted; that of the id ``keep`` first, then finished ones."""
-        found = [run for run in self.runs(**tags) if run.data.tags.get(STATUS) != "aborted"]
+        """Lists runs with these tags that are not aborted; that of the id ``keep`` first, then whole ones."""
+        found = [run for run in self.runs(**tags) if not is_aborted(run)]
         return sorted(found, key=lambda run: (run.info.run_id != keep, not is_whole(run)))
 
     def the_one(self, tags: Mapping[str, str], *, keep: str | None = None) -> MlflowRun | None:
-        """The first of ``living``; the others, which lost replies left, are closed as aborted."""
+        """Returns the first of ``living``; the others, which lost replies left, are closed as aborted."""
         found = self.living(tags, keep=keep)
         for ghost in found[1:]:
             self.abort(ghost.info.run_id)
@@ -183,11 +185,11 @@ class Server:
         self.client.set_tag(run_id, STATUS, "aborted")
         self.client.set_terminated(run_id, "KILLED")
 
-    def publish(self, entry: Entry, *, parent: str, dataset: tuple[str, str] | None = None) -> str:
-        """Sends a run, whole, however often it was begun before; its id.
+    def publish(self, entry: Entry, *, parent: str, dataset: tuple[str, str] | None = None) -> None:
+        """Sends a run, whole, however often it was begun before.
 
         Args:
-            entry: the run to be.
+            entry: the run.
             parent: id of the search's run.
             dataset: name and digest of what the numbers were measured on.
 
@@ -197,31 +199,29 @@ class Server:
         tag, value = entry.identity
         found = self.the_one({tag: value, PARENT: parent})
         if found is not None and is_whole(found):
-            return str(found.info.run_id)
+            return
         if gone := [name for name in entry.files if not (entry.folder / name).is_file()]:
-            raise InputMissing(
-                f"{entry.name}: {entry.folder} has no {', '.join(gone)}, and MLflow has no run"
-            )
+            missing = ", ".join(gone)
+            raise InputMissing(f"{entry.name}: {entry.folder} has no {missing}, and MLflow has no run")
         started, finished = round(entry.started * 1000), round(entry.finished * 1000)
         if found is None:
             tags = {**entry.tags, PARENT: parent, STATUS: "running"}
-            found = self.client.create_run(self.experiment, started, tags, entry.name)
+            found = self.client.create_run(self.id, started, tags, entry.name)
             faultpoint(Point.MLFLOW_RUN_CREATED)
-        run_id: str = found.info.run_id
+        run_id = found.info.run_id
         self.client.log_artifacts(run_id, str(entry.folder))
         faultpoint(Point.MLFLOW_UPLOADED)
         self.params(run_id, {k: v for k, v in entry.params.items() if k not in found.data.params})
         if dataset is not None and entry.is_candidate:
             self.measured_on(run_id, {"validation": dataset})
-        model = self._model(entry, found) if entry.is_candidate else None
+        model = self._candidate(entry, found) if entry.is_candidate else None
         faultpoint(Point.MLFLOW_MODEL)
-        self._numbers(entry, run_id, finished, model=model, dataset=dataset)
+        self.numbers(run_id, entry.numbers, finished, model=model, dataset=dataset)
         faultpoint(Point.MLFLOW_NUMBERS)
         self.client.set_tag(run_id, STATUS, entry.state)
         faultpoint(Point.MLFLOW_DONE)
         self.client.set_terminated(run_id, "FINISHED" if entry.state == "done" else "FAILED", finished)
         faultpoint(Point.MLFLOW_ENDED)
-        return run_id
 
     def measured_on(self, run_id: str, datasets: Mapping[str, tuple[str, str]]) -> None:
         """Notes datasets, context -> (name, digest), on a run; no data is stored."""
@@ -237,21 +237,39 @@ class Server:
         self.client.log_inputs(run_id, inputs)
 
     def params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Writes params, which can be written once."""
+        """Writes params, each of which can be written once."""
         from mlflow.entities import Param
 
-        rows = [Param(name, value) for name, value in params.items()]
-        for start in range(0, len(rows), 100):
-            self.client.log_batch(run_id, params=rows[start : start + 100])
+        for some in _parts(params.items(), _PARAMS):
+            self.client.log_batch(run_id, params=[Param(name, value) for name, value in some])
 
-    def numbers(self, run_id: str, numbers: Iterable[Number], when: int) -> None:
-        """Adds metrics of one explicit time, in ms, to a run, ended or not; twice changes nothing."""
+    def numbers(
+        self,
+        run_id: str,
+        numbers: Iterable[Number],
+        when: int,
+        *,
+        model: str | None = None,
+        dataset: tuple[str, str] | None = None,
+    ) -> None:
+        """Adds metrics to a run, ended or not, all with one explicit time: sent twice they change nothing.
+
+        Args:
+            run_id: of the run.
+            numbers: its metrics.
+            when: ms since the epoch.
+            model: id of the run's row in the table of models, which gets all metrics but the losses.
+            dataset: name and digest of what they were measured on.
+        """
         from mlflow.entities import Metric
 
-        self.client.log_batch(run_id, metrics=[Metric(n.name, n.value, when, n.step) for n in numbers])
+        on = (model, *(dataset or (None, None))) if model else ()
+        for some in _parts(numbers, _METRICS):
+            rows = [Metric(n.name, n.value, when, n.step, *(() if n.step else on)) for n in some]
+            self.client.log_batch(run_id, metrics=rows)
 
     def files(self, run: MlflowRun, scratch: Path) -> Path:
-        """A folder with all files of a run: where they lie, if that is here, else copies in ``scratch``."""
+        """Returns a folder with all files of a run: where they lie, if on this machine, else copies."""
         place = urlsplit(run.info.artifact_uri)
         if place.scheme in ("", "file"):
             return Path(unquote(place.path))
@@ -268,24 +286,12 @@ class Server:
             raise InputMissing(f"{run.info.run_name}: its run {run_id} in MLflow has no {name}")
         return Path(self.client.download_artifacts(run_id, name, str(folder)))
 
-    def _numbers(
-        self, entry: Entry, run_id: str, when: int, *, model: str | None, dataset: tuple[str, str] | None
-    ) -> None:
-        """All metrics with one explicit time, so that sending them twice changes nothing."""
-        from mlflow.entities import Metric
+    def model_of(self, run_id: str) -> LoggedModel | None:
+        """Finds a run's row in the table of models."""
+        return next(iter(self._models(run_id)), None)
 
-        name, digest = dataset or (None, None)
-        rows = [
-            Metric(n.name, n.value, when, n.step, model, name, digest)
-            if model and not n.step
-            else Metric(n.name, n.value, when, n.step)
-            for n in entry.numbers
-        ]
-        for start in range(0, len(rows), _BATCH):
-            self.client.log_batch(run_id, metrics=rows[start : start + _BATCH])
-
-    def _model(self, entry: Entry, run: MlflowRun) -> str:
-        """The row in the table of models, which MLflow calls external: its files are the run's.
+    def _candidate(self, entry: Entry, run: MlflowRun) -> str:
+        """Makes the row in the table of models, which MLflow calls external: its files are the run's; its id.
 
         It is looked for again once it is made, because a lost reply may have left a second one.
         """
@@ -296,8 +302,7 @@ class Server:
         if not found:
             name = entry.name.partition(":")[0].replace(" ", "-")
             tags = {**entry.tags, "mlflow.model.isExternal": "true"}
-            params = dict(entry.params)
-            self.client.create_logged_model(self.experiment, name, run_id, tags, params, "detector")
+            self.client.create_logged_model(self.id, name, run_id, tags, dict(entry.params), "detector")
             found = self._models(run_id)
         linked = {output.model_id for output in (run.outputs.model_outputs if run.outputs else ())}
         found.sort(key=lambda model: model.model_id not in linked)
@@ -310,19 +315,21 @@ class Server:
             self.client.finalize_logged_model(model.model_id, "READY")
         return str(model.model_id)
 
-    def model_of(self, run_id: str) -> LoggedModel | None:
-        """A run's row in the table of models."""
-        return next(iter(self._models(run_id)), None)
-
     def _models(self, run_id: str) -> list:
-        return list(self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'"))
+        return list(self.client.search_logged_models([self.id], f"source_run_id = '{run_id}'"))
 
 
 def is_whole(run: MlflowRun) -> bool:
-    """Whether a run has all that it shall have; its status alone is never the truth."""
+    """Tells whether a run was sent to its end; its status alone is never the truth."""
     return run.data.tags.get(STATUS) in ("done", "failed") and run.info.status != "RUNNING"
 
 
-def said_hash(run: MlflowRun) -> str | None:
-    """What ``entries.digest`` said of a stage's folder when it was sent; none in runs older than the tag."""
-    return run.data.tags.get(FILES_TAG)
+def is_aborted(run: MlflowRun) -> bool:
+    """Tells whether a run was closed because a lost reply had left it."""
+    return run.data.tags.get(STATUS) == "aborted"
+
+
+def _parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    every = list(values)
+    for start in range(0, len(every), size):
+        yield every[start : start + size]

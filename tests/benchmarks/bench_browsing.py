@@ -1,6 +1,6 @@
 """How long MLflow takes to show a search of 2,000 pairs: its pages in a browser, and their queries.
 
-A hundred pairs are told by our own publisher; the others are copies of their rows, with ids and scores of
+A hundred pairs are sent by our own publisher; the others are copies of their rows, with ids and scores of
 their own.
 """
 
@@ -24,8 +24,8 @@ from flows.inputs import searches, settings_file
 from jdn_core.reports.tables import ranked
 from jdn_core.run.folder import Run
 from jdn_core.settings.whole import parse
-from tasks.tracking import links, sync
-from tasks.tracking.links import Links
+from tasks.tracking import sync
+from tasks.tracking.pages import Links, links_of
 from tests.benchmarks.conftest import Note
 from tests.made_up_search import keep, make_records
 from tests.postgresql import binaries, postgresql
@@ -50,7 +50,7 @@ class Shown:
 
 @pytest.fixture(scope="module", params=["SQLite", "PostgreSQL"])
 def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    """Told by our own publisher, straight into the database, which a server then shows."""
+    """Sent by our own publisher, straight into the database, which a server then shows."""
     folder = tmp_path_factory.mktemp("browsing")
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         uri = f"sqlite:///{folder / 'server.db'}"
@@ -68,7 +68,7 @@ def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         server = MlflowServer(folder, database=uri)
         server.start()
         stack.callback(server.stop)
-        found = links.of(run)
+        found = links_of(run)
         assert found is not None
         best = ranked(searches.rows(run.folder), top=1)[0]
         yield Shown(
@@ -126,14 +126,14 @@ def test_the_queries_of_the_table_take_a_second_at_the_most(shown: Shown, note: 
     client, place = MlflowClient(shown.place.address), shown.place
     best_first = ["metrics.`score` DESC"]
 
-    def page(wanted: str = place.wanted) -> list:
+    def page(wanted: str = place.filter) -> list:
         return list(client.search_runs([place.experiment], wanted, max_results=100, order_by=best_first))
 
     def models() -> list:
         return list(client.search_logged_models([place.experiment], max_results=100))
 
     seconds = {"100 best pairs": _median(page), "100 models": _median(models)}
-    lineage = place.wanted + " and tags.`jdn.parent_pair` = '0'"
+    lineage = place.filter + " and tags.`jdn.parent_pair` = '0'"
     seconds["children of one pair"] = _median(lambda: page(lineage))
     assert page()[0].info.run_name == shown.best
     for what, figure in seconds.items():

@@ -15,7 +15,7 @@ from typing import TypeVar
 from jdn_core.search.hill_climbing import ClimbRules, HillClimber, first_pair
 from jdn_core.search.pairs import Evaluation, Measurement, Pair, PairRecord, Timing
 from jdn_core.search.records import RECORD_FILE, Records
-from jdn_core.search.retention import removable
+from jdn_core.search.retention import needed
 from jdn_core.search.standing import Standing
 from jdn_core.settings.sections import ScoreSettings
 from jdn_core.space.actions import AddLayer, Rearrange, apply, key, legal
@@ -115,7 +115,8 @@ def main(folder: Path) -> dict[str, float]:
     assert known == (*found, record)
     _, ranking = clocked(lambda: (standing.add(record), standing.best(RULES.top_k)))
     horizon = RULES.horizon(climber.next_index)
-    _, keeping = clocked(lambda: removable(standing, climber.pending, top_k=RULES.top_k, horizon=horizon))
+    best, pending, k = standing.best(RULES.top_k), climber.pending, RULES.top_k
+    _, keeping = clocked(lambda: needed(standing, pending, best=best, top_k=k, horizon=horizon))
     _, next_asking = clocked(climber.ask)
     _, digesting = clocked(records.digest)
     return {

@@ -11,7 +11,7 @@ from typing import Any
 from jdn_core.run.folder import TRAINING_FILE, Run
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
-from tasks.tracking.mirror import PUBLISHED_FILE
+from tasks.tracking.search_run import PUBLISHED_FILE
 from tests.crash.tiny_search import best
 
 _CLOCKS = ("train_seconds", "latency")

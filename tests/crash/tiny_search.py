@@ -86,7 +86,7 @@ def best(run: Run) -> list[str]:
 
 def _train_pool(run: Run, publisher: Publisher) -> None:
     for index in range(len(run.settings.pool.phases)):
-        publisher.records()
+        publisher.look()
         stopping.check()
         steps.ensure_phase(run, index)
 
@@ -94,7 +94,9 @@ def _train_pool(run: Run, publisher: Publisher) -> None:
 def _climb(run: Run, publisher: Publisher, iterations: int) -> None:
     stopping.check()
     steps.ensure_base_record(run)
-    climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
+    standing = Standing(run.settings.score, run.records.all())
+    publisher.follow(standing)
+    climber = HillClimber(assemble.climb_rules(run.settings), standing.records)
 
     def submit(pair: Pair) -> Future[PairRecord]:
         future: Future[PairRecord] = Future()
@@ -103,9 +105,10 @@ def _climb(run: Run, publisher: Publisher, iterations: int) -> None:
         future.set_result(steps.ensure_record(run, pair, student, teacher))
         return future
 
-    for _ in engine.climb(climber, iterations=iterations, workers=1, submit=submit):
-        best(run)
-        publisher.records()
+    for record in engine.climb(climber, iterations=iterations, workers=1, submit=submit):
+        graded = standing.add(record)
+        standing.best(run.settings.search.top_k)
+        publisher.add(graded)
         stopping.check()
     if iterations == ITERATIONS:
         run.forget_work()

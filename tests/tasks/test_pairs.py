@@ -16,10 +16,11 @@ from jdn_core.processes.attempts import Failure
 from jdn_core.processes.places import places
 from jdn_core.processes.workers import Workers
 from jdn_core.run import assemble, steps
-from jdn_core.run.checks import check_inputs
+from jdn_core.run.checks import check_inputs, refuse_failures
 from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
+from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import Settings, parse
 from jdn_core.storage import durable
 from tasks import pairs, pool
@@ -92,19 +93,19 @@ def test_a_loss_that_explodes_is_a_failed_record_and_too_many_stop_the_search(
     for stage in ("base", "pool"):
         (tmp_path / stage).symlink_to(trained.folder / stage)
     steps.ensure_base_record(run)
-    climbing = climber(run)
+    climbing, standing = climber(run), Standing(run.settings.score, run.records.all())
     for _ in range(2):
-        pairs.refuse_more_failures(run)
+        refuse_failures(standing, 2)
         pair = climbing.ask()
         assert pair is not None
         record = evaluate(run, pair)
         climbing.tell(record)
         assert record.state == "failed"
         assert record.reason.startswith("nan: epoch 1 step ")
-        assert pairs.score_pair.fn(run, record) is None
+        assert pairs.score_pair.fn(standing, record) == (record, None)
     with pytest.raises(SearchFailed, match=r"the last 2 pairs failed:\npair 1: nan: epoch 1 step"):
-        pairs.refuse_more_failures(run)
-    assert len(pairs.update_top_k.fn(run)) == 1
+        refuse_failures(standing, 2)
+    assert [graded.record.pair.index for graded in pairs.update_top_k.fn(run, standing)] == [0]
 
 
 def test_what_fails_for_good_in_a_worker_is_a_record_too(trained: Run, tmp_path: Path) -> None:

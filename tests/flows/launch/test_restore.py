@@ -14,7 +14,8 @@ from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
 from jdn_core.settings.whole import parse
 from jdn_core.storage import durable
-from tasks.tracking import links, sync
+from tasks.tracking import sync
+from tasks.tracking.pages import links_of
 from tests.tasks.tracking.searches import made, runs_of
 
 NO_SCRAPS = {
@@ -50,7 +51,7 @@ def test_an_empty_folder_becomes_the_search(published: tuple[Run, str, list[str]
     for stage in ("base", "pool"):
         file = Path(stage, "weights.safetensors")
         assert (new.folder / file).read_bytes() == (run.folder / file).read_bytes()
-    assert links.of(new) == links.of(run)
+    assert links_of(new) == links_of(run)
 
 
 def test_cut_off_it_goes_on_and_once_whole_it_asks_for_nothing(

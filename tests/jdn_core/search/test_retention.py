@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jdn_core.search.hill_climbing import HillClimber
-from jdn_core.search.retention import removable
+from jdn_core.search.pairs import Pair
+from jdn_core.search.retention import needed
 from jdn_core.search.standing import Standing
 from tests.jdn_core.search.worlds import evaluate, start
+
+
+def removable(standing: Standing, pending: Sequence[Pair], *, top_k: int, horizon: int) -> frozenset[str]:
+    """Keys of the pairs with weights that need not stay."""
+    stay = needed(standing, pending, best=standing.best(top_k), top_k=top_k, horizon=horizon)
+    return frozenset(graded.record.pair.key for graded in standing.ranked()) - stay
 
 
 @settings(max_examples=40)

@@ -1,4 +1,4 @@
-"""Searches for MLflow to hear of, made up and real, and what it says of them."""
+"""Searches to send to MLflow, made up and real, and what it holds of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from mlflow.entities import Run as MlflowRun
 from jdn_core.run import assemble, steps
 from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import HillClimber
+from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import Settings, parse
 from jdn_core.storage import durable
-from tasks.tracking.links import tracking_uri
+from tasks.tracking import Publication, Publisher
+from tasks.tracking.pages import tracking_uri
 from tests.made_up_search import keep, make_records
 
 
@@ -55,6 +57,18 @@ def climb(run: Run, pairs: int) -> str:
         student, teacher = steps.make_student(run, pair), steps.ensure_teacher(run, pair.teacher)
         climber.tell(steps.ensure_record(run, pair, student, teacher))
     return run.records.digest()
+
+
+def standing_of(run: Run) -> Standing:
+    return Standing(run.settings.score, run.records.all())
+
+
+def send_all(run: Run, publisher: Publisher | None = None, *, timeout: float = 60.0) -> Publication:
+    """Sends all that the folder holds, as a flow does, and ends the search's run."""
+    publisher = publisher or Publisher(run)
+    publisher.await_restored()
+    publisher.follow(standing_of(run))
+    return publisher.finish(timeout=timeout)
 
 
 def client_of(run: Run) -> MlflowClient:

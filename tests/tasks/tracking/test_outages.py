@@ -15,10 +15,10 @@ from jdn_core.search.pairs import PairRecord
 from jdn_core.settings.sections import TrackingSettings
 from jdn_core.storage import durable
 from tasks.tracking import Publisher, sync
-from tasks.tracking.links import PARENT
+from tasks.tracking.pages import PARENT
 from tests.made_up_search import keep, make_records
 from tests.processes import until
-from tests.tasks.tracking.searches import client_of, made, runs_of
+from tests.tasks.tracking.searches import client_of, made, runs_of, send_all, standing_of
 from tests.tasks.tracking.servers import MlflowServer, Proxy, free_port
 
 # The server starts in seconds on an idle machine, in a minute on a busy one.
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 QUICK = (0.05,)
 
 
-def told_by(run: Run, uri: str) -> Run:
+def tracked_by(run: Run, uri: str) -> Run:
     """The same folder, with another address of MLflow."""
     return replace(run, settings=run.settings.model_copy(update={"tracking": TrackingSettings(uri=uri)}))
 
@@ -41,7 +41,7 @@ def grown(folder: Path, pairs: int) -> Run:
 
 def alive(run: Run, server: MlflowServer) -> list[MlflowRun]:
     """What the server shows of a search, without what was closed as aborted: its own run, and those below."""
-    run = told_by(run, server.uri)
+    run = tracked_by(run, server.uri)
     id_ = durable.read_json(run.folder / "search.json")["id"]
     (search,) = [
         found
@@ -64,11 +64,12 @@ def everything(run: Run) -> Counter[str]:
 
 def longest_block(publisher: Publisher, run: Run, more: list[PairRecord]) -> float:
     """The longest time, in seconds, that training waits when it says that a record is there."""
-    waits = []
+    waits, standing = [], standing_of(run)
+    publisher.follow(standing)
     for record in more:
-        keep(record, run.folder)
+        graded = standing.add(keep(record, run.folder))
         begun = time.monotonic()
-        publisher.records()
+        publisher.add(graded)
         publisher.holds([record.pair.key])
         waits.append(time.monotonic() - begun)
     return max(waits)
@@ -89,12 +90,13 @@ def test_a_hundred_lost_replies_leave_no_ghost(tmp_path: Path, server: MlflowSer
 
     run = grown(tmp_path / "search", pairs=12)
     with Proxy(server.port, every_first_answer) as proxy:
-        heard = Publisher(told_by(run, proxy.uri), patience=QUICK).finish(timeout=100)
+        tracked = tracked_by(run, proxy.uri)
+        sent = send_all(tracked, Publisher(tracked, patience=QUICK), timeout=100)
         assert proxy.lost >= 100
-    assert heard[:3] == (14, 0, "")
+    assert sent[:3] == (14, 0, "")
     assert len(created) >= 14
     assert identities(alive(run, server)) == everything(run)
-    models = client_of(told_by(run, server.uri)).search_logged_models(
+    models = client_of(tracked_by(run, server.uri)).search_logged_models(
         [alive(run, server)[0].info.experiment_id], "tags.`jdn.search` = 'shapes'", max_results=100
     )
     mine = [
@@ -109,7 +111,7 @@ def test_a_hundred_lost_replies_leave_no_ghost(tmp_path: Path, server: MlflowSer
 def test_a_server_that_hangs_blocks_nobody_and_gets_the_rest_when_it_is_back(
     tmp_path: Path, server: MlflowServer, hasty: None
 ) -> None:
-    run = told_by(grown(tmp_path / "search", pairs=4), server.uri)
+    run = tracked_by(grown(tmp_path / "search", pairs=4), server.uri)
     publisher = Publisher(run, patience=QUICK)
     with server.paused():
         assert longest_block(publisher, run, make_records(12, failing={2})[4:]) < 0.5
@@ -123,9 +125,9 @@ def test_a_server_that_died_and_came_back_gets_the_rest(
     down = True
     run = grown(tmp_path / "search", pairs=4)
     with Proxy(server.port, lambda method, path: down) as proxy:
-        publisher = Publisher(told_by(run, proxy.uri), patience=QUICK)
+        publisher = Publisher(tracked_by(run, proxy.uri), patience=QUICK)
         assert longest_block(publisher, run, make_records(8, failing={2})[4:]) < 0.5
-        until(lambda: "MLflow was not told" in caplog.text)
+        until(lambda: "sending to MLflow failed" in caplog.text)
         down = False
         assert publisher.finish(timeout=30)[:3] == (10, 0, "")
     assert identities(alive(run, server)) == everything(run)
@@ -136,9 +138,10 @@ def test_a_server_that_never_comes_back_costs_a_warning_and_sync_sends_it_all_la
 ) -> None:
     run = grown(tmp_path / "search", pairs=6)
     begun = time.monotonic()
-    heard = Publisher(told_by(run, f"http://127.0.0.1:{free_port()}"), patience=QUICK).finish(timeout=20)
+    silent = tracked_by(run, f"http://127.0.0.1:{free_port()}")
+    sent = send_all(silent, Publisher(silent, patience=QUICK), timeout=20)
     assert time.monotonic() - begun < 20
-    assert heard.error
+    assert sent.error
     assert "`jdn sync" in caplog.text
-    assert sync(told_by(run, server.uri), state="finished") == (8, 0, "", 8)
+    assert sync(tracked_by(run, server.uri), state="finished") == (8, 0, "", 8)
     assert identities(alive(run, server)) == everything(run)

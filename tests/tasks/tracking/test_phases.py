@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jdn_core.run.folder import Run
 from jdn_core.search.phases import mean_aps, read
-from tasks.tracking import Publisher, sync
-from tests.tasks.tracking.searches import client_of, runs_of
+from tasks.tracking import sync
+from tests.tasks.tracking.searches import client_of, runs_of, send_all
 
 
 def _curves(run: Run, wanted: str) -> dict[str, list[tuple[int, float]]]:
@@ -26,7 +26,7 @@ def _known(run: Run, index: int) -> dict[str, float]:
 
 
 def test_ap_of_subnets_is_told_by_phase_and_over_phases(search: Run) -> None:
-    assert Publisher(search).finish().error == ""
+    assert send_all(search).error == ""
     first, second = (_known(search, index) for index in range(2))
     assert (set(first), set(second)) == ({"ap_largest"}, {"ap_largest", "ap_smallest", "ap_random"})
     for index, known in enumerate((first, second)):
@@ -45,7 +45,7 @@ def test_an_assessment_that_comes_after_its_phase_is_told_once(search: Run) -> N
     contents = [file.read_bytes() for file in files]
     for file in files:
         file.unlink()
-    assert Publisher(search).finish().error == ""
+    assert send_all(search).error == ""
     assert _curves(search, "tags.`jdn.kind` = 'search'") == {}
     for file, content in zip(files, contents, strict=True):
         file.write_bytes(content)

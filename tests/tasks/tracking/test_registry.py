@@ -21,10 +21,9 @@ from jdn_core.errors import CheckpointError, InputMissing, OwnedByAnother, Usage
 from jdn_core.run.folder import Run
 from jdn_core.settings.sections import TrackingSettings
 from jdn_core.storage import durable
-from tasks.tracking import publishing as publishing
 from tasks.tracking import sync
-from tasks.tracking.links import tracking_uri
-from tasks.tracking.registry import fetch_model
+from tasks.tracking.pages import tracking_uri
+from tasks.tracking.registry import fetch_model, register_pair
 from tests.tasks.tracking.searches import client_of, made, pair_of
 from tests.tasks.tracking.servers import MlflowServer, Proxy
 from tests.tasks.tracking.test_verification import flip, folder_of
@@ -207,7 +206,7 @@ def test_weights_that_are_damaged_everywhere_are_refused(published: Run) -> None
     assert client_of(published).search_model_versions() == []
 
 
-def test_what_mlflow_has_not_heard_of_is_told_first(
+def test_what_mlflow_does_not_have_is_sent_first(
     search: Run, jdn: Callable[..., tuple[int, str, str]], jdn_json: Callable[..., tuple[int, dict[str, Any]]]
 ) -> None:
     code, answer = jdn_json("publish", search.folder, "--pair", 1, "--alias", "calm")
@@ -318,7 +317,7 @@ def test_lost_replies_of_a_server_leave_one_version(
     sync(told, state="finished")
     row, base = searches.row(search.folder, 2), searches.base(search.folder)
     with Proxy(server.port, every_first_answer) as proxy:
-        found = publishing.publish_pair(at(search, proxy.uri, "lossy"), row, base, model="lossy", alias="a")
+        found = register_pair(at(search, proxy.uri, "lossy"), row, base, model="lossy", alias="a")
         assert proxy.lost > 5
     (version,) = versions(told, "lossy")
     assert (int(version.version), version.aliases) == (found.version, ["a"])

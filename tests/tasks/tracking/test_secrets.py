@@ -11,8 +11,8 @@ import pytest
 
 from jdn_core.errors import ServiceUnavailable
 from jdn_core.run.folder import Run
-from tasks.tracking import Publisher, links, sync
-from tests.tasks.tracking.searches import made
+from tasks.tracking import pages, sync
+from tests.tasks.tracking.searches import made, send_all
 
 PASSWORD = "correct-horse-battery"
 
@@ -41,7 +41,7 @@ def test_a_password_of_the_environment_is_published_nowhere(
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
     with caplog.at_level(logging.DEBUG):
-        assert Publisher(run).finish()[:3] == (6, 0, "")
+        assert send_all(run)[:3] == (6, 0, "")
     assert holders(run.folder) == []
     assert PASSWORD not in caplog.text
 
@@ -51,10 +51,10 @@ def test_a_password_in_the_environments_address_is_not_repeated_when_nobody_answ
 ) -> None:
     run = made(tmp_path / "search")
     with caplog.at_level(logging.INFO):
-        publication = Publisher(run).finish(timeout=30)
+        publication = send_all(run, timeout=30)
     with pytest.raises(ServiceUnavailable) as caught:
         sync(run, state="interrupted")
-    said = " ".join([publication.error, str(caught.value), caplog.text, str(links.where(run))])
+    said = " ".join([publication.error, str(caught.value), caplog.text, str(pages.where(run))])
     assert publication.error
     assert PASSWORD not in said
     assert holders(run.folder) == []

@@ -14,7 +14,7 @@ from prefect.states import Pending, Running, Scheduled
 
 from jdn_core.errors import InputMissing, UsageError
 from jdn_core.run.folder import Run
-from tasks.evaluations import _Watch, find_deployment
+from tasks.orchestration.work_pool import _Watch, find_deployment
 from tests.tiny_run import tiny_settings
 
 

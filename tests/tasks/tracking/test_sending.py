@@ -16,14 +16,14 @@ import pytest
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.settings.sections import TrackingSettings
-from tasks.tracking import Publisher, links
-from tasks.tracking.links import tracking_uri
+from tasks.tracking import Publisher, pages
+from tasks.tracking.pages import tracking_uri
 from tests.made_up_search import FRAMES, keep, make_records
-from tests.tasks.tracking.searches import client_of, files_of, made, pair_of, runs_of
+from tests.tasks.tracking.searches import client_of, files_of, made, pair_of, runs_of, send_all, standing_of
 
 
 def _publish(run: Run) -> None:
-    assert Publisher(run).finish()[:3] == (6, 0, "")
+    assert send_all(run)[:3] == (6, 0, "")
 
 
 def test_a_pair_holds_every_tag_param_metric_and_artifact_of_the_contract(run: Run) -> None:
@@ -183,20 +183,21 @@ def test_ghosts_of_lost_replies_are_closed_as_aborted(run: Run) -> None:
     assert len(runs_of(run)) == 9
 
 
-def test_records_that_came_while_nobody_listened_are_caught_up(run: Run) -> None:
+def test_records_that_no_publisher_was_given_are_sent_by_the_next(run: Run) -> None:
     _publish(run)
     late = make_records(6, failing={2})[4:]
     for record in late:
         keep(record, run.folder)
-    assert Publisher(run).finish() == (8, 0, "", 2)
+    assert send_all(run) == (8, 0, "", 2)
     found = {r.data.tags["jdn.pair_key"] for r in runs_of(run, "tags.`jdn.kind` = 'pair'")}
     assert found == {record.pair.key for record in run.records.all()}
 
 
-def test_a_running_publisher_hears_of_new_records(run: Run) -> None:
+def test_a_running_publisher_sends_what_is_added(run: Run) -> None:
+    standing = standing_of(run)
     with Publisher(run) as publisher:
-        keep(make_records(5, failing={2})[4], run.folder)
-        publisher.records()
+        publisher.follow(standing)
+        publisher.add(standing.add(keep(make_records(5, failing={2})[4], run.folder)))
     assert pair_of(run, 4).data.tags["jdn.status"] == "done"
 
 
@@ -232,21 +233,21 @@ def test_a_server_that_is_not_there_costs_a_warning_not_the_search(
     run = made(tmp_path / "search", uri=nobody)
     begun = time.monotonic()
     publisher = Publisher(run)
-    publisher.records()
+    publisher.follow(standing_of(run))
     assert time.monotonic() - begun < 0.5
-    with caplog.at_level(logging.WARNING, logger="tasks.tracking.publisher"):
+    with caplog.at_level(logging.WARNING, logger="tasks.tracking.sending"):
         publication = publisher.finish(timeout=30)
     assert time.monotonic() - begun < 20
     assert publication.error
     assert f"`jdn sync {run.folder}` sends the rest" in caplog.text
-    assert links.of(run) is None
+    assert pages.links_of(run) is None
 
 
 def test_what_an_outage_kept_back_is_sent_when_the_server_is_there(
     tmp_path: Path, nobody: str, empty_database: Path
 ) -> None:
     run = made(tmp_path / "search", uri=nobody)
-    assert Publisher(run).finish(timeout=30).sent == 0
+    assert send_all(run, timeout=30).sent == 0
     shutil.copyfile(empty_database, run.folder / "mlflow.db")
     _publish(replace(run, settings=run.settings.model_copy(update={"tracking": TrackingSettings()})))
 
@@ -256,7 +257,7 @@ def test_one_refused_pair_does_not_keep_back_the_others(run: Run) -> None:
     folder = run.records.path(broken.pair.key)
     (folder / "weights.safetensors").unlink()
     (folder / "weights.safetensors").symlink_to("/nowhere")
-    publication = Publisher(run).finish()
+    publication = send_all(run)
     assert (publication.sent, publication.missing) == (5, 1)
     assert "nowhere" in publication.error or "weights" in publication.error
     assert pair_of(run, 3).info.status == "FINISHED"
@@ -264,7 +265,7 @@ def test_one_refused_pair_does_not_keep_back_the_others(run: Run) -> None:
 
 def test_links_name_the_runs_sorted_by_score_and_how_to_open_them(run: Run) -> None:
     _publish(run)
-    found, seen = links.of(run), links.where(run)
+    found, seen = pages.links_of(run), pages.where(run)
     (search,) = runs_of(run, "tags.`jdn.kind` = 'search'")
     assert found is not None
     place = "http://127.0.0.1:5000/#/experiments/1/runs"
@@ -287,8 +288,8 @@ def test_the_uri_is_the_settings_then_the_environments_then_the_folders(
 
 
 def test_no_password_is_shown() -> None:
-    assert links.shown("https://me:secret@tracker:5000/a") == "https://tracker:5000/a"
-    assert links.shown("sqlite:////tmp/a@b.db") == "sqlite:////tmp/a@b.db"
+    assert pages.shown("https://me:secret@tracker:5000/a") == "https://tracker:5000/a"
+    assert pages.shown("sqlite:////tmp/a@b.db") == "sqlite:////tmp/a@b.db"
 
 
 def test_the_published_record_is_the_record(run: Run, tmp_path: Path) -> None:

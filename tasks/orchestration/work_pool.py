@@ -1,8 +1,8 @@
-"""Pairs evaluated by the workers of a Prefect pool, wherever they are: the search begins and follows runs.
+"""Evaluates pairs by the workers of a Prefect work pool, on any machine: makes and follows flow runs.
 
-Each evaluation is a run of the deployment of ``evaluate-pair`` on the pool. Its record and weights come back
-through MLflow. A run is named by the search, the pair and the number of the try, so a search that was killed
-finds the runs that it had begun; a run whose worker is lost is begun again.
+Each evaluation is a run of the deployment of ``evaluate-pair``. Its record and weights come back through
+MLflow. A flow run is named by the search, the pair and the number of the try, so a search that was killed
+finds the runs that it had made; a run whose worker is lost is made again.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from typing import Self, TypeVar, cast
 from uuid import UUID
 
 import httpx
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -41,28 +39,21 @@ from jdn_core.run.file_names import SEARCH_FILE
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.storage import durable
-from tasks import orchestrator
-from tasks.tracking import Publisher, collect
-from tasks.tracking.links import of as links_of
-from tasks.tracking.links import tracking_uri, ui_command
+from tasks.orchestration import flow_run
+from tasks.tracking import Publisher, fetch_result
+from tasks.tracking.pages import links_of, tracking_uri, ui_command
 
 T = TypeVar("T")
 FLOW = "evaluate-pair"
-_POLL = 0.5  # seconds between two looks at a run
-_HEARTBEATS = 3  # that may be missing before a worker is taken for lost
-_BEGINNING = 900.0  # seconds that a worker may take to begin: it may have to fetch an image first
+_POLL = 0.5  # seconds between two requests for a run's state
+_HEARTBEATS = 3  # that may be missing before a worker counts as lost
+_BEGINNING = 900.0  # seconds that a worker may take to begin: it may have to pull an image first
 
 logger = logging.getLogger(__name__)
 
 
-@task(name="evaluate on a pool", task_run_name="evaluate pair {pair.index} on a pool", cache_policy=NO_CACHE)
-def evaluate_on_pool(evaluations: Evaluations, pair: Pair) -> PairRecord:
-    """The record of a pair that some worker evaluates; a failure is a record too."""
-    return evaluations.evaluate(pair)
-
-
 def find_deployment(run: Run) -> UUID | None:
-    """The deployment that evaluates pairs on the pool of the settings; none where they are evaluated here.
+    """Finds the deployment that evaluates pairs on the settings' pool; None where they are evaluated here.
 
     Raises:
         UsageError: there is no server, of Prefect or MLflow, that workers elsewhere could reach.
@@ -88,22 +79,24 @@ def find_deployment(run: Run) -> UUID | None:
     return found[0].id
 
 
-class Evaluations:
+class PoolEvaluations:
     """The runs of ``evaluate-pair`` that one search has under way; use it as a context manager.
 
     They outlive a search that stops, and are found again when it goes on; but a search that was cancelled
-    from the dashboard takes them with it.
+    in the dashboard cancels them.
 
     Args:
         run: of the search.
-        publisher: tells MLflow what a worker has to fetch.
+        publisher: sends to MLflow what a worker fetches.
         deployment: of ``evaluate-pair`` on the pool.
+        base: key of pair 0.
     """
 
-    def __init__(self, run: Run, publisher: Publisher, deployment: UUID) -> None:
+    def __init__(self, run: Run, publisher: Publisher, deployment: UUID, *, base: str) -> None:
         self._run = run
         self._publisher = publisher
         self._deployment = deployment
+        self._base = base
         self._closing = threading.Event()
         self._under_way: set[UUID] = set()
         self._beat = PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value()
@@ -123,7 +116,7 @@ class Evaluations:
         losses = 0
         for number in itertools.count():
             state, is_fresh = self._try(pair, number)
-            if state.is_completed() and self._asked(lambda: collect(self._run, pair)):
+            if state.is_completed() and self._insist(lambda: fetch_result(self._run, pair)):
                 break
             losses += is_fresh
             how = f"{state.name}: {state.message or 'nothing is known'}"
@@ -147,7 +140,7 @@ class Evaluations:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._closing.set()
-        if self._under_way and orchestrator.is_cancelled():
+        if self._under_way and flow_run.is_cancelled():
             with get_client(sync_client=True) as client:
                 for id_ in tuple(self._under_way):
                     client.set_flow_run_state(id_, Cancelling(message="the search was cancelled"))
@@ -158,11 +151,9 @@ class Evaluations:
 
     def _await_inputs(self, pair: Pair) -> None:
         """Returns once MLflow holds what a worker fetches: the pool, the base's record and the parent's."""
-        base = self._run.records.all()[0].pair.key
-        needed = {self._run.settings.pool.phases[-1].name, base, str(pair.parent)}
+        needed = {self._run.settings.pool.phases[-1].name, self._base, str(pair.parent)}
         patience = self._run.settings.tracking.patience
         since = time.monotonic()
-        self._publisher.records()  # the base's may have come after it was told last
         while not self._publisher.knows(needed):
             if not self._publisher.trouble:
                 since = time.monotonic()
@@ -172,15 +163,14 @@ class Evaluations:
             self._pause(0.1)
 
     def _try(self, pair: Pair, number: int) -> tuple[State, bool]:
-        """How a try ended, and whether it is one of now: not one that an earlier process had lost."""
-        search = durable.read_json(self._run.folder / SEARCH_FILE)["id"]
-        seen = links_of(self._run)
+        """Returns how a try ended, and whether it is one of now: not one that an earlier process had lost."""
+        search, links = durable.read_json(self._run.folder / SEARCH_FILE)["id"], links_of(self._run)
         parameters = {
-            "search_run": seen.search_run if seen else "",
+            "search_run": links.search_run if links else "",
             "pair": pair.to_json(),
             "tracking_uri": tracking_uri(self._run),
         }
-        begun = self._asked(
+        made = self._insist(
             lambda: cast(
                 "FlowRun",  # in a thread without an event loop it is no coroutine
                 run_deployment(
@@ -193,21 +183,21 @@ class Evaluations:
                 ),
             )
         )
-        if begun.state is not None and begun.state.is_final():
-            return begun.state, False
-        self._under_way.add(begun.id)
+        if made.state is not None and made.state.is_final():
+            return made.state, False
+        self._under_way.add(made.id)
         try:
             with get_client(sync_client=True) as client:
-                return self._end(client, begun.id), True
+                return self._end(client, made.id), True
         finally:
             if not self._closing.is_set():
-                self._under_way.discard(begun.id)
+                self._under_way.discard(made.id)
 
     def _end(self, client: SyncPrefectClient, id_: UUID) -> State:
-        """Waits for a run's end; one whose worker gives no sign of life is declared crashed."""
+        """Waits for a run's end; one whose worker sends nothing any more is declared crashed."""
         watch = _Watch(id_, beat=self._beat)
 
-        def look() -> State | None:
+        def read() -> State | None:
             state = client.read_flow_run(id_).state
             if state is None or state.is_final():
                 return state
@@ -216,15 +206,15 @@ class Evaluations:
                 client.set_flow_run_state(id_, lost, force=True)
             return None
 
-        while (state := self._asked(look)) is None:
+        while (state := self._insist(read)) is None:
             self._pause(_POLL)
         return state
 
-    def _asked(self, ask: Callable[[], T]) -> T:
-        """What a server says, once it says anything; asked for as long as the settings are patient.
+    def _insist(self, ask: Callable[[], T]) -> T:
+        """Returns a server's answer, asked for again as long as the settings are patient.
 
         Raises:
-            ServiceUnavailable: it does not.
+            ServiceUnavailable: it does not answer.
         """
         patience = self._run.settings.tracking.patience
         begun = time.monotonic()
@@ -248,7 +238,10 @@ class Evaluations:
 
 
 class _Watch:
-    """Notices that a run's newest event, such as a heartbeat, stays its newest for too long."""
+    """Notices that a run's newest event, such as a heartbeat, stays its newest for too long.
+
+    Prefect 3.8 marks a run whose worker was killed by itself only where an automation does so.
+    """
 
     def __init__(self, id_: UUID, *, beat: int | None) -> None:
         resource = EventResourceFilter(id=[f"prefect.flow-run.{id_}"])
@@ -258,7 +251,7 @@ class _Watch:
         self._since = self._looked = time.monotonic()
 
     def too_long(self, client: SyncPrefectClient, state: State) -> float:
-        """Seconds of silence, if a worker that began, or was about to, must have been lost; else 0."""
+        """Returns seconds of silence, if a worker that began, or was about to, must be lost; else 0."""
         now = time.monotonic()
         if self._beat is None or state.type not in (StateType.RUNNING, StateType.PENDING):
             self._since = now

@@ -13,12 +13,10 @@ from jdn_core.run import assemble
 from jdn_core.run.folder import Run
 from jdn_core.run.inspection import inspect
 from jdn_core.search.hill_climbing import HillClimber
-from jdn_core.search.pairs import Pair
-from jdn_core.search.standing import Standing
-from tasks.retention import forget_weights
 from tasks.tracking import Publisher, mlflow_problems, restore_files
+from tasks.tracking.dropping import Dropping
 from tests.tasks.tracking.conftest import PAIRS
-from tests.tasks.tracking.searches import pair_of
+from tests.tasks.tracking.searches import pair_of, standing_of
 from tests.tasks.tracking.servers import free_port
 
 WEIGHTS = "weights.safetensors"
@@ -39,25 +37,22 @@ def with_weights(run: Run) -> set[int]:
     return {r.pair.index for r in run.records.all() if (run.records.path(r.pair.key) / WEIGHTS).exists()}
 
 
-def best_pair(run: Run) -> Pair:
-    (best,) = Standing(run.settings.score, run.records.all()).best(1)
-    return best.record.pair
-
-
 def forget(run: Run, *, down_to: set[int]) -> None:
     """As a search does after every result, until no others have weights."""
-    climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
+    standing, rules = standing_of(run), assemble.climb_rules(run.settings)
+    climber = HillClimber(rules, standing.records)
+    newest, best = standing.graded(standing.newest(1)[0].pair.key), standing.best(rules.top_k)
     with Publisher(run) as publisher:
-        end = time.monotonic() + 30
+        publisher.follow(standing)
+        dropping, end = Dropping(run, standing, rules, publisher), time.monotonic() + 30
         while with_weights(run) > down_to and time.monotonic() < end:
-            forget_weights(run, climber, publisher)
-            publisher.records()
+            dropping.drop(climber, new=newest, best=best)
 
 
 def test_base_and_best_stay_and_all_others_are_in_mlflow(thrifty: Run) -> None:
-    best = best_pair(thrifty)
-    forget(thrifty, down_to={0, best.index})
-    assert with_weights(thrifty) == {0, best.index}
+    ((best, _),) = standing_of(thrifty).best(1)
+    forget(thrifty, down_to={0, best.pair.index})
+    assert with_weights(thrifty) == {0, best.pair.index}
     found = inspect(thrifty)
     assert (found.problems, len(found.dropped)) == ([], PAIRS + 1 - len(with_weights(thrifty)))
     assert mlflow_problems(thrifty, dropped=found.dropped) == []
@@ -67,8 +62,8 @@ def test_base_and_best_stay_and_all_others_are_in_mlflow(thrifty: Run) -> None:
 
 
 def test_weights_that_left_and_that_mlflow_lost_are_a_problem(thrifty: Run) -> None:
-    best = best_pair(thrifty)
-    forget(thrifty, down_to={0, best.index})
+    ((best, _),) = standing_of(thrifty).best(1)
+    forget(thrifty, down_to={0, best.pair.index})
     gone = next(index for index in range(1, PAIRS) if index not in with_weights(thrifty))
     shutil.rmtree(Path(pair_of(thrifty, gone).info.artifact_uri.removeprefix("file://")))
     found = mlflow_problems(thrifty, dropped=inspect(thrifty).dropped)
@@ -79,9 +74,12 @@ def test_nothing_goes_where_all_is_kept_or_mlflow_does_not_answer(search: Run, t
     silent = thrifty.settings.tracking.model_copy(update={"uri": f"http://127.0.0.1:{free_port()}"})
     unheard = replace(thrifty, settings=thrifty.settings.model_copy(update={"tracking": silent}))
     for run in (search, unheard):
-        climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
-        publisher = Publisher(run)
-        assert forget_weights(run, climber, publisher) == frozenset()
+        standing, rules = standing_of(run), assemble.climb_rules(run.settings)
+        climber, publisher = HillClimber(rules, standing.records), Publisher(run)
+        publisher.follow(standing)
+        dropping = Dropping(run, standing, rules, publisher)
+        newest, best = standing.graded(standing.newest(1)[0].pair.key), standing.best(1)
+        assert dropping.drop(climber, new=newest, best=best) == frozenset()
         publisher.finish(timeout=20)
-        assert forget_weights(run, climber, publisher) == frozenset()
+        assert dropping.drop(climber, new=newest, best=best) == frozenset()
     assert with_weights(search) == set(range(PAIRS + 1))

@@ -1,4 +1,4 @@
-"""A worker's exchange with MLflow for one pair; a server that is away for a while is asked again."""
+"""What a worker elsewhere fetches from MLflow for one pair, and sends back; tried again in an outage."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ _PAUSES = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0]
 
 
 def _is_away(task: Any, task_run: Any, state: State) -> bool:
-    """Whether another try may end otherwise."""
     return isinstance(state.data, ServiceUnavailable)
 
 
-def _patient(name: str) -> Callable[[Callable[P, T]], Task[P, T]]:
-    """A task that is tried again for two minutes while the server is away."""
+def _retried(name: str) -> Callable[[Callable[P, T]], Task[P, T]]:
+    """Makes a task that is tried again for two minutes while the server is away."""
     return task(
         name=name,
         retries=len(_PAUSES),
@@ -36,20 +35,20 @@ def _patient(name: str) -> Callable[[Callable[P, T]], Task[P, T]]:
     )
 
 
-@_patient("fetch search")
+@_retried("fetch search")
 def fetch_head(search_run: str, uri: str, folder: Path) -> Path:
-    """What says which search a run is: settings, identity and fingerprint, in ``folder``."""
+    """Fetches settings, identity and fingerprint of a search into ``folder``."""
     tracking.fetch_head(search_run, uri, folder)
     return folder
 
 
-@_patient("fetch inputs")
-def borrow_inputs(run: Run, search_run: str, pair: Pair, head: Path) -> None:
-    """The pool, the base's record and the parent's, hash by hash."""
-    tracking.borrow(run, search_run, pair, head)
+@_retried("fetch inputs")
+def fetch_inputs(run: Run, search_run: str, pair: Pair, head: Path) -> None:
+    """Fetches the pool, the base's record and the parent's, hash by hash."""
+    tracking.fetch_inputs(run, search_run, pair, head)
 
 
-@_patient("send record")
-def give_back_record(run: Run, search_run: str, pair: Pair) -> None:
-    """The pair's record and weights, where its search looks for them."""
-    tracking.give_back(run, search_run, pair)
+@_retried("send record")
+def send_record(run: Run, search_run: str, pair: Pair) -> None:
+    """Sends the pair's record and weights to where its search fetches them."""
+    tracking.send_pair(run, search_run, pair.key)

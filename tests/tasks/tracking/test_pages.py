@@ -8,11 +8,19 @@ import pytest
 from mlflow import MlflowClient
 
 from jdn_core.run.folder import Run
-from tasks.tracking import Publisher, links, sync
-from tasks.tracking.links import Links
-from tasks.tracking.mirror import Mirror
-from tasks.tracking.views import NOTE, FlowRun, experiment_note, saved_view, search_note
-from tests.tasks.tracking.searches import client_of, runs_of
+from tasks.tracking import pages, sync
+from tasks.tracking.pages import (
+    LOCAL_UI,
+    NOTE,
+    FlowRun,
+    Links,
+    address_of,
+    experiment_note,
+    saved_view,
+    search_note,
+)
+from tasks.tracking.search_run import SearchRun
+from tests.tasks.tracking.searches import client_of, runs_of, send_all
 
 PLACE = Links("http://tracker:5000", "7", "0123456789abcdef" * 2)
 FLOW = FlowRun("6f0c", "http://prefect:4200/runs/flow-run/6f0c")
@@ -21,6 +29,16 @@ FLOW = FlowRun("6f0c", "http://prefect:4200/runs/flow-run/6f0c")
 def tags_of_experiment(run: Run) -> dict[str, str]:
     client: MlflowClient = client_of(run)
     return dict(client.get_experiment("1").tags)
+
+
+def test_pages_are_where_the_server_is_unless_readers_know_it_by_another_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("JDN_MLFLOW_PAGES", raising=False)
+    assert address_of("http://me:secret@mlflow:5000") == "http://mlflow:5000"
+    assert address_of("sqlite:///mlflow.db") == LOCAL_UI
+    monkeypatch.setenv("JDN_MLFLOW_PAGES", "http://localhost:5000")
+    assert address_of("http://mlflow:5000") == "http://localhost:5000"
 
 
 def test_the_saved_view_shows_the_pairs_of_one_search_best_first() -> None:
@@ -60,8 +78,8 @@ def test_the_note_of_an_experiment_is_left_to_who_wrote_one() -> None:
 
 
 def test_publishing_sets_views_and_notes_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Publisher(run).finish().error == ""
-    place = links.of(run)
+    assert send_all(run).error == ""
+    place = pages.links_of(run)
     assert place is not None
     before = tags_of_experiment(run)
     assert (
@@ -75,16 +93,16 @@ def test_publishing_sets_views_and_notes_once(run: Run, monkeypatch: pytest.Monk
 
 
 def test_a_second_search_of_the_name_stands_above_the_first(run: Run) -> None:
-    first = Mirror.open(run)
+    first = SearchRun.open(run)
     (run.folder / "search.json").unlink()
-    second = Mirror.open(run)
+    second = SearchRun.open(run)
     heads = tags_of_experiment(run)[NOTE].split("\n\n")
     assert [head.partition("(")[2][:8] for head in heads] == [second.id[:8], first.id[:8]]
 
 
 def test_the_run_knows_the_flow_that_drives_it_until_another_does(run: Run) -> None:
     for flow_run in (FLOW, None, FlowRun("77aa", None)):
-        Mirror.open(run, flow_run=flow_run)
+        SearchRun.open(run, flow_run=flow_run)
         (found,) = runs_of(run, "tags.`jdn.kind` = 'search'")
         driver = (flow_run or FLOW).id
         assert found.data.tags["jdn.flow_run"] == driver
@@ -97,10 +115,10 @@ def test_the_page_of_a_flow_run_is_named_without_a_password() -> None:
     from prefect import flow
     from prefect.settings import PREFECT_UI_URL, temporary_settings
 
-    from tasks import orchestrator
+    from tasks.orchestration import flow_run
 
-    assert orchestrator.flow_run() is None
+    assert flow_run.current() is None
     with temporary_settings({PREFECT_UI_URL: "http://me:secret@prefect:4200"}):
-        found = flow(orchestrator.flow_run)()
+        found = flow(flow_run.current)()
     assert found is not None
     assert found.page == f"http://prefect:4200/runs/flow-run/{found.id}"

@@ -19,9 +19,9 @@ from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.settings.sections import TrackingSettings
 from jdn_core.storage import durable
 from tasks import pairs
-from tasks.tracking import Publisher, fetch, fetch_head, rebuild, restore_files, sync
+from tasks.tracking import Publisher, fetch_head, fetch_stage, rebuild, restore_files, sync
 from tests.tasks.tracking.conftest import PAIRS
-from tests.tasks.tracking.searches import climb, pair_of, runs_of
+from tests.tasks.tracking.searches import climb, pair_of, runs_of, send_all, standing_of
 from tests.tasks.tracking.servers import MlflowServer, free_port
 from tests.tasks.tracking.test_verification import flip
 
@@ -50,7 +50,7 @@ def test_a_resumed_search_gets_the_records_that_it_lost(published: Run) -> None:
     for lost in [folder_of(published, 2), folder_of(published, 4)]:
         shutil.rmtree(lost)
     with Publisher(run) as publisher:
-        publisher.restored()
+        publisher.await_restored()
         assert run.records.digest() == digest
     assert run.records.problems(files=True) == ()
 
@@ -59,7 +59,7 @@ def test_a_damaged_record_is_set_aside_and_fetched(published: Run) -> None:
     digest, run = published.records.digest(), again(published)
     flip(folder_of(published, 1) / "pair.json")
     with Publisher(run) as publisher:
-        publisher.restored()
+        publisher.await_restored()
     assert run.records.digest() == digest
 
 
@@ -69,7 +69,7 @@ def test_what_is_damaged_in_mlflow_too_is_never_taken(published: Run, name: str)
     shutil.rmtree(folder_of(published, 3))
     run = again(published)
     with Publisher(run) as publisher:
-        publisher.restored()
+        publisher.await_restored()
     assert [record.pair.index for record in run.records.all()] == [0, 1, 2, 4]
 
 
@@ -78,8 +78,7 @@ def test_where_both_sides_remember_the_same_nothing_is_listed(published: Run) ->
     pair_of(published, 2)  # MLflow's copy is there, and is not asked for
     shutil.rmtree(in_mlflow(published, 2))
     with Publisher(run) as publisher:
-        publisher.restored()
-    assert publisher.finish() == (PAIRS + 4, 0, "", 0)
+        assert send_all(run, publisher) == (PAIRS + 4, 0, "", 0)
 
 
 def test_a_search_that_mlflow_never_heard_of_does_not_wait_for_it(search: Run) -> None:
@@ -87,7 +86,7 @@ def test_a_search_that_mlflow_never_heard_of_does_not_wait_for_it(search: Run) -
     tracked = search.settings.model_copy(update={"tracking": TrackingSettings(uri=uri)})
     publisher = Publisher(replace(search, settings=tracked))
     begun = time.monotonic()
-    publisher.restored()
+    publisher.await_restored()
     assert time.monotonic() - begun < 5  # a first word from MLflow would be waited for twice as long
     assert publisher.finish(timeout=60).sent == 0
 
@@ -143,8 +142,9 @@ def test_half_a_search_goes_on_to_the_same_digest_on_an_empty_machine(
     assert settings_file.load(str(head / "settings.yaml")).digest == tracked.digest
     assert rebuild(second, run_id, server.uri, head) == 3
     with Publisher(second) as publisher:
-        publisher.restored()
+        publisher.await_restored()
         assert climb(second, PAIRS) == searched.records.digest()
+        publisher.follow(standing_of(second))
     assert publisher.finish() == (PAIRS + 4, 0, "", 2)
     assert [found.info.run_id for found in runs_of(second, tags)] == [run_id]
 
@@ -166,7 +166,7 @@ def test_a_stage_that_changed_in_mlflow_is_not_taken(published: Run, tmp_path: P
     (base,) = runs_of(published, "tags.`jdn.kind` = 'base'")
     flip(Path(base.info.artifact_uri.removeprefix("file://")) / "weights.safetensors")
     with pytest.raises(CheckpointError, match="MLflow's files have digest"):
-        fetch(base.info.run_id, f"sqlite:///{published.folder / 'mlflow.db'}", tmp_path / "base")
+        fetch_stage(base.info.run_id, f"sqlite:///{published.folder / 'mlflow.db'}", tmp_path / "base")
     assert list(tmp_path.glob("*base*")) == []
 
 
