@@ -50,7 +50,7 @@ def sync(run: Run, *, state: str) -> Publication:
     Raises:
         ServiceUnavailable: MLflow does not answer.
     """
-    outbox = _Outbox(run)
+    outbox = Outbox(run)
     records = run.records.all()
     if records and records[0].pair.index == 0:  # without the base's record no pair can be graded
         outbox.follow(Standing(run.settings.score, records))
@@ -91,7 +91,7 @@ class Publisher:
         self._run = run
         self._flow_run = flow_run
         self._patience = patience
-        self._outbox = _Outbox(run)
+        self._outbox = Outbox(run)
         self._error = ""
         self._ending: str | None = None  # the state that the search's run will end in
         self._unverified: frozenset[str] = frozenset()  # pairs whose weights may go once MLflow holds them
@@ -211,7 +211,7 @@ class Publisher:
         self._error = text
 
 
-class _Outbox:
+class Outbox:
     """What MLflow holds of a search, as far as is known, and what waits to be sent.
 
     The search's thread adds pairs; one other thread sends. Pairs wait in a dict, on which both may work: each
