@@ -63,6 +63,19 @@ def test_a_failing_disk_leaves_the_old_file_and_no_other(
     assert caught.value.exit_code == 74
 
 
+def test_text_is_added_at_the_end_of_a_file_that_is_made_if_need_be(tmp_path: Path) -> None:
+    for text in ("one\n", "zwölf\n"):
+        durable.append_text(tmp_path / "lines", text)
+    assert (tmp_path / "lines").read_text(encoding="utf-8") == "one\nzwölf\n"
+
+
+def test_a_disk_that_fails_an_addition_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    durable.append_text(tmp_path / "lines", "one\n")
+    failing(monkeypatch, "fsync", errno.ENOSPC)
+    with pytest.raises(StorageError, match=r"lines: No space left on device: needed 4 bytes, free \d+"):
+        durable.append_text(tmp_path / "lines", "two\n")
+
+
 def test_a_write_into_a_missing_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         durable.write_text(tmp_path / "nowhere" / "state", "text")

@@ -15,10 +15,12 @@ import pytest
 
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
+from jdn_core.search.records import Records
 from jdn_core.settings.sections import TrackingSettings
 from tasks.tracking import Publisher, pages
 from tasks.tracking.pages import tracking_uri
 from tests.made_up_search import FRAMES, keep, make_records
+from tests.processes import until
 from tests.tasks.tracking.searches import client_of, files_of, made, pair_of, runs_of, send_all, standing_of
 
 
@@ -199,6 +201,19 @@ def test_a_running_publisher_sends_what_is_added(run: Run) -> None:
         publisher.follow(standing)
         publisher.add(standing.add(keep(make_records(5, failing={2})[4], run.folder)))
     assert pair_of(run, 4).data.tags["jdn.status"] == "done"
+
+
+def test_a_pair_is_sent_without_a_look_at_the_others(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    standing = standing_of(run)
+    with Publisher(run) as publisher:
+        publisher.follow(standing)
+        until(lambda: publisher.knows([record.pair.key for record in standing.records]))
+        for name in ("all", "get"):
+            monkeypatch.setattr(Records, name, None)
+        fifth = keep(make_records(5, failing={2})[4], run.folder)
+        publisher.add(standing.add(fifth))
+        until(lambda: publisher.knows([fifth.pair.key]))
+        assert publisher.finish() == (7, 0, "", 7)
 
 
 def test_two_searches_of_one_name_stay_apart(tmp_path: Path, empty_database: Path) -> None:
