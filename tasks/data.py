@@ -11,7 +11,7 @@ from jdn_core.run.folder import Run
 
 @task(name="check data", cache_policy=NO_CACHE)
 def check_data(run: Run) -> dict[str, int]:
-    """Counts of both splits; raises DataError with all problems of both."""
+    """Counts images and classes of both splits; raises DataError with all problems of both."""
     train, val = assemble.check_data(run.settings)
     return {
         "train_images": len(train.images),

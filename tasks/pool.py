@@ -24,7 +24,7 @@ def train_etp_phase(run: Run, index: int, workers: Workers) -> Path:
 
 @task(name="assess ETP phase", task_run_name="assess ETP phase {index}", cache_policy=NO_CACHE)
 def assess_etp_phase(run: Run, index: int, workers: Workers) -> Path:
-    """AP of the largest, the smallest and random subnets after a phase, unless it is known already."""
+    """Measures the largest, the smallest and random subnets after a phase, unless that was done."""
     return insist(workers, steps.ensure_assessment, run, index)
 
 
@@ -34,7 +34,7 @@ def check_pool(run: Run) -> None:
 
     Raises:
         SettingsError: it has other subnets, or sees or boxes pictures in another way than the base.
-        DataError: it tells other classes apart.
+        DataError: it has other classes.
     """
     spec, classes = load_pool_spec(run.pool), assemble.classes(assemble.bench(run.settings).train_set)
     require_pool(spec, run.settings, classes)

@@ -94,7 +94,7 @@ def _send(send: Callable[[], None], what: str) -> None:
 
 
 def _updated(client: SyncPrefectClient, key: str, data: Any, description: str) -> bool:
-    """Tells whether the flow run had such an artifact, which shows this now; one a pair would pile up."""
+    """Returns whether the flow run had such an artifact, which shows this now; one a pair would pile up."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return False

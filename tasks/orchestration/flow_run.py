@@ -54,12 +54,12 @@ def await_server(patience: float) -> None:
 
 
 def is_cancelled() -> bool:
-    """Tells whether somebody asked Prefect to end the flow run."""
+    """Returns whether somebody asked Prefect to end the flow run."""
     return _is_cancelled(_state())
 
 
 def server_answers() -> bool:
-    """Tells whether the server answers within a few seconds; true outside a flow, where none is asked."""
+    """Returns whether the server answers within a few seconds; true outside a flow, where none is asked."""
     address = _address()
     if address is None:
         return True

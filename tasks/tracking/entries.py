@@ -22,7 +22,7 @@ PAIR_TAG, STAGE_TAG, FILES_TAG = "jdn.pair_key", "jdn.stage", "jdn.sha256"
 
 
 class Number(NamedTuple):
-    """A metric; losses count their epochs from 1, all else is at step 0."""
+    """A metric; the step of a loss is its epoch from 1, that of all else 0."""
 
     name: str
     value: float

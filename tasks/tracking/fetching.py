@@ -87,7 +87,7 @@ def run_of_flow(uri: str, *, name: str, flow_run: str) -> str | None:
 
 
 def has_pair(run: Run, key: str) -> bool:
-    """Tells whether MLflow has the whole run of a pair.
+    """Returns whether MLflow has the whole run of a pair.
 
     Raises:
         ServiceUnavailable: MLflow does not answer.
@@ -249,7 +249,7 @@ def restore_files(run: Run, key: str) -> tuple[str, ...]:
 
 
 def holds_weights(search_run: SearchRun, key: str) -> bool:
-    """Tells whether MLflow's copy of a pair's weights is there, hash by hash."""
+    """Returns whether MLflow's copy of a pair's weights is there, hash by hash."""
     record, found = search_run.run.records.get(key), search_run.child(PAIR_TAG, key)
     if record is None or found is None or WEIGHTS_FILE not in record.files:
         return False

@@ -1,4 +1,4 @@
-"""What MLflow runs of a registered detector: pictures in, COCO's results out.
+"""The code that MLflow runs of a registered detector: pictures in, COCO's results out.
 
 MLflow copies this file into every registered model, beside ``jdn_core``, and runs it there; so it imports
 nothing else of ours. Nothing is unpickled: the weights are safetensors, held against their hash.
@@ -44,7 +44,7 @@ class RegisteredDetector(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Detections of all pictures in COCO's results form, with the class's name as ``category``.
+        """Detects objects in all pictures: COCO's results form, with the class's name as ``category``.
 
         Args:
             context: unused.
@@ -69,7 +69,7 @@ class RegisteredDetector(PythonModel):
 
 
 def _pixels(value: object, name: str) -> np.ndarray:
-    """One cell of the column as uint8 [H, W, 3]; what cannot be read is the caller's fault, code 400."""
+    """Decodes one cell of the column to uint8 [H, W, 3]; what cannot be read ends in HTTP's code 400."""
     try:
         if isinstance(value, str):
             value = base64.b64decode("".join(value.split()), validate=True)

@@ -156,7 +156,7 @@ class SearchRun:
 
     @property
     def search_id(self) -> str:
-        """Returns what tells the search from others of its name."""
+        """Returns the id that no other search of its name has."""
         return _tags(self.run.folder)["jdn.search_id"]
 
     def child(self, tag: str, value: str) -> MlflowRun | None:

@@ -134,7 +134,7 @@ class Publisher:
         return self._held & frozenset(keys)
 
     def knows(self, identities: Collection[str]) -> bool:
-        """Tells whether MLflow holds these runs whole, by the names of stages and the keys of pairs."""
+        """Returns whether MLflow holds these runs whole, by the names of stages and the keys of pairs."""
         return self._outbox.known.issuperset(identities)
 
     @property

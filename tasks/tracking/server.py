@@ -320,12 +320,12 @@ class Experiment:
 
 
 def is_whole(run: MlflowRun) -> bool:
-    """Tells whether a run was sent to its end; its status alone is never the truth."""
+    """Returns whether a run was sent to its end; its status alone is never the truth."""
     return run.data.tags.get(STATUS) in ("done", "failed") and run.info.status != "RUNNING"
 
 
 def is_aborted(run: MlflowRun) -> bool:
-    """Tells whether a run was closed because a lost reply had left it."""
+    """Returns whether a run was closed because a lost reply had left it."""
     return run.data.tags.get(STATUS) == "aborted"
 
 
