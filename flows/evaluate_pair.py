@@ -16,7 +16,8 @@ from flows.inputs import settings_file
 from flows.inputs.folders import DATA_ROOT, home
 from flows.launch.opening import hired
 from jdn_core.errors import InputMissing, OwnedByAnother
-from jdn_core.processes.workers import prepare
+from jdn_core.processes.fork_server import prepare
+from jdn_core.run import STEPS
 from jdn_core.run.file_names import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run.fingerprint import fingerprint, require_same
 from jdn_core.run.folder import Run
@@ -36,7 +37,7 @@ def evaluate_pair(search_run: str, pair: dict[str, Any], tracking_uri: str | Non
         pair: The proposal, as the search writes it.
         tracking_uri: Where MLflow listens; the worker's MLFLOW_TRACKING_URI wins.
     """
-    prepare()
+    prepare(STEPS)
     proposal = Pair.from_json(pair)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
     if not uri:

@@ -29,8 +29,9 @@ from flows.launch.find import Form, Whereabouts, begun_in, find, folder_of, form
 from flows.launch.start import choose, run_body, suited
 from flows.launch.trained import RUN_ID
 from jdn_core.errors import InputMissing, OwnedByAnother, UserError
+from jdn_core.processes.fork_server import prepare
 from jdn_core.processes.stopping import Stopped
-from jdn_core.processes.workers import prepare
+from jdn_core.run import STEPS
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.settings.sections import Count
 from jdn_core.settings.whole import Settings
@@ -183,7 +184,7 @@ def _body(name: str) -> Callable[[Settings, Path], dict[str, Any]]:
     """What is in the flow of that name, to be run inside the flow run at hand."""
 
     def body(settings: Settings, folder: Path) -> dict[str, Any]:
-        prepare()
+        prepare(STEPS)
         resume_count.begin(folder, name)
         inside: dict[str, Any] = getattr(importlib.import_module(f"flows.{name}"), name).fn(settings, folder)
         return inside

@@ -11,7 +11,7 @@ from jdn_core.detector.folder import load_spec
 from jdn_core.pool.folder import load_pool_spec, require_like
 from jdn_core.processes.attempts import insist
 from jdn_core.processes.workers import Workers
-from jdn_core.run import assemble, steps
+from jdn_core.run import assemble, datasets, steps
 from jdn_core.run.checks import require_pool
 from jdn_core.run.folder import Run
 
@@ -36,6 +36,6 @@ def check_pool(run: Run) -> None:
         SettingsError: it has other subnets, or sees or boxes pictures in another way than the base.
         DataError: it has other classes.
     """
-    spec, classes = load_pool_spec(run.pool), assemble.classes(assemble.bench(run.settings).train_set)
-    require_pool(spec, run.settings, classes)
+    spec, train = load_pool_spec(run.pool), datasets.dataset(run.settings.data, "train")
+    require_pool(spec, run.settings, assemble.classes(train))
     require_like(spec, load_spec(run.base))

@@ -40,7 +40,7 @@ def ui(
     """
     from flows.inputs.folders import home, writable
     from flows.servers.dashboards import Addresses, alone, environment, servers, workers
-    from flows.servers.services import Household
+    from flows.servers.services import Services
     from jdn_core.processes.stopping import Stopped
 
     folder = writable(home())
@@ -48,12 +48,12 @@ def ui(
         place = Addresses.choose(folder, prefect_port=prefect_port, mlflow_port=mlflow_port)
         say("starting the servers, about twenty seconds ...")
         try:
-            with Household(environment(place), logs=folder / "logs") as household:
-                household.start(servers(place))
-                household.run(["deploy", "--json"])
-                household.start(workers() if with_worker else ())
+            with Services(environment(place), logs=folder / "logs") as services:
+                services.start(servers(place))
+                services.run(["deploy", "--json"])
+                services.start(workers() if with_worker else ())
                 _tell(place, as_json=json, with_worker=with_worker)
-                household.watch()
+                services.watch()
         except Stopped as stopped:
             if stopped.number != signal.SIGINT:
                 raise

@@ -27,9 +27,9 @@ from jdn_core.errors import DataError, InputMissing, Problem, StorageError, Usag
 from jdn_core.evaluation.average_precision import to_results
 from jdn_core.evaluation.detection import PREDICTION_BATCH, detect
 from jdn_core.evaluation.detection import evaluate as evaluate_detector
+from jdn_core.processes import devices
 from jdn_core.processes.progress import report
 from jdn_core.reports.examples import Panel, draw
-from jdn_core.run import assemble
 from jdn_core.run.folder import Run
 from jdn_core.space.architecture import Resolution
 from jdn_core.training.resolutions import evaluation_plan
@@ -121,7 +121,7 @@ def evaluate(found: Found, dataset: CocoDataset, *, device: str) -> dict[str, An
     Raises:
         DataError: the detector's classes are not the dataset's.
     """
-    detector = load_detector(found.folder, assemble.device(device))
+    detector = load_detector(found.folder, devices.choose(device))
     dataset = replace(dataset, categories=match_classes(detector.spec.classes, dataset.categories))
     with BatchLoader(dataset) as loader:
         return asdict(evaluate_detector(detector, loader, [found.resolution])[found.resolution])
@@ -154,7 +154,7 @@ def predict(
 
     Each detection also has its class's name as ``category``; ``image_id`` is the path as given.
     """
-    detector = load_detector(found.folder, assemble.device(device))
+    detector = load_detector(found.folder, devices.choose(device))
     categories = tuple(Category(id_, name) for id_, name in detector.spec.classes)
     dataset = CocoDataset(tuple(_records(paths)), categories, Path(), "")
     names = {category.id: category.name for category in categories}

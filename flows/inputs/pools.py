@@ -18,7 +18,8 @@ from jdn_core.errors import UsageError
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import POOL_FILE, PoolSpec, load_pool, load_pool_spec
 from jdn_core.pool.supernet import SuperNet
-from jdn_core.run import assemble, fingerprint
+from jdn_core.processes import devices
+from jdn_core.run import datasets, fingerprint
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.search.evolution import EvolutionRules
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
@@ -126,11 +127,11 @@ def bench(found: FoundPool, photos: Photos) -> Bench:
     judged = models.read_split(photos.root, photos.split, drop_bad_boxes=data.drop_bad_boxes)
     categories = models.match_classes(found.spec.template.classes, judged.categories)
     return Bench(
-        train=BatchLoader(assemble.dataset(data, "train"), cache_mb=data.cache_mb // 2),
+        train=BatchLoader(datasets.dataset(data, "train"), cache_mb=data.cache_mb // 2),
         val=BatchLoader(replace(judged, categories=categories), cache_mb=data.cache_mb // 2),
         frames=data.frames,
         flip=data.flip,
-        device=assemble.device(photos.device),
+        device=devices.choose(photos.device),
         stream=Stream((found.settings.seed,)),
     )
 

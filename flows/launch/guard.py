@@ -1,35 +1,25 @@
-"""Processes that this one started, such as Prefect's embedded server, end with it, however it ends."""
+"""Prefect's embedded server ends with the run that started it, also when the run is killed.
+
+Without this a killed run leaves a server behind, with 200 MB of memory and a lock on Prefect's database.
+"""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-# The shell's standard input is a pipe from us: it reads to its end when we are gone, even after a kill -9.
-_WATCH = 'read -r done; [ "$done" = done ] || kill "$@" 2>/dev/null'
+from jdn_core.processes.orphans import OrphanGuard
+
+_GRACE = 5.0  # seconds in which the server closes its database
 
 
 @contextmanager
-def guarded(pids: Sequence[int]) -> Iterator[None]:
-    """While the block runs, a shell watches this process and ends the given ones if it is killed.
+def guarded_server() -> Iterator[None]:
+    """Guards the embedded server, if there is one, while the block runs; after it Prefect ends it itself."""
+    from prefect.server.api.server import SubprocessASGIServer  # late: this is Prefect's whole server
 
-    Without it a killed run leaves a server behind, with 200 MB of memory and a hold on Prefect's database.
-    """
-    if not pids:
+    with OrphanGuard(grace=_GRACE) as guard:
+        for server in SubprocessASGIServer._instances.values():
+            if server.server_process:
+                guard.add(server.server_process.pid)
         yield
-        return
-    command = ["sh", "-c", _WATCH, "sh", *map(str, pids)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True) as watch:
-        try:
-            yield
-        finally:
-            watch.communicate("done\n")
-
-
-def embedded_servers() -> list[int]:
-    """Inside a flow: ids of the processes of Prefect's embedded server; none where one was configured."""
-    from prefect.server.api.server import SubprocessASGIServer
-
-    servers = SubprocessASGIServer._instances.values()
-    return [server.server_process.pid for server in servers if server.server_process]

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.launch.guard import embedded_servers, guarded
+from flows.launch.guard import guarded_server
 from jdn_core.detector.folder import load_spec
-from jdn_core.processes.places import places
-from jdn_core.processes.workers import Patience, Workers
+from jdn_core.processes import devices
+from jdn_core.processes.children import Patience
+from jdn_core.processes.workers import Workers
 from jdn_core.run import assemble, disk_space
 from jdn_core.run.file_names import FINGERPRINT_FILE
 from jdn_core.run.fingerprint import fingerprint, require_same
@@ -31,7 +32,7 @@ def opened(settings: Settings, out: Path) -> Iterator[Run]:
 
     run = Run(settings, out)
     out.mkdir(parents=True, exist_ok=True)
-    with durable.own(out), leased(out), guarded(embedded_servers()):
+    with durable.own(out), leased(out), guarded_server():
         durable.clean_leftovers(out)
         require_same(out / FINGERPRINT_FILE, fingerprint(settings))
         yield run
@@ -43,10 +44,10 @@ def hired(settings: Settings) -> Workers:
     Where a work pool evaluates the pairs, one is left to do: base, pool and report.
     """
     rules = settings.search
-    device = assemble.device(settings.device).type
+    device = devices.choose(settings.device).type
     count = rules.workers if rules.evaluator == "local" else 1
-    spots = places(count, device=device, threads=settings.threads)
-    return Workers(spots, patience=Patience(rules.hang_medians, rules.hang_seconds))
+    shares = devices.shares(count, device=device, threads=settings.threads)
+    return Workers(shares, patience=Patience(rules.hang_medians, rules.hang_seconds))
 
 
 def require_room(run: Run) -> None:

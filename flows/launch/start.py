@@ -27,9 +27,11 @@ from jdn_core.errors import (
     UsageError,
     UserError,
 )
+from jdn_core.processes import devices
+from jdn_core.processes.fork_server import prepare
 from jdn_core.processes.progress import listening
 from jdn_core.processes.stopping import Stopped
-from jdn_core.processes.workers import prepare
+from jdn_core.run import STEPS
 from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.settings.whole import Settings, parse
 from jdn_core.storage import durable
@@ -205,15 +207,8 @@ def _matters(old: Settings, key: str, value: Any) -> bool:
 
 def _check_machine(settings: Settings, source: str, overrides: Sequence[Override]) -> None:
     """Refuses what the settings may ask for, but not here."""
-    problems = []
-    if settings.device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            remedy = "take cpu or auto; `jdn doctor` says what torch sees"
-            problems.append(Problem(source, "device", "torch sees no GPU here", "'cuda'", remedy))
-    if problems:
-        raise SettingsError.of([settings_file.sourced(problem, overrides) for problem in problems])
+    if found := devices.problem(settings.device, source=source):
+        raise SettingsError.of([settings_file.sourced(found, overrides)])
 
 
 def _check_inputs(settings: Settings, out: Path) -> None:
@@ -227,7 +222,7 @@ def _flow(name: str) -> Any:
     """Imports late and quietly, and says what takes its time."""
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
-    prepare()  # the workers' server imports torch while this process imports Prefect
+    prepare(STEPS)  # the workers' server imports torch while this process imports Prefect
     from prefect.settings import PREFECT_API_URL
 
     if not PREFECT_API_URL.value():

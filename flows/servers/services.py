@@ -1,7 +1,8 @@
 """Services of one machine, such as servers and workers: started together, watched, ended together.
 
-All of them are one process group with a shell that reads a pipe from us. When we are gone, also after a
-kill -9, the shell reads to its end and ends the group; workers end the runs that they started.
+Each leads a process group of its own. psutil finds what they started, which is more than their own children:
+Prefect's worker starts runs, and MLflow's server starts servers. An orphan guard ends all of it when this
+process is gone, also after a kill -9.
 """
 
 from __future__ import annotations
@@ -13,59 +14,69 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+
+import psutil
 
 from flows.console import say
 from jdn_core.errors import ServiceUnavailable
+from jdn_core.processes.orphans import OrphanGuard
 
-_GUARD = 'trap "" TERM INT; read -r done; kill -s TERM 0; sleep 5; kill -s KILL 0'
 _START = 240.0  # seconds until a server must answer; ten to twenty on an idle machine
 _GRACE = 12.0  # seconds in which running searches save a checkpoint
+_SERVER_GRACE = 5.0  # seconds in which a server ends
 _DEATHS, _WITHIN = 3, 120.0  # a service that dies so often in so many seconds is not started again
 
 
 @dataclass
 class Service:
-    """A process that shall run as long as the household does."""
+    """A process that runs until ``Services`` are left.
+
+    Attributes:
+        name: of its log.
+        command: that starts it.
+        health: an address that answers once it is up; none for what is no server.
+        process: what runs now.
+        deaths: when it died, by the monotonic clock.
+    """
 
     name: str
     command: Sequence[str]
-    health: str | None = None  # an address that answers once it is up
+    health: str | None = None
     process: subprocess.Popen[bytes] | None = None
     deaths: list[float] = field(default_factory=list)
 
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
-class Household:
-    """Services of one process group; use it as a context manager."""
+
+class Services:
+    """Services that live and end together; use it as a context manager.
+
+    Args:
+        environment: of all of them.
+        logs: a folder for a file of each one's output.
+    """
 
     def __init__(self, environment: Mapping[str, str], *, logs: Path) -> None:
         self._environment = dict(environment)
         self._logs = logs
         self._services: list[Service] = []
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard = OrphanGuard(grace=_SERVER_GRACE)
 
-    def __enter__(self) -> Household:
+    def __enter__(self) -> Services:
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._guard = subprocess.Popen(["sh", "-c", _GUARD], stdin=subprocess.PIPE, process_group=0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._guard is not None
-        assert self._guard.stdin is not None
-        try:
-            self._stop(_GRACE)
-        finally:
-            if not self._members():
-                self._guard.kill()  # it has nobody to wait for
-            self._guard.stdin.close()
-            self._guard.wait()
-            for service in self._services:
-                if service.process is not None:
-                    service.process.wait()
+        servers = [service for service in self._services if service.health is not None]
+        # Runs and their workers first, while Prefect's and MLflow's servers can still be told how they ended.
+        _end([service for service in self._services if service.health is None], within=_GRACE)
+        _end(servers, within=_SERVER_GRACE)
+        self._guard.close()
 
     def start(self, services: Sequence[Service]) -> None:
         """Starts them all at once and returns when each of them answers.
@@ -79,30 +90,29 @@ class Household:
         deadline = time.monotonic() + _START
         for service in services:
             while service.health is not None and not _answers(service.health):
-                if not _is_running(service) or time.monotonic() > deadline:
-                    what = "did not answer" if _is_running(service) else "ended at once"
-                    raise ServiceUnavailable(f"{service.name} {what}: {self._last_words(service)}")
+                if not service.is_running() or time.monotonic() > deadline:
+                    what = "did not answer" if service.is_running() else "ended at once"
+                    raise ServiceUnavailable(f"{service.name} {what}: {self._log_end(service)}")
                 time.sleep(0.1)
 
     def watch(self) -> None:
-        """Starts a service that has died again, and says so; returns never.
+        """Starts a service that has died again, and says so; never returns.
 
         Raises:
             ServiceUnavailable: it dies again and again.
         """
         while True:
             for service in self._services:
-                if not _is_running(service):
-                    self._again(service)
+                if not service.is_running():
+                    self._restart(service)
             time.sleep(0.5)
 
     def run(self, command: Sequence[str]) -> None:
         """Runs a command of ``jdn`` to its end.
 
         Raises:
-            ServiceUnavailable: it failed; its words are in the message.
+            ServiceUnavailable: it failed; its output is in the message.
         """
-        assert self._guard is not None
         done = subprocess.run(
             [*module("flows.cli.main"), *command],
             env=self._environment,
@@ -110,13 +120,12 @@ class Household:
             capture_output=True,
             text=True,
             check=False,
-            process_group=self._guard.pid,
+            process_group=0,
         )
         if done.returncode:
             raise ServiceUnavailable(f"jdn {' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
 
     def _launch(self, service: Service) -> None:
-        assert self._guard is not None
         with self._log(service).open("ab") as log:
             service.process = subprocess.Popen(
                 service.command,
@@ -124,78 +133,68 @@ class Household:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                process_group=self._guard.pid,
+                process_group=0,  # Ctrl-C on a terminal is for us alone
             )
+        self._guard.add(service.process.pid)
 
-    def _again(self, service: Service) -> None:
+    def _restart(self, service: Service) -> None:
         assert service.process is not None
         now = time.monotonic()
         service.deaths = [then for then in service.deaths if now - then < _WITHIN] + [now]
         code, log = service.process.returncode, self._log(service)
         if len(service.deaths) >= _DEATHS:
-            words = self._last_words(service)
-            raise ServiceUnavailable(f"{service.name} ended {_DEATHS} times, last with code {code}: {words}")
+            end = self._log_end(service)
+            raise ServiceUnavailable(f"{service.name} ended {_DEATHS} times, last with code {code}: {end}")
         say(f"{service.name} ended with code {code} and is started again; its log is {log}")
+        _end([service], within=_SERVER_GRACE)  # what it left behind would hold its port
+        self._guard.remove(service.process.pid)
         self._launch(service)
-
-    def _stop(self, grace: float) -> None:
-        """Ends runs and workers first, so that servers hear their last words, and then the servers."""
-        last = {s.process.pid for s in self._services if s.process is not None and s.health is not None}
-        self._end(keep=last, within=grace)
-        self._end(keep=(), within=5.0)
-
-    def _end(self, *, keep: Collection[int], within: float) -> None:
-        others = self._members(besides=keep)
-        for pid in others:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + within
-        while self._members(besides=keep) and time.monotonic() < deadline:
-            for service in self._services:
-                _is_running(service)
-            time.sleep(0.05)
-
-    def _members(self, *, besides: Collection[int] = ()) -> list[int]:
-        """The group's processes and all below them; without the guard, ``besides`` and what these started."""
-        assert self._guard is not None
-        living = [*_processes()]
-        parents = {process.id: process.parent for process in living}
-        group = {process.id for process in living if process.group == self._guard.pid}
-        return sorted(_below(group, parents) - _below({self._guard.pid, *besides}, parents))
 
     def _log(self, service: Service) -> Path:
         return self._logs / f"{service.name}.log"
 
-    def _last_words(self, service: Service) -> str:
+    def _log_end(self, service: Service) -> str:
         lines = self._log(service).read_text(errors="replace").splitlines()
         return f"{' / '.join(lines[-3:])}; its log is {self._log(service)}"
 
 
-def _below(roots: Collection[int], parents: Mapping[int, int]) -> set[int]:
-    """These processes and all below them."""
-    found = {*roots}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
+def _end(services: Sequence[Service], *, within: float) -> None:
+    """Ends services with all that they started; kills what is left after so many seconds."""
+    processes = _members(services)
+    _send(processes, signal.SIGTERM)
+    deadline = time.monotonic() + within
+    while any(map(_lives, processes)) and time.monotonic() < deadline:
+        for service in services:
+            service.is_running()  # reaps it
+        time.sleep(0.05)
+    _send(processes | _members(services), signal.SIGKILL)
+    for service in services:
+        if service.process is not None:
+            service.process.wait()
 
 
-class _Process(NamedTuple):
-    id: int
-    parent: int
-    group: int
+def _members(services: Sequence[Service]) -> set[psutil.Process]:
+    """Returns the living processes of the services' groups, and all below these."""
+    leaders = {service.process.pid for service in services if service.process is not None}
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process not in found and os.getpgid(process.pid) in leaders:
+                found |= {process, *process.children(recursive=True)}
+    return {process for process in found if _lives(process)}
 
 
-def _processes() -> Iterator[_Process]:
-    """Every process that lives, but for the one that lists them."""
-    command = ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,comm="]
-    for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
-        *ids, state, name = line.split(maxsplit=4)
-        if not state.startswith("Z") and name != "ps":
-            yield _Process(*map(int, ids))
+def _send(processes: set[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(number)
 
 
-def _is_running(service: Service) -> bool:
-    return service.process is not None and service.process.poll() is None
+def _lives(process: psutil.Process) -> bool:
+    """Says whether it has not ended; a zombie has, but in a container nobody may ever reap it."""
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _answers(address: str) -> bool:
@@ -207,5 +206,5 @@ def _answers(address: str) -> bool:
 
 
 def module(name: str) -> list[str]:
-    """The beginning of a command that runs a module."""
+    """Returns the beginning of a command that runs a module."""
     return [sys.executable, "-m", name]

@@ -1,1 +1,1 @@
-"""Processes that compute for a run: workers and ranks, how they stop, and how they tell their progress."""
+"""Processes that compute for a run: workers and ranks, how they are watched, stopped and never orphaned."""

@@ -1,4 +1,4 @@
-"""How often a job is tried, and what is said of it when it fails for good (RELIABILITY, table of faults)."""
+"""How often a job is tried in new processes, and the reason that its failure is recorded with."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from jdn_core.errors import JobFailed
-from jdn_core.processes.workers import WorkerDied, WorkerHung, WorkerOutOfMemory, Workers
+from jdn_core.processes.child import MemoryShortage
+from jdn_core.processes.children import ChildDied, ChildHung
+from jdn_core.processes.workers import Workers
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# Tries. A death may be chance (another process took the memory), a hang or a shortage hardly.
 DEATHS, HANGS, OUT_OF_MEMORY = 5, 2, 2
 
 logger = logging.getLogger(__name__)
@@ -25,9 +28,9 @@ class Failure:
 
 
 def attempt(workers: Workers, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Failure:
-    """The job's result, tried again in a new process after a crash, a hang, or too little memory.
+    """Returns the job's result, tried again in a new process after a crash, a hang, or too little memory.
 
-    Jobs go on from their checkpoints. The second try after too little memory has the device for itself.
+    A job that is tried again goes on from its checkpoint; after too little memory, alone on the device.
 
     Raises:
         UserError: whatever the job raised of it; another try would end alike.
@@ -37,17 +40,17 @@ def attempt(workers: Workers, job: Callable[P, T], *args: P.args, **kwargs: P.kw
         run = workers.run_alone if shortages else workers.run
         try:
             return run(job, *args, **kwargs)
-        except WorkerDied as error:
+        except ChildDied as error:
             deaths += 1
             logger.warning("%s: %s, try %d of %d", job.__name__, error, deaths, DEATHS)
             if deaths == DEATHS:
                 return Failure(f"crash_loop: {error}")
-        except WorkerHung as error:
+        except ChildHung as error:
             hangs += 1
             logger.warning("%s: %s, try %d of %d", job.__name__, error, hangs, HANGS)
             if hangs == HANGS:
                 return Failure(f"timeout: {error}")
-        except WorkerOutOfMemory as error:
+        except MemoryShortage as error:
             shortages += 1
             logger.warning("%s: out of memory, %s", job.__name__, error)
             if shortages == OUT_OF_MEMORY:
@@ -55,7 +58,7 @@ def attempt(workers: Workers, job: Callable[P, T], *args: P.args, **kwargs: P.kw
 
 
 def insist(workers: Workers, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """``attempt`` of a job that nothing can go on without.
+    """Returns the result of a job that nothing can go on without, as ``attempt`` does.
 
     Raises:
         JobFailed: it has no result.

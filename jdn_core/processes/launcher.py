@@ -1,24 +1,21 @@
-"""One function in several processes of this machine, which torch's elastic launcher watches.
+"""One function in several processes of this machine, which train one model together.
 
 If one of them dies, all are ended and started again, and the function goes on from its own checkpoints. An
-error of the user's, or no memory left, would only come again and so ends them all. Nothing listens beyond the
-loopback interface: the processes find each other through files.
+error of the user's, or too little memory, would only come again and so ends them all.
+
+These are the same child processes as workers. torch's elastic launcher would do a part of this, but it
+reports errors through files, has no channel for progress, and watches for no killed parent.
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
+import math
 import os
-import signal
 import sys
 import tempfile
-import threading
-import traceback
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from ctypes import c_int
-from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -26,190 +23,133 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import distributed
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from jdn_core.errors import UserError
-from jdn_core.processes import stopping
-from jdn_core.processes.progress import listening, report
+from jdn_core.errors import JobFailed
+from jdn_core.processes import devices, stopping
+from jdn_core.processes.attempts import DEATHS
+from jdn_core.processes.children import Child, ChildDied, value_of
+from jdn_core.processes.devices import DeviceShare
+from jdn_core.processes.fork_server import prepare
+from jdn_core.processes.messages import Answer, Call, Done, Halted
+from jdn_core.processes.orphans import OrphanGuard
 from jdn_core.processes.ranks import PeerLost, Ranks
 
-_log = logging.getLogger(__name__)
 T = TypeVar("T")
-RESTARTS = 4  # who dies for the fifth time will die again
-GRACE = 5  # seconds that the others have to end by themselves when one has died
+GRACE = 5.0  # seconds in which the first death's reason must have come, and idle processes must end
 PATIENCE = timedelta(minutes=10)  # that a process waits for the others
-POLL = 0.2  # seconds
-METHOD = "forkserver"  # which imports torch once, and not in every process at every start
-_GO_ON, _GIVE_UP = 0, -1  # any other word is the signal that asks to stop
+POLL = 0.2  # seconds between two looks at a request to stop
+LOST = 3  # exit status of a process that lost another one, which knows the reason
 
-
-@dataclass(frozen=True)
-class _Job:
-    """What every process is given.
-
-    Attributes:
-        entry, arguments: what it is to do.
-        word: shared memory, because it has to outlive a process that is started again.
-        voices: one for each process, to the parent.
-        leash: a pipe that says nothing; it closes when the parent is gone.
-        folder: where the processes find each other.
-    """
-
-    entry: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    word: c_int
-    voices: Sequence[Connection]
-    leash: Connection
-    folder: Path
-
-
-@dataclass(frozen=True)
-class _End:
-    """How a process came to its end: with a value, or stopped by a signal."""
-
-    value: Any = None
-    stopped: int | None = None
+logger = logging.getLogger(__name__)
 
 
 def on_ranks(entry: Callable[..., T], *arguments: Any, count: int) -> T:
-    """Runs ``entry(ranks, *arguments)`` in ``count`` processes; gives what the first of them gave.
+    """Runs ``entry(ranks, *arguments)`` in ``count`` processes and returns what the first of them gave.
 
     ``entry`` is a function of a module and its arguments pickle. Each process has its own GPU, if there are
     any, and its share of the CPU's threads. What the first one reports is reported here.
 
     Raises:
-        UserError, OutOfMemoryError, MemoryError: what one of them raised.
-        Stopped: somebody asked for it, here or there, and all of them did.
-        RuntimeError: they died more often than is chance.
+        UserError, MemoryShortage: what one of them raised.
+        Stopped: a stop was requested, here or in one of them, and all of them did.
+        JobFailed: they died more often than is chance.
     """
-    context = multiprocessing.get_context(METHOD)
-    context.set_forkserver_preload([__name__, entry.__module__])
-    word = context.RawValue(c_int, _GO_ON)
-    ears, voices = zip(*(context.Pipe(duplex=False) for _ in range(count)), strict=True)
-    leash, held = context.Pipe(duplex=False)
-    heard: list[Exception | str] = []
-    with tempfile.TemporaryDirectory(prefix="jdn-ranks-") as folder, ThreadPoolExecutor(1) as thread:
-        job = _Job(entry, arguments, word, voices, leash, Path(folder))
-        launch = thread.submit(_launch, job, count)  # in a thread it leaves our signal handlers alone
-        try:
-            while not launch.done():
-                word.value = word.value or stopping.requested() or _GO_ON
-                heard += _hear(ears, timeout=POLL)
-        except BaseException:
-            word.value = word.value or signal.SIGTERM
-            raise
-    heard += _hear(ears)
-    for connection in (*ears, *voices, leash, held):
-        connection.close()
-    for failure in heard:
-        if isinstance(failure, Exception):
-            raise failure
+    prepare(entry.__module__)
+    # This process's own threads are dealt out, because a worker has but a share of the machine's.
+    device, threads = "cuda" if torch.cuda.is_available() else "cpu", max(1, torch.get_num_threads() // count)
+    shares = devices.shares(count, device=device, threads=threads)
+    with tempfile.TemporaryDirectory(prefix="jdn-ranks-") as folder, OrphanGuard() as guard:
+        for start in range(1, DEATHS + 1):
+            try:
+                jobs = [
+                    Call(_rank, (Ranks(number, count), Path(folder, f"start-{start}"), entry, arguments))
+                    for number in range(count)
+                ]
+                value: T = _together(jobs, shares, guard)
+                return value
+            except ChildDied as error:
+                last = error
+            if start < DEATHS:
+                what = "a training process died; all go on from the last checkpoint, start %d"
+                logger.warning(what, start + 1)
+    raise JobFailed(f"training processes died {DEATHS} times, at last: {last}")
+
+
+def _together(jobs: Sequence[Call], shares: Sequence[DeviceShare], guard: OrphanGuard) -> Any:
+    """Does each job in a process of its own and returns the first one's value; leaves no process behind.
+
+    Raises:
+        ChildDied, UserError, MemoryShortage, Stopped: what became of one of them.
+    """
+    children: list[Child] = []
+    grace = 0.0
     try:
-        end: _End = launch.result()
-    except ChildFailedError as error:
-        last = heard[-1] if heard else error.get_first_failure()[1].message
-        raise RuntimeError(f"training processes died {RESTARTS + 1} times, at last: {last}") from None
-    if end.stopped:
-        raise stopping.Stopped(end.stopped)
-    value: T = end.value
-    return value
+        for job, share in zip(jobs, shares, strict=True):
+            children.append(Child(share, guard=guard, reports=not children))
+            children[-1].send(job)
+        answers = _answers(children)
+        grace = GRACE
+        return value_of(answers[0])
+    finally:
+        for child in children:
+            child.close()
+        for child in children:
+            child.end(within=grace)
 
 
-def _hear(ears: Sequence[Connection], timeout: float = 0) -> list[Exception | str]:
-    """Passes the processes' reports on and logs their starts; gives what they failed of."""
-    heard: list[Exception | str] = []
-    while spoke := wait(ears, timeout):
-        timeout = 0
-        for ear in spoke:
-            match cast(Connection, ear).recv():
-                case tuple() as step:
-                    report(*step)
-                case int(start):
-                    _log.warning(
-                        "a training process died; all go on from the last checkpoint, start %d", start
-                    )
-                case str(text):
-                    _log.warning("a training process failed: %s", text)
-                    heard.append(text.rstrip().rpartition("\n")[2])
-                case failure:
-                    heard.append(failure)
-    return heard
+def _answers(children: Sequence[Child]) -> list[Answer]:
+    """Waits for the answers of all; passes a request to stop on, on which they agree at a step."""
+    waiting = {child.channel: number for number, child in enumerate(children)}
+    answers: dict[int, Answer] = {}
+    lost: ChildDied | None = None
+    is_asked, deadline = False, math.inf
+    while waiting and time.monotonic() < deadline:
+        if stopping.requested() and not is_asked:
+            is_asked = True
+            for child in children:
+                child.ask_to_stop()
+        for channel in wait([*waiting], POLL):
+            number = waiting[cast(Connection, channel)]
+            try:
+                answer = children[number].receive()
+            except ChildDied as error:
+                if error.code != LOST:
+                    raise
+                # Another one died, and its own message may still be on its way.
+                lost, deadline = error, min(deadline, time.monotonic() + GRACE)
+                del waiting[cast(Connection, channel)]
+                continue
+            if answer is not None:
+                if not isinstance(answer, Done | Halted):
+                    value_of(answer)  # raises
+                answers[number] = answer
+                del waiting[cast(Connection, channel)]
+    if lost:
+        raise lost
+    return [answers[number] for number in range(len(children))]
 
 
-def _launch(job: _Job, count: int) -> _End:
-    # Otherwise the launcher opens a port of its own, on every interface.
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    for name in ("torch.distributed", "torch.multiprocessing"):  # what they have to say, we say in a line
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id="jdn",
-        rdzv_backend="c10d",
-        rdzv_endpoint=str(job.folder / "rendezvous"),
-        rdzv_configs={"store_type": "file"},
-        local_addr="127.0.0.1",
-        max_restarts=RESTARTS,
-        shutdown_timeout=GRACE,
-        start_method=METHOD,
-        logs_specs=DefaultLogsSpecs(log_dir=str(job.folder)),
-    )
-    ends: dict[int, _End] = elastic_launch(config, _rank)(job)
-    return ends[0]
-
-
-def _rank(job: _Job) -> _End:
-    """What each process does."""
-    if job.word.value == _GIVE_UP:
-        return _End()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to everybody; the parent decides
-    signal.signal(signal.SIGTERM, lambda number, _: stopping.request(number))
-    threading.Thread(target=_obey, args=(job.word, job.leash), daemon=True).start()
-    start = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
-    ranks = _join(job.folder / f"start-{start}")
-    if start and ranks.first:
-        job.voices[0].send(start + 1)
+def _rank(ranks: Ranks, meeting: Path, entry: Callable[..., T], arguments: tuple[Any, ...]) -> T | None:
+    """Does what each process does: meet the others, compute, part."""
+    _join(ranks, meeting)
     try:
-        with listening(lambda *step: job.voices[0].send(step) if ranks.first else None):
-            end = _End(job.entry(ranks, *job.arguments))
-    except stopping.Stopped as wish:
-        end = _End(stopped=wish.number)
-    except (UserError, torch.OutOfMemoryError, MemoryError) as error:
-        job.voices[ranks.number].send(error)
-        job.word.value = _GIVE_UP
-        raise SystemExit(1) from error
+        value = entry(ranks, *arguments)
     except PeerLost as error:
-        raise SystemExit(1) from error
-    except Exception as error:
-        job.voices[ranks.number].send(traceback.format_exc())
-        raise SystemExit(1) from error
+        logger.info("%s", error)
+        raise SystemExit(LOST) from error
     distributed.destroy_process_group()
-    return end
+    return value if ranks.first else None
 
 
-def _join(meeting: Path) -> Ranks:
-    """Meets the others of this start: gloo for what is on the CPU, NCCL for what is on GPUs."""
-    ranks = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+def _join(ranks: Ranks, meeting: Path) -> None:
+    """Meets the others at a file: gloo for what is on the CPU, NCCL for what is on GPUs.
+
+    A TCP store would listen on every interface; gloo's and NCCL's own connections are bound to the loopback.
+    """
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
-    torch.set_num_threads(max(1, torch.get_num_threads() // ranks.count))
-    backend = "gloo"
-    if torch.cuda.is_available():
-        backend = "cpu:gloo,cuda:nccl"
-        torch.cuda.set_device(ranks.number % torch.cuda.device_count())
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     store = distributed.FileStore(str(meeting), ranks.count)  # type: ignore[attr-defined]
     distributed.init_process_group(
         backend, store=store, rank=ranks.number, world_size=ranks.count, timeout=PATIENCE
     )
-    return ranks
-
-
-def _obey(word: c_int, leash: Connection) -> None:
-    """Makes the parent's wish this process's own, and ends it with the parent."""
-    while not leash.poll(POLL):
-        if word.value > _GO_ON and not stopping.requested():
-            stopping.request(word.value)
-    os._exit(1)

@@ -1,4 +1,8 @@
-"""What the search's process and a worker say to each other; plain values that pickle by name."""
+"""The protocol between a process and its children, workers and ranks alike; plain values that pickle by name.
+
+The parent sends a ``Call``. The child sends any number of ``Step`` and ``LogLine``, then one ``Answer``. A
+request to stop is no message but SIGTERM, because a job reads no messages.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ from jdn_core.errors import UserError
 
 @dataclass(frozen=True)
 class Call:
-    """A job for a worker: a function of a module, and its arguments."""
+    """A job: a function of a module, and its arguments."""
 
     job: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    keywords: Mapping[str, Any]
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Said:
-    """A line for the log of the search's process."""
+class LogLine:
+    """A line for the log of the parent."""
 
     logger: str
     level: int
@@ -62,7 +66,7 @@ class OutOfMemory:
 
 @dataclass(frozen=True)
 class Broken:
-    """The job met an error that nobody foresaw.
+    """The job met an unforeseen error.
 
     Attributes:
         text: its last line.
@@ -75,7 +79,9 @@ class Broken:
 
 @dataclass(frozen=True)
 class Halted:
-    """The job was asked to stop, and its state is on the disk."""
+    """The job was asked to stop by a signal of this number, and its state is on the disk."""
+
+    number: int
 
 
 Answer = Done | Refused | OutOfMemory | Broken | Halted

@@ -1,4 +1,4 @@
-"""How far a long step is, told to whoever listens; the terminal of a process has one listener."""
+"""Progress of long work: it is reported here, and listeners such as the terminal's bar receive it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def report(stage: str, done: int, total: int, note: str = "") -> None:
-    """Says that ``done`` of ``total`` parts of a stage are finished; costs nothing where nobody listens."""
+    """Reports that ``done`` of ``total`` parts of a stage are finished, to all listeners."""
     for listener in _listeners:
         listener(stage, done, total, note)

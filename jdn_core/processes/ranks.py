@@ -23,7 +23,7 @@ BUCKET = 1 << 24  # elements that are sent at once, 64 MiB
 
 
 class PeerLost(RuntimeError):
-    """Another process died, or hangs; why is for it to say."""
+    """Another process died or hangs; its own message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes what all of them have."""
+        """Says whether this process is the one that writes what all of them have."""
         return self.number == 0
 
-    def agree(self, wish: int | None) -> int | None:
-        """The largest of all processes' wishes; none if nobody has one."""
+    def agree(self, signal: int | None) -> int | None:
+        """Returns the largest of all processes' stop signals; none if none of them was asked to stop."""
         if self.count == 1:
-            return wish
-        largest = torch.tensor(wish or 0)
+            return signal
+        largest = torch.tensor(signal or 0)
         _reduce(largest, distributed.ReduceOp.MAX)
         return int(largest) or None
 
@@ -68,6 +68,7 @@ class Ranks:
         if self.count == 1:
             return
         trained = list(parameters)
+        # Which parameters are summed has to be the same everywhere, or the sums would be of other tensors.
         known = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.uint8)
         _reduce(known, distributed.ReduceOp.MAX)
         gradients = [_gradient(p) for p, anywhere in zip(trained, known.tolist(), strict=True) if anywhere]
@@ -95,7 +96,7 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """The tensors in their order, so many at a time that together they have about ``BUCKET`` elements."""
+    """Yields the tensors in their order, as many at a time as have about ``BUCKET`` elements together."""
     bucket: list[Tensor] = []
     for tensor in tensors:
         bucket.append(tensor)

@@ -1,4 +1,4 @@
-"""A wish to stop, which a signal makes and long work grants between two steps; one for the whole process.
+"""A request to stop, which a signal makes and long work obeys between two steps; one for the whole process.
 
 A signal's handler only calls ``request``. Training then saves a checkpoint after the step at hand, all other
 loops end between two batches, and both raise ``Stopped``: nothing is redone.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 
-_wishes: list[int] = []
+_requests: list[int] = []
 
 
 class Stopped(BaseException):
@@ -21,20 +21,20 @@ class Stopped(BaseException):
 
 def request(number: int = signal.SIGTERM) -> None:
     """Asks the process's work to stop; may be called in a signal's handler and in any thread."""
-    _wishes.append(number)
+    _requests.append(number)  # no lock: a handler may run in the middle of anything, and append is atomic
 
 
 def requested() -> int | None:
-    """The number of the first signal that asked; none if nobody did."""
-    return _wishes[0] if _wishes else None
+    """Returns the number of the first signal that asked; none if there was none."""
+    return _requests[0] if _requests else None
 
 
 def clear() -> None:
-    """Forgets the wish, before other work."""
-    _wishes.clear()
+    """Forgets the request, before other work."""
+    _requests.clear()
 
 
 def check() -> None:
-    """Raises ``Stopped`` if that is wished: for places where nothing has to be saved."""
-    if _wishes:
-        raise Stopped(_wishes[0])
+    """Raises ``Stopped`` if that was requested: for places where nothing has to be saved."""
+    if _requests:
+        raise Stopped(_requests[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 from jdn_core.detector.folder import SPEC_FILE, load_detector, load_spec
 from jdn_core.errors import DataError, Problem, SearchFailed, SettingsError, shown
 from jdn_core.pool.folder import POOL_FILE, PoolSpec, load_pool, load_pool_spec, require_like
-from jdn_core.run import assemble
+from jdn_core.run import assemble, datasets
 from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import Settings
 
@@ -24,12 +24,12 @@ def check_inputs(settings: Settings, folder: Path) -> None:
 
     Raises:
         InputMissing: a file is not there.
-        DataError: the dataset breaks rules, or base or pool tell other classes apart.
+        DataError: the dataset breaks rules, or base or pool have other classes.
         CheckpointError: weights are damaged, or belong to another architecture.
         SettingsError: a batch is larger than the training split, or the pool has other subnets, or does not
         suit the base.
     """
-    train, _ = assemble.check_data(settings)
+    train, _ = datasets.check_data(settings)
     classes = assemble.classes(train)
     if (base := folder / "base").is_dir():
         require_classes("base", load_detector(base).spec.classes, classes)
@@ -43,7 +43,7 @@ def check_inputs(settings: Settings, folder: Path) -> None:
 
 
 def require_classes(stage: str, found: Classes, wanted: Classes) -> None:
-    """Raises DataError where a base or a pool tells other classes apart than the dataset's."""
+    """Raises DataError where a base or a pool has other classes than the dataset."""
     if tuple(found) != tuple(wanted):
         differing = sorted({*found} ^ {*wanted})[:4]
         what = f"must be the dataset's {len(wanted)} classes"
@@ -56,7 +56,7 @@ def require_pool(pool: PoolSpec, settings: Settings, classes: Classes) -> None:
     """Raises where a pool from elsewhere is not the one that the settings and the data ask for.
 
     Raises:
-        DataError: it tells other classes apart.
+        DataError: it has other classes.
         SettingsError: it has other subnets.
     """
     require_classes("pool", pool.template.classes, classes)

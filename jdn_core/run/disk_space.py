@@ -1,4 +1,4 @@
-"""Whether a disk has room for what a search will still write, told before anything is trained.
+"""Whether a disk has room for what a search will still write, checked before anything is trained.
 
 An estimate: students are taken to be as large as the base, and teachers to lie half way between the smallest
 and the largest. A disk that fills up all the same loses nothing (RELIABILITY, rule 7).
@@ -32,7 +32,7 @@ def needed_bytes(
     trained: frozenset[str] = frozenset(),
     copies: int = 2,
 ) -> dict[str, int]:
-    """What a search will still write, in bytes by what it is for.
+    """Estimates what a search will still write, in bytes by what it is for.
 
     Args:
         settings: of the search.

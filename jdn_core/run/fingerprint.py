@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jdn_core.errors import FingerprintError, Problem
-from jdn_core.run import assemble
+from jdn_core.run import datasets
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
 
@@ -20,7 +20,7 @@ SCHEMA = {"schema": 1}  # of every file that `require_same` writes
 
 def fingerprint(settings: Settings) -> dict[str, Any]:
     """Returns what the results of a run under these settings depend on."""
-    train, val = assemble.check_data(settings)
+    train, val = datasets.check_data(settings)
     return {
         "settings": settings.digest,
         "train": train.fingerprint,

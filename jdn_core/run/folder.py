@@ -1,4 +1,4 @@
-"""Where a run keeps what it makes: settings in, paths out; tasks pass it on instead of tensors."""
+"""The folder of a run: where each thing that it makes is; tasks pass this on instead of tensors."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ class Run:
         return Records(self.folder)
 
     def __reduce__(self) -> tuple[type[Run], tuple[Settings, Path]]:
-        """Another process reads the records itself."""
+        """Pickles settings and folder alone: another process reads the records itself."""
         return Run, (self.settings, self.folder)
 
     def phase(self, index: int) -> Path:
-        """Folder of the super-network after a phase; after the last one it is the pool."""
+        """Returns the folder of the super-network after a phase; after the last one it is the pool."""
         phases = self.settings.pool.phases
         return self.pool if index + 1 == len(phases) else self.folder / "work" / "phases" / phases[index].name
 
     def assessment(self, index: int) -> Path:
-        """File of what subnets are worth after a phase; not in its folder, so that the pool is the same."""
+        """Returns the file of subnets' AP after a phase; outside its folder, whose hash stays the same."""
         return self.folder / "work" / "assessments" / f"{self.settings.pool.phases[index].name}.json"
 
     def teacher(self, subnet: SubnetSpec) -> Path:
-        """Folder of a subnet after BN reset; one each, because a run has one pool and one calibration set."""
+        """Returns the folder of a subnet after BN reset; a run has one pool and one calibration set."""
         return self.folder / "work" / "teachers" / content_key(subnet.to_json())[:16]
 
     def pair_work(self, key: str) -> Path:
-        """Folder of a pair that is being evaluated."""
+        """Returns the folder of a pair that is being evaluated."""
         return self.folder / "work" / "pairs" / key
 
     def forget_work(self) -> None:
@@ -70,7 +70,8 @@ class Run:
             faultpoint(Point.SEARCH_FINISH)
 
     def checkpoints(self, *stage: str) -> Checkpoints:
-        """Where a stage's training goes on from."""
+        """Returns the checkpoints that a stage's training goes on from."""
         folder = self.folder.joinpath("work", "checkpoints", *stage)
         every = 60 * self.settings.checkpoint_minutes
+        # Other settings train something else, so their checkpoints must not be taken up.
         return Checkpoints(folder, identity="/".join((self.settings.digest, *stage)), every=every)

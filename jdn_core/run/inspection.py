@@ -53,7 +53,7 @@ def inspect(run: Run) -> Inspection:
 
 
 def _loading(run: Run, folder: Path, load: Callable[[Path], object], remedy: str) -> Iterator[Problem]:
-    """What a stage's folder cannot be loaded for; a stage that is not trained yet is no problem."""
+    """Yields why a stage's folder cannot be loaded; a stage that is not trained yet is no problem."""
     if folder.is_dir():
         try:
             load(folder)

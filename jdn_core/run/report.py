@@ -11,9 +11,10 @@ from typing import Any
 from jdn_core.data.coco.dataset import read_image
 from jdn_core.detector.folder import load_detector
 from jdn_core.pool.folder import load_pool_spec
+from jdn_core.processes import devices
 from jdn_core.reports import curves, examples, page
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates, row
-from jdn_core.run import assemble
+from jdn_core.run import datasets
 from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.run.folder import TRAINING_FILE, Run
 from jdn_core.search import phases
@@ -102,9 +103,9 @@ def _trainings(run: Run) -> Iterator[curves.LossCurves]:
 
 def _examples(run: Run, base: Candidate, best: Candidate) -> Iterator[Path]:
     """Draws some validation photos under truth, base and student, each detector at its row's resolution."""
-    device = assemble.device(run.settings.device)
+    device = devices.choose(run.settings.device)
     photos = examples.some_of(
-        assemble.dataset(run.settings.data, "val"), run.settings.tracking.preview_images
+        datasets.dataset(run.settings.data, "val"), run.settings.tracking.preview_images
     )
     names = [category.name for category in photos.categories]
     looks = []
@@ -123,10 +124,10 @@ def _examples(run: Run, base: Candidate, best: Candidate) -> Iterator[Path]:
 def _facts(run: Run, standing: Standing) -> dict[str, str]:
     """Returns environment and provenance, in the order to show."""
     timings = [record.evaluation.timing for record in standing.records if record.evaluation]
-    devices = sorted({f"{timing.device}, {timing.threads} threads" for timing in timings})
+    measured = sorted({f"{timing.device}, {timing.threads} threads" for timing in timings})
     facts = {
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "measured on": "; ".join(devices),
+        "measured on": "; ".join(measured),
         "training of all pairs": f"{sum(timing.train_seconds for timing in timings) / 60:.1f} min",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "data": str(run.settings.data.root),

@@ -1,7 +1,7 @@
-"""The jobs of a run: each takes a run's folder one step on, from files to files, and may be cut off anywhere.
+"""The steps of a run: each makes files from files, and may be cut off anywhere and called again.
 
-A job that is done already is not done again. Its arguments are values and paths, so it runs in this process
-or in a worker of its own alike.
+What is there already is not made again. Arguments are values and paths, so a step runs in this process or in
+a worker alike.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from jdn_core.data.coco.dataset import CocoDataset
 from jdn_core.detector.build import Detector
 from jdn_core.detector.folder import load_detector, save_detector
 from jdn_core.errors import Diverged
@@ -24,7 +25,7 @@ from jdn_core.pool.supernet import SuperNet
 from jdn_core.processes.launcher import on_ranks
 from jdn_core.processes.ranks import ALONE, Ranks
 from jdn_core.reports.examples import write_detections
-from jdn_core.run import assemble
+from jdn_core.run import assemble, datasets, warm
 from jdn_core.run.checks import require_classes
 from jdn_core.run.folder import TRAINING_FILE, Run
 from jdn_core.search import phases
@@ -33,12 +34,13 @@ from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.space import actions
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.stages.base import fit_base
-from jdn_core.stages.bench import Training
+from jdn_core.stages.bench import Bench, Training
 from jdn_core.stages.measurement import MeasurementRules, measure_detector
 from jdn_core.stages.pool_assessment import assess_phase
 from jdn_core.stages.pool_phase import calibrated_teacher, fit_phase
 from jdn_core.stages.student import fit_student
 from jdn_core.storage import durable
+from jdn_core.training.randomness import Stream
 
 DETECTIONS_FILE = "detections.png"
 
@@ -48,7 +50,7 @@ def ensure_base(run: Run) -> Path:
     if not run.base.is_dir():
         settings = run.settings
         faultpoint(Point.BASE_START)
-        bench = assemble.bench(settings)
+        bench = warm.bench(settings)
         spec = assemble.base_spec(settings)
         detector, training = fit_base(
             lambda: assemble.base_detector(spec, settings),
@@ -73,9 +75,10 @@ def ensure_phase(run: Run, index: int) -> Path:
     The frozen super-network of the first phase is the teacher of all others (paper, section 3.1.3).
     """
     folder = run.phase(index)
+    # A pool from elsewhere has no folders of its phases.
     if not folder.is_dir() and not run.pool.is_dir():
         faultpoint(Point.POOL_START)
-        count = assemble.pool_processes(run.settings)
+        count = datasets.pool_processes(run.settings)
         if count == 1:
             fit_phase_on_rank(ALONE, run, index)
         else:
@@ -85,10 +88,10 @@ def ensure_phase(run: Run, index: int) -> Path:
 
 
 def fit_phase_on_rank(ranks: Ranks, run: Run, index: int) -> None:
-    """What each of the processes does that train a phase together; the first one leaves the folder."""
-    bench = replace(assemble.bench(run.settings), ranks=ranks)
+    """Does what each of the processes does that train a phase together; the first one writes the folder."""
+    bench = replace(warm.bench(run.settings), ranks=ranks)
     phase = assemble.phases(run.settings.pool)[index]
-    supernet = _supernet(run, index).to(bench.device)
+    supernet = _supernet(run, index, bench.stream).to(bench.device)
     training = fit_phase(
         supernet,
         phase,
@@ -99,21 +102,21 @@ def fit_phase_on_rank(ranks: Ranks, run: Run, index: int) -> None:
     )
 
     def fill(staged: Path) -> None:
-        save_pool(supernet, staged, origin=_origin(run, index, training))
+        save_pool(supernet, staged, origin=_origin(run, index, training, bench.train_set))
         durable.write_json(staged / TRAINING_FILE, training._asdict())
 
-    if ranks.first:
+    if ranks.first:  # all have the same weights after every step
         _make(run.phase(index), fill)
 
 
 def ensure_assessment(run: Run, index: int) -> Path:
-    """Notes what some subnets are worth after a phase, unless it is noted, or the folder is gone."""
+    """Writes AP of some subnets after a phase, unless it is there, or the phase's folder is gone."""
     file, folder, settings = run.assessment(index), run.phase(index), run.settings.pool
     if folder.is_dir() and phases.read(file) is None:
         found = assess_phase(
             load_pool(folder),
             assemble.phases(settings)[index],
-            assemble.bench(run.settings),
+            warm.bench(run.settings),
             draws=settings.assessed_subnets,
             images=settings.calibration_images,
         )
@@ -125,20 +128,21 @@ def ensure_base_record(run: Run) -> PairRecord:
     """Measures the base and commits it as pair 0; the super-network of the pool is its teacher.
 
     Raises:
-        DataError: the base tells other classes apart than the dataset.
+        DataError: the base has other classes than the dataset.
     """
-    bench = assemble.bench(run.settings)
+    bench = warm.bench(run.settings)
     detector = load_detector(run.base, bench.device)
     require_classes("base", detector.spec.classes, assemble.classes(bench.train_set))
     pair = first_pair(assemble.climb_rules(run.settings), detector.spec)
     found = run.records.get(pair.key)
-    return found or _commit_evaluation(run, pair, detector, _training(run.base))
+    return found or _measure(run, pair, detector, _training(run.base), bench)
 
 
 def make_student(run: Run, pair: Pair) -> Path:
-    """The pair's student before its training: the parent's weights after the action (f_evolve)."""
+    """Makes the pair's student before its training: the parent's weights after the action (f_evolve)."""
     faultpoint(Point.MUTATE_START)
     parent = load_detector(run.records.path(str(pair.parent)))
+    # A new teacher leaves the student as it is; its folder is made all the same, as the next step reads one.
     is_students = not pair.action.startswith("teacher:")
     student = evolve(parent, actions.parse(pair.action)) if is_students else parent
     folder = run.pair_work(pair.key) / "student"
@@ -148,11 +152,11 @@ def make_student(run: Run, pair: Pair) -> Path:
 
 
 def ensure_teacher(run: Run, subnet: SubnetSpec) -> Path:
-    """The sampled teacher as a plain detector with statistics of its own; kept for later pairs."""
+    """Makes the sampled teacher a plain detector with BN statistics of its own; kept for later pairs."""
     folder = run.teacher(subnet)
     if not folder.is_dir():
         faultpoint(Point.BN_START)
-        bench = assemble.bench(run.settings)
+        bench = warm.bench(run.settings)
         images = run.settings.pool.calibration_images
         teacher = calibrated_teacher(load_pool(run.pool), subnet, bench, images=images)
         _make(folder, lambda staged: save_detector(teacher, staged))
@@ -165,7 +169,7 @@ def ensure_record(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
     if found := run.records.get(pair.key):
         return found
     faultpoint(Point.PAIR_START)
-    bench = assemble.bench(run.settings)
+    bench = warm.bench(run.settings)
     detector = load_detector(student, bench.device)
     try:
         training = fit_student(
@@ -177,23 +181,23 @@ def ensure_record(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
             distillation=run.settings.distillation,
             checkpoints=run.checkpoints("pairs", pair.key),
         )
-        record = _commit_evaluation(run, pair, detector, training)
+        record = _measure(run, pair, detector, training, bench)
     except Diverged as error:
         record = commit_failure(run, pair, f"nan: {error.place}")
-    _forget(run, pair)
+    _forget(run, pair)  # after the commit: until then a killed evaluation goes on from its checkpoint
     return record
 
 
 def commit_failure(run: Run, pair: Pair, reason: str) -> PairRecord:
-    """A record that says why there is no evaluation."""
+    """Commits a record that says why there is no evaluation."""
     return _commit(run, PairRecord(pair, "failed", reason=reason), run.records.staging(pair.key))
 
 
-def _commit_evaluation(run: Run, pair: Pair, detector: Detector, training: Training) -> PairRecord:
+def _measure(run: Run, pair: Pair, detector: Detector, training: Training, bench: Bench) -> PairRecord:
     """Measures a trained student and makes it a record, with its files and a few pictures."""
-    bench, settings = assemble.bench(run.settings), run.settings
+    settings = run.settings
     staged = run.records.staging(pair.key)
-    written = save_detector(detector, staged)
+    written = save_detector(detector, staged)  # first, because the record names the hash of what it measured
     faultpoint(Point.PAIR_WEIGHTS)
     rules = MeasurementRules(
         settings.evaluation.latency_warmup, settings.evaluation.latency_repeats, settings.search.prune_shares
@@ -222,29 +226,29 @@ def _make(folder: Path, fill: Callable[[Path], object]) -> None:
 
 
 def _training(folder: Path) -> Training:
-    """What is known of a base's training; nothing, where the folder came from elsewhere."""
+    """Reads what is known of a base's training; nothing, where the folder came from elsewhere."""
     file = folder / TRAINING_FILE
     return Training(**durable.read_json(file)) if file.is_file() else Training({}, 0.0)
 
 
-def _origin(run: Run, index: int, training: Training) -> Origin:
-    """What the pool's folder tells of its training, this phase being the newest."""
+def _origin(run: Run, index: int, training: Training, images: CocoDataset) -> Origin:
+    """Returns what the pool's folder says of its training, this phase being the newest."""
     before = load_pool_spec(run.phase(index - 1)).origin.curves if index else {}
     curves = {**before, run.settings.pool.phases[index].name: training.losses}
-    return Origin(run.settings.of_pool, assemble.bench(run.settings).train_set.fingerprint, curves)
+    return Origin(run.settings.of_pool, images.fingerprint, curves)
 
 
-def _supernet(run: Run, index: int) -> SuperNet:
-    """The super-network as the phase before left it; a fresh one before the first phase."""
+def _supernet(run: Run, index: int, stream: Stream) -> SuperNet:
+    """Loads the super-network as the phase before left it; makes a fresh one before the first phase."""
     if index:
         return load_pool(run.phase(index - 1))
     settings = run.settings
-    assemble.bench(settings).stream.child("pool", "weights").seed_torch()
+    stream.child("pool", "weights").seed_torch()
     return SuperNet(assemble.subnet_space(settings.pool), assemble.base_spec(settings))
 
 
 def _largest(run: Run, device: torch.device) -> Detector:
-    """The super-network of the first phase as a plain detector."""
+    """Extracts the super-network of the first phase as a plain detector."""
     supernet = load_pool(run.phase(0))
     return extract(supernet, supernet.space.largest).to(device)
 

@@ -93,13 +93,14 @@ class Records:
         paths = sorted(path for path in staged.rglob("*") if path.is_file())
         hashes = {path.relative_to(staged).as_posix(): durable.sha256_of(path) for path in paths}
         faultpoint(Point.COMMIT_HASHED)
-        durable.write_json(
-            staged / RECORD_FILE, replace(record, files=hashes).to_json(), indent=None, seal=True
-        )
+        record = replace(record, files=hashes)
+        durable.write_json(staged / RECORD_FILE, record.to_json(), indent=None, seal=True)
         faultpoint(Point.COMMIT_RECORD)
         if self.path(key).exists() and self.get(key) is None:
             durable.set_aside(self.path(key))
         kept = durable.commit_folder(staged, self.path(key))
+        if kept:
+            self._read[key] = record  # so nobody reads back what was just written
         faultpoint(Point.COMMIT_DONE)
         return kept
 

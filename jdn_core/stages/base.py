@@ -22,12 +22,13 @@ def fit_base(
     sparsity: float,
     checkpoints: Checkpoints | None = None,
 ) -> tuple[Detector, Training]:
-    """The base at dynamic resolution, with the sparsity that pruning will want (paper, A.3).
+    """Trains the base at dynamic resolution, with the sparsity that pruning needs later (paper, A.3).
 
     ``start`` makes what is trained, from scratch or pretrained, with the run's draws for what is fresh. A
     regime without epochs leaves it as it is.
     """
     stream = bench.stream.child("base")
+    # Seeded before anything is built, so that the weights do not depend on what ran before.
     stream.child("init").seed_torch()
     detector = start().to(bench.device)
 

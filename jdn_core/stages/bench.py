@@ -54,6 +54,11 @@ class Bench:
     def train_set(self) -> CocoDataset:
         return self.train.dataset
 
+    def close(self) -> None:
+        """Ends the processes that load images, and frees the caches."""
+        self.train.close()
+        self.val.close()
+
     def fit(
         self,
         module: nn.Module,
@@ -64,7 +69,7 @@ class Bench:
         stream: Stream,
         checkpoints: Checkpoints | None,
     ) -> Training:
-        """One training over the train split, whose every draw is a child of ``stream``."""
+        """Trains a module over the train split; every random draw is from a child of ``stream``."""
 
         def plan_of(epoch: int) -> Plan:
             images, draws = len(self.train_set.images), stream.child("epoch", epoch)
@@ -72,6 +77,7 @@ class Bench:
                 images, batch=regime.batch, resolutions=self.frames, flip=self.flip, stream=draws
             )
 
+        # Set for every training, because a module that goes from one to another keeps its attribute.
         for block in module.modules():
             if isinstance(block, Block):
                 block.recompute = regime.recompute

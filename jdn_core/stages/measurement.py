@@ -26,7 +26,7 @@ class MeasurementRules:
 def measure_detector(
     detector: Detector, bench: Bench, *, weights: str, training: Training, rules: MeasurementRules
 ) -> Evaluation:
-    """AP, cost, latency and prospects of a detector: all that the search wants to know of it.
+    """Measures all that the search wants to know of a detector: AP, cost, latency, what pruning would leave.
 
     Args:
         detector: put into eval mode and left there.
@@ -38,6 +38,7 @@ def measure_detector(
     costs = {frame: complexity(detector.spec, frame) for frame in bench.frames}
     found = evaluate(detector, bench.val, bench.frames)
     measurements = tuple(Measurement(f, numbers.twelve, costs[f].macs) for f, numbers in found.items())
+    # One image at a time: latency is what a user of the detector waits for (ours).
     clocks = {
         frame: measure(detector, frame, warmup=rules.latency_warmup, repeats=rules.latency_repeats)
         for frame in bench.frames

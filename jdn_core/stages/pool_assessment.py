@@ -1,4 +1,4 @@
-"""What subnets are worth by themselves: AP of one, of some, and the evolutionary search among all."""
+"""The pool's subnets by themselves: AP of one, of some, and the evolutionary search among all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from jdn_core.stages.pool_phase import calibrated_teacher
 def assess(
     detector: Detector, subnet: SubnetSpec, bench: Bench, *, frames: Sequence[Resolution]
 ) -> SubnetRecord:
-    """AP of a subnet's own detector on ``bench.val`` at every frame, and its cost.
+    """Measures AP of a subnet's own detector on ``bench.val`` at every frame, and its cost.
 
     Args:
         detector: the subnet extracted, with or without BN reset; put into eval mode and left there.
@@ -43,7 +43,7 @@ def assess(
 
 
 def assess_phase(supernet: SuperNet, phase: Phase, bench: Bench, *, draws: int, images: int) -> Assessment:
-    """AP after BN reset of the phase's largest and smallest subnet and of some random ones (ours).
+    """Measures AP after BN reset of the phase's largest and smallest subnet and of some random ones (ours).
 
     A phase with one subnet has only a largest. The draws are children of the run's stream that nothing else
     takes, so no result depends on how many there are.
@@ -56,7 +56,7 @@ def assess_phase(supernet: SuperNet, phase: Phase, bench: Bench, *, draws: int, 
         images: of the calibration set.
     """
 
-    @cache
+    @cache  # largest, smallest and a random draw may be the same subnet
     def record_of(subnet: SubnetSpec) -> SubnetRecord:
         detector = calibrated_teacher(supernet, subnet, bench, images=images)
         return assess(detector, subnet, bench, frames=bench.frames[-1:])
@@ -78,7 +78,7 @@ def search_pool(
     images: int,
     records: SubnetRecords,
 ) -> tuple[SubnetRecord, ...]:
-    """Evolutionary search over the pool itself (paper, Table 10); best subnet first.
+    """Searches the pool itself by evolution (paper, Table 10) and returns its subnets, best first.
 
     A subnet whose record is there is not evaluated again, so a search that was cut off goes on where it was.
 

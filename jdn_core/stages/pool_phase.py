@@ -20,7 +20,7 @@ from jdn_core.stages.bench import Bench, Training
 from jdn_core.training.checkpoints import Checkpoints
 from jdn_core.training.resolutions import training_plan
 
-CALIBRATION_BATCH = 8
+CALIBRATION_BATCH = 8  # images; BN's statistics are means over batches, so the number is part of the result
 
 
 def fit_phase(
@@ -32,7 +32,7 @@ def fit_phase(
     distillation: DistillationSettings,
     checkpoints: Checkpoints | None = None,
 ) -> Training:
-    """One phase of integrated progressive shrinking (paper, section 3.1.3), in place.
+    """Trains one phase of integrated progressive shrinking (paper, section 3.1.3), in place.
 
     Processes that train together draw the same subnets; on GPUs their BN is synchronised (paper), on CPUs
     each normalises by its own share of the batch.
@@ -47,25 +47,28 @@ def fit_phase(
     """
     stream = bench.stream.child("pool", phase.name)
     stream.child("init").seed_torch()
+    # torch's SyncBatchNorm runs on GPUs alone; with one process a batch is whole anyway.
     if bench.ranks.count > 1 and bench.device.type == "cuda":
         synchronise(supernet)
     modules = nn.ModuleDict({"pool": supernet})
     distiller = None
     if teacher is not None:
+        # Also before a resume: a checkpoint holds sorted weights and is loaded over these.
         sort_channels(supernet)
         faultpoint(Point.POOL_SORTED)
         distiller = Distiller(teacher, supernet.spec, distillation).to(bench.device)
         modules["distiller"] = distiller
 
-    def losses_of(batch: Batch, iteration: int, *, place: int) -> dict[str, Tensor]:
-        supernet.activate(draws_for(stream, phase, iteration)[place])
+    def losses_of(batch: Batch, iteration: int, *, draw: int) -> dict[str, Tensor]:
+        # Drawn from the stream, so all ranks train the same subnet and no gradient is missing.
+        supernet.activate(draws_for(stream, phase, iteration)[draw])
         output = supernet.training_step(batch.images, batch.sizes, batch.targets)
         learnt = distiller(output, batch.images, batch.sizes) if distiller else {}
         return {**output.losses, **learnt}
 
     training = bench.fit(
         modules,
-        [partial(losses_of, place=place) for place in range(phase.draws)],
+        [partial(losses_of, draw=draw) for draw in range(phase.draws)],
         stage=f"pool {phase.name}",
         regime=phase.training,
         stream=stream,
@@ -77,10 +80,11 @@ def fit_phase(
 
 
 def calibrated_teacher(supernet: SuperNet, subnet: SubnetSpec, bench: Bench, *, images: int) -> Detector:
-    """A subnet as a plain detector, its BN reset on a fixed set of training images (paper, section 4)."""
+    """Extracts a subnet as a plain detector and resets its BN on a fixed set of images (paper, section 4)."""
     teacher = extract(supernet, subnet).to(bench.device)
     there = len(bench.train_set.images)
     batch = min(CALIBRATION_BATCH, images, there)
+    # The same images for every subnet, without mirroring, or teachers would differ by their draws.
     plan = training_plan(
         there,
         batch=batch,

@@ -37,6 +37,7 @@ def fit_student(
         sparsity = distillation.sparsity * bn_sparsity(student.backbone)
         return {**output.losses, **distiller(output, batch.images, batch.sizes), "loss_sparsity": sparsity}
 
+    # The distiller's adaptors are trained along with the student and are dropped afterwards.
     stage = " ".join(map(str, stream.path[-2:]))
     training = bench.fit(
         modules, [losses_of], stage=stage, regime=regime, stream=stream, checkpoints=checkpoints

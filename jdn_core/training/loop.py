@@ -44,7 +44,7 @@ class Course:
 
 
 @dataclass
-class _Standing:
+class _Position:
     """How far a training is: whole epochs, and the steps of the running one with the sums of their losses."""
 
     epochs: int = 0
@@ -91,32 +91,34 @@ def train(
 
     Raises:
         Diverged: a loss or a gradient is not finite; the step was not applied.
-        Stopped: somebody asked for it; the checkpoint holds every step that was applied.
+        Stopped: a stop was requested; the checkpoint holds every step that was applied.
     """
     optimizer = optimisation.sgd(module, course.regime)
-    standing = _Standing()
+    position = _Position()
     if found := checkpoints.load() if checkpoints else None:
         optimisation.restore(module, optimizer, found.tensors)
-        standing = _Standing(found.epochs, found.steps, dict(found.sums), dict(found.history))
-    if wish := ranks.agree(stopping.requested()):
-        raise stopping.Stopped(wish)
+        position = _Position(found.epochs, found.steps, dict(found.sums), dict(found.history))
+    # Ranks agree before every step: one that stopped alone would leave the others in a sum without end.
+    if signal := ranks.agree(stopping.requested()):
+        raise stopping.Stopped(signal)
     module.train()
-    room = course.stage.partition(" ")[0]
-    while standing.epochs < course.regime.epochs:
+    room = course.stage.partition(" ")[0]  # of the names of fault points: base, pool or pair
+    while position.epochs < course.regime.epochs:
+        # A generator of one epoch: its loader's batches end with it, and a checkpoint fits between two steps.
         epoch = _steps(
-            module, optimizer, passes, standing=standing, course=course, loader=loader, ranks=ranks
+            module, optimizer, passes, position=position, course=course, loader=loader, ranks=ranks
         )
         for _ in epoch:
-            faultpoint(f"{room}.{'mid_epoch' if standing.steps else 'epoch_end'}")
-            wish = ranks.agree(stopping.requested())
-            ended = standing.steps == 0
-            if checkpoints and ranks.first and (wish or ended or checkpoints.due):
-                checkpoints.save(standing.checkpoint(optimisation.state(module, optimizer)))
+            faultpoint(f"{room}.{'mid_epoch' if position.steps else 'epoch_end'}")
+            signal = ranks.agree(stopping.requested())
+            ended = position.steps == 0
+            if checkpoints and ranks.first and (signal or ended or checkpoints.due):
+                checkpoints.save(position.checkpoint(optimisation.state(module, optimizer)))
                 faultpoint(f"{room}.checkpointed")
-            if wish:
-                raise stopping.Stopped(wish)
+            if signal:
+                raise stopping.Stopped(signal)
     faultpoint(f"{room}.trained")
-    return standing.history
+    return position.history
 
 
 def _steps(
@@ -124,24 +126,25 @@ def _steps(
     optimizer: torch.optim.SGD,
     passes: Sequence[LossesOf],
     *,
-    standing: _Standing,
+    position: _Position,
     course: Course,
     loader: BatchLoader,
     ranks: Ranks,
 ) -> Iterator[None]:
     """Goes through the rest of the running epoch and pauses after every step."""
-    epoch, regime = standing.epochs, course.regime
+    epoch, regime = position.epochs, course.regime
     device = next(module.parameters()).device
     plan = course.plan_of(epoch)
     total = regime.epochs * len(plan)
+    # Parts are dealt over all ranks, so an iteration sees the same images however many there are.
     dealt = [
         deal(samples, most=regime.device_batch, devices=ranks.count)[ranks.number :: ranks.count]
-        for samples in plan[standing.steps :]
+        for samples in plan[position.steps :]
     ]
     batches = loader.batches([part.samples for parts in dealt for part in parts])
     last_finite = math.nan
     for parts in dealt:
-        step = standing.steps
+        step = position.steps
         iteration = epoch * len(plan) + step
         rate = learning_rate(regime, iteration=iteration, total=total)
         optimizer.zero_grad()
@@ -149,12 +152,13 @@ def _steps(
         losses = ranks.add_losses(_gradients(passes, seen, course=course, iteration=iteration))
         ranks.add_gradients(module.parameters())
         loss = torch.stack(list(losses.values())).sum()
+        # The norm is infinite or NaN as soon as one gradient is, so two numbers tell of all of them.
         norm = nn.utils.clip_grad_norm_(module.parameters(), regime.clip_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise Diverged(course.stage, epoch=epoch, step=step, rate=rate, last_finite=last_finite)
         optimisation.step(optimizer, rate)
         last_finite = loss.item()
-        standing.add(losses, steps=len(plan))
+        position.add(losses, steps=len(plan))
         note = f"epoch {epoch + 1}/{regime.epochs} loss {last_finite:.3f}"
         report(course.stage, iteration + 1, total, note)
         yield
@@ -169,6 +173,7 @@ def _gradients(
     for part, batch in seen:
         weight = part.share / len(passes)
         for losses_of in passes:
+            # RoI and anchor sampling draw from torch's generator; every pass of a part draws the same.
             (draws.child("part", part.number) if part.number else draws).seed_torch()
             with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=narrow):
                 losses = losses_of(batch, iteration)

@@ -11,8 +11,10 @@ from jdn_core.settings.sections import TrainingSettings
 
 
 def sgd(module: nn.Module, regime: TrainingSettings) -> torch.optim.SGD:
-    """SGD with momentum that spares vectors (BN, biases) from weight decay."""
+    """Makes SGD with momentum that spares vectors (BN, biases) from weight decay."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    # Decay pulls BN's scales to zero without any use (He et al. 2019, Bag of tricks, section 3.1); pruning
+    # has its own sparsity loss for them.
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": regime.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
@@ -30,7 +32,7 @@ def step(optimizer: torch.optim.SGD, rate: float) -> None:
 
 
 def state(module: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
-    """Parameters and buffers as ``model.NAME`` and momentum as ``momentum.NAME``."""
+    """Returns parameters and buffers as ``model.NAME`` and momentum as ``momentum.NAME``."""
     momentum = {
         f"momentum.{name}": optimizer.state[parameter]["momentum_buffer"]
         for name, parameter in module.named_parameters()
@@ -40,11 +42,12 @@ def state(module: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
 
 
 def restore(module: nn.Module, optimizer: torch.optim.SGD, tensors: Mapping[str, Tensor]) -> None:
-    """Takes up what ``state`` gave."""
+    """Loads what ``state`` returned."""
     module.load_state_dict(
         {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     )
     for name, parameter in module.named_parameters():
         buffer = tensors.get(f"momentum.{name}")
         if buffer is not None:
+            # empty_like keeps the parameter's memory format, on which the order of float additions depends.
             optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)

@@ -23,12 +23,12 @@ class Stream:
 
     @property
     def seed(self) -> int:
-        """63 bits of the SHA-256 of the path."""
+        """Returns 63 bits of the SHA-256 of the path."""
         digest = hashlib.sha256(json.dumps(self.path).encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 
     def generator(self) -> torch.Generator:
-        """A fresh CPU generator at the stream's start."""
+        """Returns a fresh CPU generator at the stream's start."""
         return torch.Generator().manual_seed(self.seed)
 
     def seed_torch(self) -> None:

@@ -32,6 +32,7 @@ def training_plan(
     generator = stream.generator()
     order = torch.randperm(images, generator=generator).tolist()
     mirrored = (torch.rand(images, generator=generator) < flip).tolist()
+    # One resolution per iteration, not per image, because a batch is one tensor (paper, section 3.1.2).
     drawn = torch.randint(len(resolutions), (images // batch,), generator=generator).tolist()
     return [
         [Sample(image, resolutions[frame], mirrored[image]) for image in order[start : start + batch]]
@@ -40,7 +41,7 @@ def training_plan(
 
 
 def evaluation_plan(images: int, *, batch: int, resolution: Resolution) -> Plan:
-    """Every image once, in the dataset's order, never mirrored."""
+    """Plans every image once, in the dataset's order, never mirrored."""
     return [
         [Sample(image, resolution, False) for image in range(start, min(start + batch, images))]
         for start in range(0, images, batch)
@@ -63,7 +64,7 @@ class Part:
 
 
 def deal(batch: Sequence[Sample], *, most: int | None = None, devices: int = 1) -> tuple[Part, ...]:
-    """Deals a batch out like cards, into as few parts as possible and as many for every device.
+    """Deals a batch out in turn, into as few parts as possible and as many for every device.
 
     Part n is for device n modulo ``devices``, so which parts there are depends on nothing but their number.
 

@@ -8,11 +8,12 @@ from jdn_core.settings.sections import TrainingSettings
 
 
 def learning_rate(regime: TrainingSettings, *, iteration: int, total: int) -> float:
-    """Rate of one iteration, 0 <= iteration < total: the schedule times a linear warm-up."""
+    """Returns the rate of one iteration, 0 <= iteration < total: the schedule times a linear warm-up."""
     share = iteration / total
     if regime.schedule == "cosine":
         factor = 0.5 * (1 + math.cos(math.pi * share))
     else:
         factor = 0.1 ** sum(share >= step for step in regime.steps)
+    # Short trainings (ours): 500 iterations of warm-up would be all that a fast evaluation has.
     warmup = min(regime.warmup, total // 4)
     return regime.lr * factor * min(1.0, (iteration + 1) / (warmup + 1))

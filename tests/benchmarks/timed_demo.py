@@ -58,12 +58,12 @@ def main(out: Path) -> None:
 
     from flows.cli.main import main as jdn
     from jdn_core.data import shapes
-    from jdn_core.run import assemble
+    from jdn_core.run import assemble, datasets, warm
     from jdn_core.stages import base, measurement, pool_phase, student
     from jdn_core.storage import durable
 
     stages = (base, measurement, pool_phase, student)
-    methods = [(module, METHOD) for module in (assemble, *stages, shapes)]
+    methods = [(module, METHOD) for module in (assemble, datasets, warm, *stages, shapes)]
     for module, kind in (*methods, (durable, FILES)):
         watch.on(module, kind)
     code: object = 0

@@ -12,10 +12,11 @@ import torch
 from jdn_core.detector.folder import load_detector
 from jdn_core.errors import DataError, InputMissing, SearchFailed, SettingsError
 from jdn_core.pool.folder import load_pool_spec
+from jdn_core.processes import devices
 from jdn_core.processes.attempts import Failure
-from jdn_core.processes.places import places
+from jdn_core.processes.devices import shares
 from jdn_core.processes.workers import Workers
-from jdn_core.run import assemble, steps
+from jdn_core.run import assemble, datasets, steps
 from jdn_core.run.checks import check_inputs, refuse_failures
 from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import HillClimber
@@ -115,7 +116,7 @@ def test_what_fails_for_good_in_a_worker_is_a_record_too(trained: Run, tmp_path:
     pair = climber(run).ask()
     assert pair is not None
     shutil.rmtree(run.pool)
-    with Workers(places(1, device="cpu", threads=1)) as workers:
+    with Workers(shares(1, device="cpu", threads=1)) as workers:
         student = pairs.mutate_pair.fn(run, pair, workers)
         with pytest.raises(InputMissing, match=r"pool\.json"):
             pairs.reset_bn.fn(run, pair.teacher, workers)
@@ -129,7 +130,7 @@ def test_a_pool_tells_of_its_whole_training(trained: Run) -> None:
     origin, settings = load_pool_spec(trained.pool).origin, trained.settings
     told = parse(origin.settings)
     assert (told.seed, told.pool, told.data.frames) == (settings.seed, settings.pool, settings.data.frames)
-    assert origin.dataset == assemble.dataset(settings.data, "train").fingerprint
+    assert origin.dataset == datasets.dataset(settings.data, "train").fingerprint
     assert list(origin.curves) == sorted(phase.name for phase in settings.pool.phases)
     for phase in settings.pool.phases:
         assert {len(values) for values in origin.curves[phase.name].values()} == {phase.epochs}
@@ -170,19 +171,19 @@ def test_a_base_of_other_classes_is_refused(trained: Run, tmp_path: Path) -> Non
 def test_a_batch_larger_than_the_data_names_every_such_setting(trained: Run) -> None:
     large = like(trained, base={"batch": 64}, evaluation={"batch": 17})
     with pytest.raises(SettingsError) as caught:
-        assemble.check_data(large.settings)
+        datasets.check_data(large.settings)
     assert [problem.where for problem in caught.value.problems] == ["base.batch", "evaluation.batch"]
 
 
 def test_a_run_without_data_says_how_to_name_it() -> None:
     with pytest.raises(InputMissing, match=r"name its folder with --data DIR or data\.root"):
-        assemble.dataset(Settings().data, "train")
+        datasets.dataset(Settings().data, "train")
 
 
 def test_a_device_that_is_not_there_is_a_problem_of_the_settings() -> None:
     if torch.cuda.is_available():
-        assert assemble.device("auto").type == "cuda"
+        assert devices.choose("auto").type == "cuda"
     else:
-        assert assemble.device("auto").type == "cpu"
-        with pytest.raises(SettingsError, match=r"no CUDA device on this machine, got cuda"):
-            assemble.device("cuda")
+        assert devices.choose("auto").type == "cpu"
+        with pytest.raises(SettingsError, match=r"torch sees no GPU here, got 'cuda'"):
+            devices.choose("cuda")

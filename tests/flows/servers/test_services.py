@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from flows.servers.dashboards import AUTH_FILE, Addresses, alone, environment, servers
-from flows.servers.services import Household, Service
+from flows.servers.services import Service, Services
 from jdn_core.errors import OwnedByAnother, ServiceUnavailable, UsageError
-from tests.processes import until
+from tests.processes import descendants, lives, until
 
 SLEEPER = ["sleep", "1000"]
 OWNER = """
 import sys
 from pathlib import Path
-from flows.servers.services import Household, Service
-with Household(dict(__import__("os").environ), logs=Path(sys.argv[1])) as household:
-    household.start([Service("a", ["sleep", "1000"]), Service("b", ["sh", "-c", "sleep 1000 & wait"])])
+from flows.servers.services import Service, Services
+with Services(dict(__import__("os").environ), logs=Path(sys.argv[1])) as services:
+    services.start([Service("a", ["sleep", "1000"]), Service("b", ["sh", "-c", "sleep 1000 & wait"])])
     print("up", flush=True)
     sys.stdin.read()
 """
@@ -37,27 +37,19 @@ def pid(service: Service) -> int:
     return service.process.pid
 
 
-def group_of(guard: int) -> list[str]:
-    listed = subprocess.run(
-        ["ps", "-A", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True
-    )
-    rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
-    return [args for pgid, stat, args in rows if int(pgid) == guard and not stat.startswith("Z")]
-
-
 def test_at_the_end_nothing_is_left(tmp_path: Path) -> None:
     family = Service("family", ["sh", "-c", "sleep 1000 & sleep 1000 & wait"])
-    with Household(os.environ, logs=tmp_path) as household:
-        household.start([Service("alone", SLEEPER), family])
-        guard = os.getpgid(pid(family))
-        until(lambda: sum(args == "sleep 1000" for args in group_of(guard)) == 3)
-    assert group_of(guard) == []
+    with Services(os.environ, logs=tmp_path) as services:
+        services.start([Service("alone", SLEEPER), family])
+        until(lambda: len(descendants(pid(family))) == 3)
+        all_of_them = [pid(services._services[0]), *descendants(pid(family))]
+    assert not any(map(lives, all_of_them))
 
 
 def test_other_processes_of_its_owner_live_on(tmp_path: Path) -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
-        with Household(os.environ, logs=tmp_path) as household:
-            household.start([Service("alone", SLEEPER)])
+        with Services(os.environ, logs=tmp_path) as services:
+            services.start([Service("alone", SLEEPER)])
         assert other.poll() is None
 
 
@@ -66,31 +58,30 @@ def test_a_kill_9_leaves_nothing_either(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"
-        children = Path(f"/proc/{owner.pid}/task/{owner.pid}/children").read_text().split()
-        guard = os.getpgid(int(children[0]))
-        assert len(group_of(guard)) >= 3
+        until(lambda: len(descendants(owner.pid)) >= 5)  # itself, the guard, two services, a sleep below one
+        all_of_them = descendants(owner.pid)
         owner.kill()
-        until(lambda: group_of(guard) == [])
+        until(lambda: not any(map(lives, all_of_them)))
 
 
 def test_what_dies_is_started_again_until_it_dies_too_often(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     weak = Service("weak", ["sh", "-c", "echo too weak; exit 3"])
-    with Household(os.environ, logs=tmp_path) as household:
-        household.start([weak])
+    with Services(os.environ, logs=tmp_path) as services:
+        services.start([weak])
         with pytest.raises(ServiceUnavailable, match=r"weak ended 3 times, last with code 3: .*too weak"):
-            household.watch()
+            services.watch()
     assert capfd.readouterr().err.count("is started again") == 2
 
 
-def test_a_server_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_a_server_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     broken = Service("broken", ["sh", "-c", "echo no such database"], health="http://127.0.0.1:1/health")
     with (
-        Household(os.environ, logs=tmp_path) as household,
+        Services(os.environ, logs=tmp_path) as services,
         pytest.raises(ServiceUnavailable, match="broken ended at once: no such database; its log is "),
     ):
-        household.start([broken])
+        services.start([broken])
 
 
 def test_a_wish_to_stop_ends_it_with_its_code(tmp_path: Path) -> None:
@@ -116,7 +107,7 @@ def test_the_usual_ports_give_way_but_not_those_that_were_asked_for(tmp_path: Pa
     assert free.prefect == f"http://127.0.0.1:{port}"
 
 
-def test_the_password_is_made_once_and_is_nobody_elses_business(tmp_path: Path) -> None:
+def test_the_password_is_made_once_and_is_for_its_owner_alone(tmp_path: Path) -> None:
     first = environment(place(tmp_path))
     second = environment(place(tmp_path))
     auth = first["PREFECT_API_AUTH_STRING"]
@@ -139,6 +130,6 @@ def test_databases_of_the_environment_win(tmp_path: Path, monkeypatch: pytest.Mo
     assert environment(place(tmp_path))["MLFLOW_BACKEND_STORE_URI"] == "postgresql://tracker/mlflow"
 
 
-def test_a_home_has_one_household(tmp_path: Path) -> None:
+def test_the_servers_of_a_home_run_once(tmp_path: Path) -> None:
     with alone(tmp_path), pytest.raises(OwnedByAnother, match="run already"), alone(tmp_path):
         pass

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jdn_core.data.shapes import generate
-from jdn_core.errors import DataError
+from jdn_core.errors import DataError, JobFailed
 from jdn_core.processes import stopping
 from jdn_core.processes.launcher import on_ranks
 from jdn_core.processes.progress import listening
@@ -53,27 +53,31 @@ def assert_equal(found: tuple[State, History], wanted: tuple[State, History]) ->
 def test_gradients_are_added_up_and_the_first_ones_reports_are_heard() -> None:
     told = []
     with listening(lambda *report: told.append(report)):
-        assert on_ranks(counted, count=2) == (0, [3.0, 2.0, -1.0])
+        assert on_ranks(counted, count=2) == [3.0, 2.0, -1.0]
     assert told == [("counting", 0, 2, "")]
 
 
-def test_a_process_that_dies_is_started_again_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_process_that_dies_is_started_again_and_said(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    starts = tmp_path / "starts"
     with caplog.at_level(logging.WARNING, "jdn_core"):
-        assert on_ranks(counted, "crash", count=2) == (2, [3.0, 2.0, -1.0])
+        assert on_ranks(counted, "crash", starts, count=2) == [3.0, 2.0, -1.0]
+    assert starts.stat().st_size == 3
     assert [record.message for record in caplog.records] == [
         f"a training process died; all go on from the last checkpoint, start {start}" for start in (2, 3)
     ]
 
 
-def test_an_error_of_the_users_ends_all_of_them_at_once() -> None:
-    told = []
-    with listening(lambda *report: told.append(report)), pytest.raises(DataError, match="image 7"):
-        on_ranks(counted, "data", count=2)
-    assert len(told) == 1
+def test_an_error_of_the_users_ends_all_of_them_at_once(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    with pytest.raises(DataError, match="image 7"):
+        on_ranks(counted, "data", starts, count=2)
+    assert starts.stat().st_size == 1
 
 
 def test_a_fault_that_comes_again_and_again_is_said() -> None:
-    with pytest.raises(RuntimeError, match=r"processes died 5 times, at last: ValueError: a bug"):
+    with pytest.raises(JobFailed, match=r"processes died 5 times, at last: ValueError: a bug"):
         on_ranks(counted, "bug", count=2)
 
 

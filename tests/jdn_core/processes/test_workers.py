@@ -19,10 +19,12 @@ import pytest
 
 from jdn_core.errors import Diverged, JobFailed
 from jdn_core.processes.attempts import Failure, attempt, insist
-from jdn_core.processes.places import Place, places
+from jdn_core.processes.child import MemoryShortage
+from jdn_core.processes.children import ChildDied, ChildHung, Patience
+from jdn_core.processes.devices import DeviceShare, shares
 from jdn_core.processes.progress import listening
 from jdn_core.processes.stopping import Stopped
-from jdn_core.processes.workers import Patience, WorkerDied, WorkerHung, WorkerOutOfMemory, Workers
+from jdn_core.processes.workers import Workers
 from tests.jdn_core.processes import misdeeds
 from tests.processes import lives, until
 
@@ -31,7 +33,7 @@ pytestmark = pytest.mark.timeout(300)  # the fork server imports torch once, bes
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Workers]:
-    with Workers(places(2, device="cpu", threads=1)) as two:
+    with Workers(shares(2, device="cpu", threads=1)) as two:
         yield two
 
 
@@ -65,7 +67,7 @@ def test_an_error_of_the_users_comes_back_whole_and_the_process_is_used_again(wo
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_process_that_dies_is_named_and_replaced(workers: Workers, number: int, tmp_path: Path) -> None:
     name = signal.Signals(number).name
-    with pytest.raises(WorkerDied, match=rf"the worker ended with signal {number:d} \({name}\)"):
+    with pytest.raises(ChildDied, match=rf"the worker ended with signal {number:d} \({name}\)"):
         workers.run(misdeeds.end_by, number, tmp_path / "tries", times=1)
     assert attempt(workers, misdeeds.end_by, number, tmp_path / "tries", times=3) == 4
 
@@ -82,10 +84,10 @@ def test_a_process_that_does_not_start_is_tried_again(
 ) -> None:
     """The fork server listens elsewhere for a while; what then ends the search is told, not hidden."""
     listener = multiprocessing.forkserver._forkserver
-    with Workers(places(1, device="cpu", threads=1)) as one:
+    with Workers(shares(1, device="cpu", threads=1)) as one:
         with monkeypatch.context() as astray:
             astray.setattr(listener, "_forkserver_address", str(tmp_path / "nobody"))
-            with pytest.raises(WorkerDied, match=r"the worker did not start: FileNotFoundError"):
+            with pytest.raises(ChildDied, match=r"the worker did not start: FileNotFoundError"):
                 one.run(misdeeds.pid)
             assert attempt(one, misdeeds.pid) == Failure(
                 "crash_loop: the worker did not start: FileNotFoundError(2, 'No such file or directory')"
@@ -96,7 +98,7 @@ def test_a_process_that_does_not_start_is_tried_again(
 
 def test_an_error_that_nobody_foresaw_ends_the_process_too(workers: Workers) -> None:
     used = workers.run(misdeeds.pid)
-    with pytest.raises(WorkerDied, match="RuntimeError: CUDA error: device-side assert triggered"):
+    with pytest.raises(ChildDied, match="RuntimeError: CUDA error: device-side assert triggered"):
         workers.run(misdeeds.break_down)
     with pytest.raises(JobFailed, match="break down failed: crash_loop: RuntimeError: CUDA error"):
         insist(workers, misdeeds.break_down)
@@ -104,7 +106,7 @@ def test_an_error_that_nobody_foresaw_ends_the_process_too(workers: Workers) -> 
 
 
 def test_too_little_memory_is_tried_once_more(workers: Workers, tmp_path: Path) -> None:
-    with pytest.raises(WorkerOutOfMemory, match=r"peak \d+\.\d\d of \d+\.\d\d GiB"):
+    with pytest.raises(MemoryShortage, match=r"peak \d+\.\d\d of \d+\.\d\d GiB"):
         workers.run(misdeeds.want_too_much, tmp_path / "first")
     assert attempt(workers, misdeeds.want_too_much, tmp_path / "second") == "1 byte"
 
@@ -124,9 +126,9 @@ def test_the_second_try_after_too_little_memory_is_alone_on_the_device(
 
 
 def test_a_process_that_falls_silent_is_killed_and_replaced(tmp_path: Path) -> None:
-    with Workers(places(1, device="cpu", threads=1), patience=Patience(medians=5, seconds=0.5)) as impatient:
+    with Workers(shares(1, device="cpu", threads=1), patience=Patience(medians=5, seconds=0.5)) as impatient:
         silent = r"no step for \d+ s \(a step takes 0\.\d\d s\)"
-        with pytest.raises(WorkerHung, match=silent):
+        with pytest.raises(ChildHung, match=silent):
             impatient.run(misdeeds.fall_silent, tmp_path / "first", times=1)
         assert attempt(impatient, misdeeds.fall_silent, tmp_path / "second", times=1) == 2
         outcome = attempt(impatient, misdeeds.fall_silent, tmp_path / "third", times=9)
@@ -136,7 +138,7 @@ def test_a_process_that_falls_silent_is_killed_and_replaced(tmp_path: Path) -> N
 
 def test_a_stop_lets_the_job_save_its_state_first(tmp_path: Path) -> None:
     saved, begun = tmp_path / "saved", threading.Event()
-    with Workers(places(1, device="cpu", threads=1)) as one, listening(lambda *_: begun.set()):
+    with Workers(shares(1, device="cpu", threads=1)) as one, listening(lambda *_: begun.set()):
         with ThreadPoolExecutor(1) as thread:
             job = thread.submit(one.run, misdeeds.step_until_stopped, saved)
             assert begun.wait(60)
@@ -154,7 +156,7 @@ def test_a_stop_lets_the_job_save_its_state_first(tmp_path: Path) -> None:
 def test_a_process_that_comes_up_after_a_stop_is_ended_too(workers: Workers) -> None:
     workers.run(misdeeds.pid)  # the fork server is there
     server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    one = Workers(places(1, device="cpu", threads=1))
+    one = Workers(shares(1, device="cpu", threads=1))
     with ThreadPoolExecutor(1) as search:
         os.kill(server, signal.SIGSTOP)
         try:
@@ -170,7 +172,7 @@ def test_a_process_that_comes_up_after_a_stop_is_ended_too(workers: Workers) -> 
 
 def test_a_job_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     begun = threading.Event()
-    with Workers(places(1, device="cpu", threads=1)) as one, listening(lambda *_: begun.set()):
+    with Workers(shares(1, device="cpu", threads=1)) as one, listening(lambda *_: begun.set()):
         with ThreadPoolExecutor(1) as thread:
             job = thread.submit(one.run, misdeeds.fall_silent, tmp_path / "tries", times=1)
             assert begun.wait(60)
@@ -185,11 +187,11 @@ def test_workers_die_with_the_search_even_in_the_middle_of_a_job(tmp_path: Path)
         import sys
         from pathlib import Path
         from jdn_core.processes.progress import listening
-        from jdn_core.processes.places import places
+        from jdn_core.processes.devices import shares
         from jdn_core.processes.workers import Workers
         from tests.jdn_core.processes import misdeeds
         if __name__ == "__main__":
-            with Workers(places(1, device="cpu", threads=1)) as one:
+            with Workers(shares(1, device="cpu", threads=1)) as one:
                 with listening(lambda *_: print(*one.pids, flush=True)):
                     one.run(misdeeds.step_until_stopped, Path(sys.argv[1]))
     """
@@ -204,20 +206,29 @@ def test_workers_die_with_the_search_even_in_the_middle_of_a_job(tmp_path: Path)
     until(lambda: not lives(worker), patience=20)
 
 
-def test_places_share_the_threads_and_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert places(1, device="cpu", threads=None) == (Place("cpu", None),)
-    assert places(2, device="cpu", threads=3) == (Place("cpu", 3),) * 2
-    shared = places(64, device="cpu", threads=None)
-    assert {place.threads for place in shared} == {max(1, len(os.sched_getaffinity(0)) // 64)}
+def test_processes_share_the_threads_and_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shares(1, device="cpu", threads=None) == (DeviceShare("cpu", None),)
+    assert shares(2, device="cpu", threads=3) == (DeviceShare("cpu", 3),) * 2
+    shared = shares(64, device="cpu", threads=None)
+    assert {share.threads for share in shared} == {max(1, len(os.sched_getaffinity(0)) // 64)}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    gpus = places(3, device="cuda", threads=1)
-    assert [place.device for place in gpus] == ["cuda:2", "cuda:5", "cuda:2"]
-    assert gpus[1].environment == {"CUDA_VISIBLE_DEVICES": "5"}
+    gpus = shares(3, device="cuda", threads=1)
+    assert [share.device for share in gpus] == ["cuda:2", "cuda:5", "cuda:2"]
+    assert gpus[1].environment == {"CUDA_VISIBLE_DEVICES": "5", "JDN_GPUS": "2,5"}
 
 
-def test_a_worker_computes_at_its_place() -> None:
-    place = Place("cpu", 2, {"JDN_TEST_PLACE": "here"})
-    with Workers([place]) as one:
-        assert one.run(misdeeds.threads_and, "JDN_TEST_PLACE") == (2, "here")
-    with pytest.raises(ValueError, match="workers need one place at least"):
+def test_a_worker_knows_the_gpus_of_its_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"CUDA_VISIBLE_DEVICES": "5", "JDN_GPUS": "2,5"}.items():
+        monkeypatch.setenv(name, value)
+    assert [share.environment["CUDA_VISIBLE_DEVICES"] for share in shares(2, device="cuda", threads=1)] == [
+        "2",
+        "5",
+    ]
+
+
+def test_a_worker_computes_with_its_share() -> None:
+    share = DeviceShare("cpu", 2, {"JDN_TEST_SHARE": "here"})
+    with Workers([share]) as one:
+        assert one.run(misdeeds.threads_and, "JDN_TEST_SHARE") == (2, "here")
+    with pytest.raises(ValueError, match="workers need one share at least"):
         Workers([])

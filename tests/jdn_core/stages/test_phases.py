@@ -12,7 +12,7 @@ from jdn_core.errors import SettingsError
 from jdn_core.pool.folder import load_pool
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.processes.progress import listening
-from jdn_core.run import assemble, steps
+from jdn_core.run import datasets, steps
 from jdn_core.run.folder import TRAINING_FILE, Run
 from jdn_core.settings.whole import Settings
 from jdn_core.storage.durable import read_json
@@ -88,7 +88,7 @@ def test_two_processes_train_a_pool_and_its_first_phase_is_that_of_one_in_parts(
 
 
 def test_the_processes_of_a_pool_share_every_batch_evenly(photos: Path) -> None:
-    assert assemble.pool_processes(shared(photos, None)) == 1
+    assert datasets.pool_processes(shared(photos, None)) == 1
     message = r"pool\.phases\.1\.batch: must be a multiple of pool\.processes \(3\), got 4"
     with pytest.raises(SettingsError, match=message):
-        assemble.check_data(shared(photos, 3))
+        datasets.check_data(shared(photos, 3))

@@ -11,7 +11,7 @@ import pytest
 
 from flows.inputs import models, settings_file
 from jdn_core.errors import CheckpointError, InputMissing, ServiceUnavailable
-from jdn_core.processes.places import places
+from jdn_core.processes.devices import shares
 from jdn_core.processes.workers import Workers
 from jdn_core.run import assemble
 from jdn_core.run.folder import Run
@@ -178,7 +178,7 @@ def test_a_damaged_parent_is_fetched_before_its_child_is_made(published: Run) ->
     assert pair is not None
     file = published.records.path(str(pair.parent)) / "weights.safetensors"
     whole = file.read_bytes()
-    with Workers(places(1, device="cpu", threads=1)) as workers:
+    with Workers(shares(1, device="cpu", threads=1)) as workers:
         for damage in (flip, Path.unlink):
             damage(file)
             assert (pairs.mutate_pair.fn(published, pair, workers) / "weights.safetensors").is_file()

@@ -1,0 +1,91 @@
+"""A run's two splits: read and checked once per process, and compared with what the settings ask for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from jdn_core.data.coco.dataset import CocoDataset, load, require_same_categories
+from jdn_core.data.layouts import Split, find_split
+from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
+from jdn_core.processes import devices
+from jdn_core.settings.sections import DataSettings
+from jdn_core.settings.whole import Settings
+
+
+@lru_cache(maxsize=4)  # a start asks three times: before it, for its fingerprint, as a task
+def dataset(data: DataSettings, split: Split) -> CocoDataset:
+    """Returns one split, checked; it is read once per process.
+
+    Raises:
+        InputMissing: no dataset was named, or it is not there.
+        DataError: the dataset breaks rules.
+    """
+    if data.root is None:
+        raise InputMissing("no dataset: name its folder with --data DIR or data.root")
+    file, images = find_split(data.root, split)
+    most = data.max_train_images if split == "train" else data.max_val_images
+    return load(file, images, drop_bad_boxes=data.drop_bad_boxes, max_images=most)
+
+
+def check_data(settings: Settings) -> tuple[CocoDataset, CocoDataset]:
+    """Returns the train and the val split, after a check that the run's settings suit them.
+
+    Raises:
+        InputMissing: a split is not there.
+        DataError: problems of both splits at once.
+        SettingsError: a batch is larger than the training split.
+    """
+    problems: list[Problem] = []
+    for split in ("train", "val"):
+        try:
+            dataset(settings.data, split)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError.of(problems)
+    train, val = dataset(settings.data, "train"), dataset(settings.data, "val")
+    require_same_categories(train, val)
+    _check_batches(settings, len(train.images))
+    return train, val
+
+
+def _check_batches(settings: Settings, images: int) -> None:
+    batches = {"base": settings.base.batch, "evaluation": settings.evaluation.batch}
+    batches |= {f"pool.phases.{i}": phase.batch for i, phase in enumerate(settings.pool.phases)}
+    problems = [
+        Problem(
+            "settings", f"{place}.batch", f"must be <= the number of training images ({images})", str(batch)
+        )
+        for place, batch in batches.items()
+        if batch > images
+    ]
+    problems += _sharing_problems(settings)
+    if problems:
+        raise SettingsError.of(problems)
+
+
+def pool_processes(settings: Settings) -> int:
+    """Returns how many processes train the pool together: one per GPU where the settings leave it open."""
+    return settings.pool.processes or max(1, _gpus(settings))
+
+
+def _gpus(settings: Settings) -> int:
+    return len(devices.gpus()) if settings.device != "cpu" and torch.cuda.is_available() else 0
+
+
+def _sharing_problems(settings: Settings) -> list[Problem]:
+    """Says what keeps the pool's processes from having a GPU and an equal share of every batch each."""
+    count, gpus = pool_processes(settings), _gpus(settings)
+    problems = [
+        Problem(
+            "settings", f"pool.phases.{i}.batch", f"must be a multiple of pool.processes ({count})", str(n)
+        )
+        for i, n in enumerate(phase.batch for phase in settings.pool.phases)
+        if n % count
+    ]
+    if 0 < gpus < count:
+        what = f"must be <= the number of GPUs ({gpus})"
+        problems.append(Problem("settings", "pool.processes", what, str(count)))
+    return problems
