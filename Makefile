@@ -38,7 +38,8 @@ demo: $(INSTALLED)
 
 # Two tiers, split by the markers of tests/tiers.py. Long files come first, and the tests of a file stay together:
 # their trainings and servers are made once a file.
-PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15 --durations-min=5 \
+	--cov --cov-report= --cov-fail-under=0
 SLOW := browser or crash or services or slow
 
 # What one runs before every commit; its coverage is shown and not judged, for the other tier has lines of its own.

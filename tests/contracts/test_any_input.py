@@ -27,6 +27,8 @@ from jdn_core.detector.checkpoint_file import read_checkpoint
 from jdn_core.errors import CheckpointError, DataError, SettingsError
 from tests.tiny_run import tiny_settings
 
+pytestmark = pytest.mark.slow
+
 # The folder of a test is used by all of its examples, each of which writes its file anew.
 many = examples(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -27,6 +27,8 @@ from jdn_core.space.architecture import DetectorSpec, RegionSpec, Resolution
 from jdn_core.space.families import family
 from tests.jdn_core.detector.foreign import save
 
+pytestmark = pytest.mark.slow
+
 FRAME = Resolution(256, 192)
 LABELS = tuple((number, f"class {number}") for number in range(1, 91))
 Detections = dict[str, Tensor]
@@ -62,7 +64,6 @@ def original(photos: list[Tensor]) -> FasterRCNN:
     return model.eval()
 
 
-@pytest.mark.slow
 def test_detections_are_those_of_the_original(
     original: FasterRCNN, photos: list[Tensor], tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ def test_golden_numbers_of_the_paper_from_the_specification(row: Row) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_golden_numbers_of_the_paper_from_the_built_detector(row: Row) -> None:
     detector = on_meta(row.spec)

@@ -32,6 +32,8 @@ from tests.jdn_core.counting import count_macs, count_params, on_meta
 from tests.jdn_core.golden import CLASSES
 from tests.jdn_core.tiny import SIZES, grown, images, targets, tiny_spec
 
+pytestmark = pytest.mark.slow
+
 ACTIONS = 20
 SHARES = (0.05, 0.1, 0.3)
 INHERITED = 10  # every so manieth of the slim chains carries weights along

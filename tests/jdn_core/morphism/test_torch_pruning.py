@@ -19,6 +19,8 @@ from jdn_core.space.actions import Action, AddLayer, Rearrange
 from jdn_core.space.families import Family
 from tests.jdn_core.tiny import assert_near, grown, tiny_spec
 
+pytestmark = pytest.mark.slow
+
 CHAIN = (0.2, 0.1, 0.3)  # shares, one pruning after the other
 
 

@@ -24,6 +24,8 @@ from jdn_core.processes.stopping import Stopped
 from jdn_core.training.loop import History
 from tests.jdn_core.processes.together import Case, State, alone, counted, listening_at, trained
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -109,7 +111,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="waits for processes that are not its own")
 def test_they_end_with_their_parent(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"

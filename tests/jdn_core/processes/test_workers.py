@@ -28,7 +28,8 @@ from jdn_core.processes.workers import Workers
 from tests.jdn_core.processes import misdeeds
 from tests.processes import lives, until
 
-pytestmark = pytest.mark.timeout(300)  # the fork server imports torch once, beside whatever else runs
+# The fork server imports torch once, beside whatever else runs.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from jdn_core.space.architecture import content_key
 from jdn_core.storage import durable
 from tests.jdn_core.search.worlds import MEMORY, evaluate, start
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 MOST, WORKERS, LOOKBACK = 5, 3, 3
 FAILING = frozenset({3})
