@@ -21,7 +21,8 @@ TIERS = ("browser", "crash", "services", "slow")
 _SERVER_FIXTURE = "prefect_server"
 _EMBEDDED = "PREFECT_SERVER_EPHEMERAL_ENABLED"
 _SERVER = re.compile(
-    r"mlflow\W+(server|ui)\b|prefect\W+(server|worker)\W+start|prefect\.server|uvicorn|gunicorn|initdb|chromium"
+    r"mlflow\W+(server|ui)\b|prefect\W+(server|worker)\W+start|prefect\.server|uvicorn|gunicorn"
+    r"|(jdn|flows\.cli\.main)\W+ui\b|initdb|chromium"
 )
 _refusing: list[str] = []  # names of the tests of the fast tier that run now
 

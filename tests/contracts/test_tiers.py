@@ -31,6 +31,7 @@ def item(name: str, *marks: str, fixtures: tuple[str, ...] = ()) -> Any:
         ["mlflow", "server", "--port", "0"],
         [sys.executable, "-m", "mlflow", "server"],
         ["prefect", "server", "start"],
+        ["jdn", "ui", "--with-worker"],
         [sys.executable, "-m", "uvicorn", "prefect.server.api.server:create_app"],
         ["/usr/lib/postgresql/15/bin/initdb", "-D", "data"],
     ],

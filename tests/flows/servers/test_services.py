@@ -84,6 +84,7 @@ def test_a_server_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Pa
         services.start([broken])
 
 
+@pytest.mark.services
 def test_a_wish_to_stop_ends_it_with_its_code(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flows.cli.main", "ui", "--json"]
     home = os.environ | {"JDN_HOME": str(tmp_path)}
