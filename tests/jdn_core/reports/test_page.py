@@ -6,12 +6,12 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from jdn_core.reports import curves, figures, page
-from jdn_core.reports.html import Html, element, join
 from jdn_core.reports.page import ReportData
 from jdn_core.reports.tables import base_row, best_row, candidates
 from jdn_core.search.standing import Standing
@@ -81,9 +81,13 @@ def made(count: int, **changes: object) -> ReportData:
     return replace(data, **changes)
 
 
+def render(data: ReportData) -> str:
+    return page.render(data, page.draw(data))
+
+
 @pytest.mark.parametrize("count", [1, 2, 20, 300])
 def test_the_page_is_well_formed_with_every_section(count: int) -> None:
-    parsed = Parsed(page.render(made(count)))
+    parsed = Parsed(render(made(count)))
     assert parsed.open == []
     assert len(parsed.ids) == len(set(parsed.ids))
     wanted = {
@@ -102,14 +106,14 @@ def test_the_page_is_well_formed_with_every_section(count: int) -> None:
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
-    text = page.render(made(8))
+    text = render(made(8))
     assert all(address.startswith(("data:", "#")) for address in Parsed(text).loaded)
     assert "default-src 'none'" in unescape(text)
     assert "@import" not in text
 
 
 def test_names_settings_and_facts_are_escaped() -> None:
-    parsed = Parsed(page.render(made(4)))
+    parsed = Parsed(render(made(4)))
     assert parsed.tags.count("script") == 1
     assert "b" not in parsed.tags
     assert "i" not in parsed.tags
@@ -119,7 +123,7 @@ def test_names_settings_and_facts_are_escaped() -> None:
 
 def test_the_summary_sets_best_against_base() -> None:
     data = made(20)
-    text = Parsed(page.render(data)).text
+    text = Parsed(render(data)).text
     saved = 1 - (data.best.macs or 0) / (data.base.macs or 1)
     assert f"The best student, pair {data.best.index}, has" in text
     assert f"{abs(saved):.0%}" in text
@@ -127,11 +131,11 @@ def test_the_summary_sets_best_against_base() -> None:
 
 
 def test_a_search_that_found_nothing_better_says_so() -> None:
-    assert "No student beats the base so far." in Parsed(page.render(made(1))).text
+    assert "No student beats the base so far." in Parsed(render(made(1))).text
 
 
 def test_every_pair_is_a_row_with_the_winner_marked() -> None:
-    text = page.render(made(20))
+    text = render(made(20))
     assert text.count("<tr") == 20 + 1 + 1 + len(curves.action_gains(curves.steps(made(20).rows)))
     assert text.count('<tr class="winner"') == 1
     assert text.count('<tr class="failed"') == 1
@@ -140,7 +144,7 @@ def test_every_pair_is_a_row_with_the_winner_marked() -> None:
 def test_example_pictures_are_inside_the_page(tmp_path: Path) -> None:
     picture = tmp_path / "7.png"
     Image.new("RGB", (4, 4), "red").save(picture)
-    text = page.render(made(2, examples=(picture,)))
+    text = render(made(2, examples=(picture,)))
     assert 'alt="truth, base and student on 7"' in text
     assert "data:image/png;base64,iVBOR" in text
 
@@ -164,7 +168,22 @@ def test_thousands_of_points_do_not_bloat_the_page() -> None:
     assert many < few
 
 
-def test_markup_is_escaped_once_and_only_where_it_is_text() -> None:
-    assert element("p", "a < b", None, element("b", "&")) == "<p>a &lt; b<b>&amp;</b></p>"
-    assert element("img", src='"x"', hidden=True, alt=None) == '<img src="&quot;x&quot;" hidden>'
-    assert join("<", Html("<br>")) == "&lt;<br>"
+def test_every_figure_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    for name in ("score_history", "pareto_front", "actions", "stage_computation", "costs", "losses"):
+        make = getattr(figures, name)
+
+        def counted(*args: Any, make: Any = make, name: str = name) -> figures.Figure:
+            drawn.append(name)
+            return make(*args)
+
+        monkeypatch.setattr(figures, name, counted)
+    page.write(made(5), tmp_path / "report")
+    assert len(drawn) == len(set(drawn)) == 6
+
+
+def test_addresses_and_hints_are_escaped_once() -> None:
+    text = render(made(2))
+    assert 'href="http://127.0.0.1:5000/#/a?b=&#39;c&#39;"' in text
+    assert "&amp;amp;" not in text
+    assert "&amp;lt;" not in text
