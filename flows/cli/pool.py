@@ -222,13 +222,10 @@ def _space(source: str) -> tuple[SubnetSpace, int]:
         found = find(folder)
         return found.space, len(found.settings.data.frames)
     from flows.inputs.settings_file import load
-    from jdn_core.space.teachers import SubnetSpace
 
     kept = folder / SETTINGS_FILE
     settings = load(str(kept) if kept.is_file() else source)
-    space = settings.pool.space
-    subnets = SubnetSpace(space.depths, space.widths, width=space.width, neck=space.neck, head=space.head)
-    return subnets, len(settings.data.frames)
+    return settings.pool.space.subnets, len(settings.data.frames)
 
 
 def _one(

@@ -54,7 +54,7 @@ class Batch:
     original_sizes: list[tuple[int, int]]
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on a device."""
+        """Returns the same batch with its tensors on a device."""
         targets = [{name: value.to(device) for name, value in target.items()} for target in self.targets]
         return replace(self, images=self.images.to(device), targets=targets)
 
@@ -92,11 +92,11 @@ class BatchLoader:
 
     @property
     def dataset(self) -> CocoDataset:
-        """The images that plans speak of."""
+        """Returns the images that plans index."""
         return self._reader.dataset
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
-        """One batch for every inner sequence of the plan, in its order; one plan at a time.
+        """Yields one batch for every inner sequence of the plan, in its order; one plan at a time.
 
         Raises:
             DataError: an image cannot be decoded.
@@ -195,7 +195,7 @@ class _Reader(Dataset["Batch | UserError"]):
 
 
 def pad_together(images: Sequence[Tensor]) -> Tensor:
-    """Images, float [3, h, w] each, as one [B, 3, H, W], zeros right and below, H and W multiples of 32."""
+    """Pads images, float [3, h, w] each, to one [B, 3, H, W], zeros right and below, H, W multiples of 32."""
     height, width = (max(image.shape[side] for image in images) for side in (1, 2))
     rounded = [-(-side // SIZE_DIVISOR) * SIZE_DIVISOR for side in (height, width)]
     padded = torch.zeros(len(images), images[0].shape[0], *rounded)

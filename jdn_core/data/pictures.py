@@ -37,7 +37,7 @@ _QUARTER_TURNS = (5, 6, 7, 8)
 
 
 def locate(root: Path, file_name: str) -> Path:
-    """The regular file inside ``root`` that ``file_name`` names.
+    """Returns the regular file inside ``root`` that ``file_name`` names.
 
     Raises:
         ValueError: the name is absolute, climbs with ``..``, follows a link out of ``root``, or no regular
@@ -59,7 +59,7 @@ def locate(root: Path, file_name: str) -> Path:
 
 
 def measure(paths: Sequence[Path], *, decode: bool = False) -> list[tuple[int, int] | DataError]:
-    """(width, height) of every upright image, from its header, or what is wrong with the file.
+    """Returns (width, height) of every upright image, from its header, or what is wrong with the file.
 
     Wrong is what is not an image, is over 50 Mpx, or is truncated.
 
@@ -73,7 +73,7 @@ def measure(paths: Sequence[Path], *, decode: bool = False) -> list[tuple[int, i
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """The whole upright image as RGB.
+    """Returns the whole upright image as RGB.
 
     Gray is repeated, a palette looked up, CMYK converted (also Adobe's inverted kind), 16 bits scaled to 8,
     and an alpha channel left out.
@@ -90,7 +90,7 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 def decode(contents: bytes, name: str) -> np.ndarray:
-    """As ``read_pixels``, of a file's contents; ``name`` is what messages call it."""
+    """Decodes a file's contents as ``read_pixels`` does; ``name`` is what messages call it."""
     with _quiet(), _opened(Path(name), contents) as image:
         return _upright(image)
 
@@ -110,7 +110,7 @@ def _measure(path: Path, *, decode: bool) -> tuple[int, int] | DataError:
 
 
 def _ends_well(path: Path, format: str | None) -> bool:
-    """Whether a file's last bytes are those of its format; not where the format has none."""
+    """Returns whether a file's last bytes are those of its format; False where the format has none."""
     end = _ENDS.get(format or "")
     if end is None:
         return False
@@ -165,7 +165,7 @@ def _upright(image: Image.Image) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 where there is none, it is damaged, or Pillow applies it (TIFF)."""
+    """Returns EXIF's orientation, 1 to 8; 1 if there is none, it is damaged, or Pillow applies it (TIFF)."""
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return (
             1  # where a PNG's header has none, Pillow would decode the whole file to look behind the pixels

@@ -1,4 +1,4 @@
-"""A generated detection dataset, hard enough that average precision tells detectors apart.
+"""A generated detection dataset, hard enough that average precision separates good detectors from bad ones.
 
 Six classes of shapes between a sixteenth and half of the image, turned, partly hidden, of overlapping
 colours, on uneven ground among look-alikes of no class. Boxes are exact: the extent of the pixels that can be
@@ -28,7 +28,7 @@ _MOST_HIDDEN = 0.3  # share of a shape that others may cover
 
 
 def _regular(corners: int, *, radii: tuple[float, ...] = (1.0,), centre: float = 0.0) -> np.ndarray:
-    """Corners on a circle about (centre, 0), their radii taken in turn; float [corners, 2]."""
+    """Returns corners on a circle about (centre, 0), their radii taken in turn; float [corners, 2]."""
     angles = np.arange(corners) * 2 * math.pi / corners
     reach = np.resize(radii, corners)
     return np.stack([centre + reach * np.cos(angles), reach * np.sin(angles)], axis=1)
@@ -114,7 +114,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, size: int) -> Scene:
-    """One picture with 2 to 6 shapes and 1 to 3 look-alikes, as far as there is room for them."""
+    """Draws one picture with 2 to 6 shapes and 1 to 3 look-alikes, as far as there is room for them."""
     scene = Scene(_ground(rng, size), np.full((size, size), -1, dtype=np.int16))
     shapes: list[int | None] = [int(label) for label in rng.integers(len(CLASSES), size=rng.integers(2, 7))]
     for label in rng.permutation(np.array(shapes + [None] * int(rng.integers(1, 4)), dtype=object)):
@@ -124,7 +124,7 @@ def draw_scene(rng: np.random.Generator, size: int) -> Scene:
 
 
 def visible(scene: Scene) -> list[tuple[int, list[int], int]]:
-    """(class, [x, y, width, height], pixels) of what can be seen of every shape that has a class."""
+    """Returns (class, [x, y, width, height], pixels) of what can be seen of every shape that has a class."""
     found = []
     for number, label in enumerate(scene.labels):
         if label is not None:
@@ -141,7 +141,7 @@ def _place(scene: Scene, rng: np.random.Generator, label: int | None) -> None:
         _LOOK_ALIKES[rng.integers(len(_LOOK_ALIKES))] if label is None else tuple(CLASSES.values())[label]
     )
     for _ in range(8):
-        # The root makes the smallest ones rare, which no detector tells apart at a low resolution.
+        # The root makes the smallest ones rare, which no detector can classify at a low resolution.
         radius = size / 4 * 8 ** (math.sqrt(rng.uniform()) - 1)
         cover = _mask(outlines, max(radius, 4.0), rng)
         side = len(cover)
@@ -168,7 +168,7 @@ def _fits(scene: Scene, place: tuple[slice, slice], solid: np.ndarray) -> bool:
 
 
 def _colour(rng: np.random.Generator, label: int | None) -> np.ndarray:
-    """Around a hue of the class, overlapping with its neighbours'; any hue for a look-alike."""
+    """Draws a colour around the class's hue, overlapping with its neighbours'; any hue for a look-alike."""
     hue = rng.uniform() if label is None else label / len(CLASSES) + rng.normal(0.0, _HUE_SPREAD)
     return 255.0 * np.array(colorsys.hsv_to_rgb(hue % 1.0, rng.uniform(0.4, 1.0), rng.uniform(0.5, 1.0)))
 
@@ -190,7 +190,7 @@ def _paint(
 
 
 def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Soft blotches over a pale colour, with fine grain, float32 [size, size, 3]."""
+    """Draws soft blotches over a pale colour, with fine grain, float32 [size, size, 3]."""
     colour = rng.uniform(60.0, 190.0) + rng.normal(0.0, 15.0, size=3)
     ground = np.full((size, size, 3), colour, dtype=np.float32)
     for cells, strength in ((3, 14.0), (8, 9.0), (size // 3, 5.0)):
@@ -202,7 +202,7 @@ def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _mask(outlines: tuple[np.ndarray, ...], radius: float, rng: np.random.Generator) -> np.ndarray:
-    """How much of each pixel a turned, slightly stretched shape covers, float32 [side, side] in 0..1."""
+    """Returns how much of each pixel a turned, stretched shape covers, float32 [side, side] in 0..1."""
     angle = rng.uniform(0.0, 2 * math.pi)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     matrix = turn * rng.uniform(0.87, 1.15, size=2) * radius * _OVERSAMPLING

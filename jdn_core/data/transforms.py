@@ -12,7 +12,7 @@ from jdn_core.space.architecture import Resolution
 
 
 def fit_size(width: int, height: int, resolution: Resolution) -> tuple[int, int]:
-    """(width, height) of an image scaled, up or down, into a resolution at its own ratio.
+    """Returns (width, height) of an image scaled, up or down, into a resolution at its own ratio.
 
     The longer side is at most the resolution's longer side and the shorter at most its shorter, so that
     portrait images use the frame turned by 90 degrees (MMDetection's ``img_scale`` with ``keep_ratio``).
@@ -22,7 +22,7 @@ def fit_size(width: int, height: int, resolution: Resolution) -> tuple[int, int]
 
 
 def resize(pixels: np.ndarray, resolution: Resolution) -> Tensor:
-    """The expensive half of ``prepare``, which a cache may keep.
+    """Resizes an image: the expensive half of ``prepare``, whose result a cache may keep.
 
     Args:
         pixels: uint8 [H, W, 3].
@@ -40,7 +40,7 @@ def resize(pixels: np.ndarray, resolution: Resolution) -> Tensor:
 def finish(
     resized: Tensor, boxes: np.ndarray, *, original: tuple[int, int], flip: bool
 ) -> tuple[Tensor, Tensor]:
-    """The cheap half of ``prepare``.
+    """Converts to float, scales the boxes and mirrors both: the cheap half of ``prepare``.
 
     Args:
         resized: uint8 [3, h, w].
@@ -62,7 +62,7 @@ def finish(
 def prepare(
     pixels: np.ndarray, boxes: np.ndarray, *, resolution: Resolution, flip: bool
 ) -> tuple[Tensor, Tensor]:
-    """An image and its boxes as the network sees them.
+    """Returns an image and its boxes as the network sees them.
 
     Args:
         pixels: uint8 [H, W, 3].

@@ -19,7 +19,7 @@ from jdn_core.space.architecture import BackboneSpec, BlockSpec
 
 
 def kernels(block: BlockSpec) -> tuple[int, ...]:
-    """Side of each convolution's kernel, in order."""
+    """Returns the side of each convolution's kernel, in order."""
     return (3, 3) if block.kind == "basic" else (1, 3, 1)
 
 
@@ -34,7 +34,7 @@ class ConvBN(nn.Module):
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] -> [B, outputs, ceil(H / stride), ceil(W / stride)]."""
+        """Maps [B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]."""
         out: Tensor = self.bn(self.conv(x))
         return out
 
@@ -62,14 +62,14 @@ class Block(nn.Module):
         self.shortcut = ConvBN(inputs, spec.out, stride=spec.stride) if spec.projection else None
 
     def layers(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-        """The residual branch's convolutions with their BNs, in order, without the shortcut."""
+        """Returns the residual branch's convolutions with their BNs, in order, without the shortcut."""
         return [
             (getattr(self, f"conv{i + 1}"), getattr(self, f"bn{i + 1}"))
             for i in range(len(self.spec.channels))
         ]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)]."""
+        """Maps [B, inputs, H, W] to [B, out, ceil(H / stride), ceil(W / stride)]."""
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             return self._compute(x)
         out: Tensor = checkpoint(
@@ -78,12 +78,12 @@ class Block(nn.Module):
         return out
 
     def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """Around the first and around the second computation."""
+        """Returns contexts for the first and for the second computation."""
         return nullcontext(), self._frozen_statistics()
 
     @contextmanager
     def _frozen_statistics(self) -> Iterator[None]:
-        """BN normalises as in the first computation, but what that put into its averages stays as it is."""
+        """Keeps BN's running averages as they are, while it normalises by the batch as usual."""
         norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
         for norm in norms:
@@ -123,7 +123,7 @@ class Backbone(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        """Normalised images [B, 3, H, W] -> C2..C5; level l is [B, outs[l], ceil(H / 2^(l+2)), ...]."""
+        """Maps normalised images [B, 3, H, W] to C2..C5; level l is [B, outs[l], ceil(H / 2^(l+2)), ...]."""
         x = functional.relu(self.stem(x), inplace=True)
         x = functional.max_pool2d(x, 3, stride=2, padding=1)
         levels: OrderedDict[str, Tensor] = OrderedDict()

@@ -66,7 +66,7 @@ class Detector(nn.Module):
         _to_channels_last(self)
 
     def features(self, images: Tensor, sizes: Sequence[Size] | None = None) -> OrderedDict[str, Tensor]:
-        """Pyramid levels "0".."3" and "pool" of images [B, 3, H, W] in 0..1, each [B, neck, H_l, W_l].
+        """Maps images [B, 3, H, W] in 0..1 to pyramid levels "0".."3" and "pool", each [B, neck, H_l, W_l].
 
         With ``sizes`` the padding is zero after normalisation, as in torchvision; without, all pixels count
         as content. They are float32 under autocast too: anchors take their dtype from them, and bfloat16
@@ -76,7 +76,7 @@ class Detector(nn.Module):
         return OrderedDict((name, level.float()) for name, level in levels.items())
 
     def normalise(self, images: Tensor, sizes: Sequence[Size] | None = None) -> Tensor:
-        """(images - mean) / std with zeros outside ``sizes``, channels-last, [B, 3, H, W]."""
+        """Returns (images - mean) / std with zeros outside ``sizes``, channels-last, [B, 3, H, W]."""
         mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (self.spec.mean, self.spec.std))
         normal = (images.contiguous(memory_format=torch.channels_last) - mean) / std
         for image, (height, width) in zip(normal, sizes or (), strict=sizes is not None):
@@ -87,7 +87,7 @@ class Detector(nn.Module):
     def training_step(
         self, images: Tensor, sizes: Sequence[Size], targets: list[dict[str, Tensor]]
     ) -> TrainingOutput:
-        """Losses of a batch and everything distillation shares.
+        """Computes the losses of a batch and everything that distillation shares.
 
         The only randomness is torch's ``randperm`` in the samplers of anchors and RoIs.
 
@@ -108,7 +108,7 @@ class Detector(nn.Module):
     def roi_outputs(
         self, features: OrderedDict[str, Tensor], proposals: list[Tensor], sizes: Sequence[Size]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of given RoIs: pooled [sum P_i, neck, 7, 7], logits [sum P_i, K + 1], deltas [sum P_i, 4 (K + 1)].
+        """Pools given RoIs: [sum P_i, neck, 7, 7], with logits [sum P_i, K + 1], deltas [sum P_i, 4 (K + 1)].
 
         This is what a teacher is asked on its student's proposals; sum P_i may be 0.
         """
@@ -118,7 +118,7 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def detect(self, images: Tensor, sizes: Sequence[Size]) -> list[dict[str, Tensor]]:
-        """Per image ``boxes`` [D, 4] xyxy in input pixels, ``scores`` [D], ``labels`` [D] in 1..K."""
+        """Returns per image ``boxes`` [D, 4] xyxy in input pixels, ``scores`` [D], ``labels`` [D] in 1..K."""
         if self.training:
             raise RuntimeError("detect() needs a detector in eval mode")
         features = self.features(images, sizes)
@@ -132,12 +132,12 @@ class Detector(nn.Module):
 
 
 def build(spec: DetectorSpec) -> Detector:
-    """A detector with fresh weights, drawn from torch's global generator."""
+    """Builds a detector with fresh weights, drawn from torch's global generator."""
     return Detector(spec)
 
 
 def blank(spec: DetectorSpec, device: str | torch.device = "cpu") -> Detector:
-    """A detector whose weights are still to be filled in: nothing is drawn, so no generator moves."""
+    """Builds a detector whose weights are still to be filled in; no random generator is advanced."""
     with weightless():
         detector = Detector(spec)
     return detector.to_empty(device=device)
@@ -145,7 +145,7 @@ def blank(spec: DetectorSpec, device: str | torch.device = "cpu") -> Detector:
 
 @contextmanager
 def weightless() -> Iterator[None]:
-    """Modules made inside have shapes and no memory; nothing is drawn, which would be half the time."""
+    """Makes modules built inside have shapes but no memory; their weights are not drawn."""
     with torch.device("meta"), _Undrawn():
         yield
 

@@ -13,17 +13,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from jdn_core.detector.file_kind import file_kind
 from jdn_core.detector.naming import NAMINGS, TORCHVISION, Conventions, Naming, naming_of
 from jdn_core.errors import CheckpointError, InputMissing, Problem, cut, shown
 
-_TORCH_FILES = (b"PK\x03\x04", b"\x80")  # torch.save's zip, and its form before torch 1.6
 _INNER = ("state_dict", "model", "model_state_dict")
 _AGAIN = 'save the weights alone, as torch.save(model.state_dict(), "weights.pth") or as safetensors'
 _REALS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -44,8 +44,8 @@ class Checkpoint:
         file: its name, for messages.
         naming: the library that it comes from.
         tensors: by that library's newest names; numbers with a fraction are float32.
-        classes: names of the classes by label without the background, where the file tells them.
-        conventions: those of the library, or what the file tells of its own.
+        classes: names of the classes by label without the background, where the file names them.
+        conventions: those of the library, or what the file itself states.
     """
 
     file: str
@@ -80,31 +80,32 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: names no detector of {known}; it begins with {shown(list(tensors)[:3])}"
         )
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(naming.ignored)}
-    told = _normalisation(tensors) | _epsilon(path, naming)
-    conventions = replace(naming.conventions, **told)
+    stated = _normalisation(tensors) | _epsilon(path, naming)
+    conventions = replace(naming.conventions, **stated)
     return Checkpoint(path.name, naming, kept, _classes(data.get("meta")), conventions)
 
 
 def _unpacked(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise InputMissing(f"{path}: no such file; detector.pretrained names a checkpoint")
-    with path.open("rb") as file:
-        start = file.read(9)
-    if not start:
-        raise CheckpointError(f"{path}: the file is empty")
-    if start[8:] == b"{":  # eight bytes of length, then JSON
-        try:
-            return load_file(path)
-        except (SafetensorError, ValueError, OSError) as error:
-            raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
-    if not start.startswith(_TORCH_FILES):
-        raise CheckpointError(f"{path}: neither a safetensors file nor one of torch.save")
-    return _unpickled(path)
+    match kind := file_kind(path):
+        case "empty":
+            raise CheckpointError(f"{path}: the file is empty")
+        case "safetensors":
+            try:
+                return load_file(path)
+            except (SafetensorError, ValueError, OSError) as error:
+                raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
+        case "pickle":
+            return _unpickled(path)
+        case "other":
+            raise CheckpointError(f"{path}: neither a safetensors file nor one of torch.save")
+    assert_never(kind)
 
 
 def _unpickled(path: Path) -> Mapping[str, Any]:
     try:
-        with warnings.catch_warnings(action="ignore"):  # the reader tells its developers of odd files
+        with warnings.catch_warnings(action="ignore"):  # warnings about odd files are for torch's developers
             data = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - foreign
     except Exception as error:  # a damaged file can break the reader in any way
         if "TorchScript" in str(error):
@@ -121,12 +122,12 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
 
 
 def _first_sentence(error: RuntimeError) -> str:
-    """What torch found, without its place in torch and its advice."""
+    """Returns what torch found, without its place in torch and its advice."""
     return re.sub(r"^\[.*?\][ .]*", "", str(error).splitlines()[0]).partition(". ")[0]
 
 
 def _rule_against(value: object) -> str | None:
-    """What a value fails of "must be a tensor ..."; None of a usual one, whose numbers are all there."""
+    """Returns the end of "must be a tensor ..." that a value fails; None for a usual, complete tensor."""
     if not isinstance(value, Tensor):
         return ""
     usual = value.layout == torch.strided and not (value.is_nested or value.is_quantized)
@@ -137,14 +138,14 @@ def _rule_against(value: object) -> str | None:
 
 
 def _kind(value: object) -> str:
-    """What a value is, for messages."""
+    """Describes a value, for messages."""
     if not isinstance(value, Tensor):
         return type(value).__name__
     return f"{value.dtype}, {value.layout}, {list(value.shape) if not value.is_nested else 'nested'}"
 
 
 def _newest(name: str) -> str:
-    """A name without DataParallel's prefix, and as torchvision has it now."""
+    """Returns a name without DataParallel's prefix, and as torchvision has it now."""
     name = name.removeprefix("module.")
     for pattern, replacement in _OLD_NAMES:
         name = pattern.sub(replacement, name)
@@ -156,7 +157,7 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _classes(meta: Any) -> tuple[str, ...] | None:
-    """What MMDetection notes beside its weights."""
+    """Returns the class names that MMDetection writes beside its weights."""
     if not isinstance(meta, Mapping):
         return None
     inner = meta.get("dataset_meta")
@@ -166,7 +167,7 @@ def _classes(meta: Any) -> tuple[str, ...] | None:
 
 
 def _normalisation(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What Detectron2 once saved with its weights."""
+    """Returns mean and std that older Detectron2 saved with its weights."""
     found = {"mean": tensors.get("pixel_mean"), "std": tensors.get("pixel_std")}
     if any(tensor is None or tensor.numel() != 3 for tensor in found.values()):
         return {}

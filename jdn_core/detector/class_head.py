@@ -1,10 +1,8 @@
-"""The class head of another library's checkpoint: which classes it tells apart, and ours among them."""
+"""The class head of another library's checkpoint: which classes it has, and ours among them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,38 +11,26 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from jdn_core.detector.checkpoint_file import Checkpoint
 from jdn_core.detector.naming import BOX_WEIGHTS, DELTAS, LOGITS, Conventions
 from jdn_core.errors import CheckpointError, Problem
+from jdn_core.settings.sections import CheckpointSettings
 
-Head = Literal["by_name", "keep", "new"]
 _GAP = "N/A"  # in COCO's 90 labels
 _FRESH = "detector.checkpoint.head: new begins with a fresh class head"
 
 
-@dataclass(frozen=True)
-class ClassChoice:
-    """What becomes of a checkpoint's class head.
-
-    Attributes:
-        head: ``by_name`` takes the rows of the dataset's classes, ``keep`` all of them in their order,
-            ``new`` none.
-        names: of the checkpoint's classes by label, where neither it nor their number tells them.
-    """
-
-    head: Head = "by_name"
-    names: tuple[str, ...] | None = None
-
-
-def labels(classes: Sequence[str], checkpoint: Checkpoint, *, found: int, choice: ClassChoice) -> list[int]:
-    """Label in the checkpoint, 1..found, of each of our classes.
+def labels(
+    classes: Sequence[str], checkpoint: Checkpoint, *, found: int, settings: CheckpointSettings
+) -> list[int]:
+    """Returns the label in the checkpoint, 1..found, of each of our classes.
 
     Raises:
-        CheckpointError: it does not tell apart what we must, or nobody knows what it tells apart.
+        CheckpointError: it lacks one of our classes, or the names of its classes are not known.
     """
-    if choice.head == "keep":
+    if settings.head == "keep":
         if found != len(classes):
             what = f"must have the dataset's {len(classes)} classes where its class head is kept, got {found}"
             raise CheckpointError(f"{checkpoint.file}: {what}; {_FRESH}")
         return list(range(1, found + 1))
-    names = choice.names or checkpoint.classes or _coco_names(found)
+    names = settings.classes or checkpoint.classes or _coco_names(found)
     if names is None or len(names) != found:
         what = f"has {found} classes" + (f", {len(names)} names are known" if names else " without names")
         remedy = "name them in detector.checkpoint.classes, or keep them with detector.checkpoint.head: keep"
@@ -63,7 +49,7 @@ def labels(classes: Sequence[str], checkpoint: Checkpoint, *, found: int, choice
 def shapes(
     tensors: Mapping[str, Tensor], modules: Mapping[str, str], *, background_first: bool
 ) -> dict[str, int]:
-    """Rows that the head's tensors must have, by their names there: K + 1 logits, and 4 deltas a class.
+    """Returns how many rows the head's tensors must have, by name there: K + 1 logits, 4 deltas a class.
 
     The background has deltas where it is the first class. Deltas that all classes share have 4 rows.
     """
@@ -106,7 +92,7 @@ def _rows(tensors: Mapping[str, Tensor], name: str) -> int:
 
 
 def _coco_names(count: int) -> tuple[str, ...] | None:
-    """COCO's 80 classes, or torchvision's 90 labels, which leave gaps."""
+    """Returns COCO's 80 classes, or torchvision's 90 labels, which leave gaps; None for another count."""
     every = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"][1:]
     for names in (every, [name for name in every if name != _GAP]):
         if len(names) == count:

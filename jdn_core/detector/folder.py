@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from jdn_core.detector.build import Detector, weightless
+from jdn_core.detector.file_kind import file_kind
 from jdn_core.errors import CheckpointError, InputMissing, Problem, StorageError
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.reading import BROKEN, read_detector, reason
@@ -25,7 +26,6 @@ M = TypeVar("M", bound=nn.Module)
 
 SPEC_FILE = "detector.json"
 WEIGHTS_FILE = "weights.safetensors"
-_PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save's zip, and a bare pickle
 
 
 def save_detector(detector: Detector, folder: Path) -> Written:
@@ -59,7 +59,7 @@ def load_detector(folder: Path, device: str | torch.device = "cpu") -> Detector:
 
 
 def load_spec(folder: Path) -> DetectorSpec:
-    """The specification alone, without a look at the weights; raises as ``load_detector`` does."""
+    """Reads the specification alone, without the weights; raises as ``load_detector`` does."""
     return _read_spec(folder / SPEC_FILE)[1]
 
 
@@ -77,13 +77,13 @@ def require_weights(folder: Path, sha256: str) -> None:
 def filled(
     make: Callable[[], M], state: Mapping[str, Tensor], spec_file: Path, device: str | torch.device
 ) -> M:
-    """A module with these weights, in eval mode; it takes memory only once they are known to fit.
+    """Builds a module with these weights, in eval mode; it takes memory only once they are known to fit.
 
     Args:
         make: builds the module; it is called for the meta device.
         state: the weights.
-        spec_file: what told how to build it, for messages; the weights lie beside it.
-        device: where the module shall be.
+        spec_file: where its specification stands, for messages; the weights are beside it.
+        device: where the module is to be.
 
     Raises:
         CheckpointError: there is no such module, or the weights do not fit it; all that is wrong is named.
@@ -100,7 +100,7 @@ def filled(
 
 
 def state_problems(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], *, file: str) -> list[Problem]:
-    """All reasons against loading ``got`` into ``expected``; empty if it fits."""
+    """Lists all reasons against loading ``got`` into ``expected``; empty if it fits."""
     problems = [Problem(file, name, "tensor is missing") for name in expected if name not in got]
     problems += [Problem(file, name, "tensor is unexpected") for name in got if name not in expected]
     for name in expected.keys() & got.keys():
@@ -135,7 +135,7 @@ def _read_spec(path: Path) -> tuple[dict[str, Any], DetectorSpec]:
 
 
 def hash_of_weights(path: Path, data: Mapping[str, Any]) -> str:
-    """What the JSON file at ``path`` says of its weights; raises CheckpointError where it says nothing."""
+    """Returns the SHA-256 of the weights in a JSON file's data; raises CheckpointError if it has none."""
     try:
         return str(data["weights"]["sha256"])
     except (KeyError, TypeError) as error:
@@ -143,13 +143,10 @@ def hash_of_weights(path: Path, data: Mapping[str, Any]) -> str:
 
 
 def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Tensors by name out of a safetensors file, once its hash holds; raises as ``load_detector`` does."""
+    """Reads tensors by name from a safetensors file if its hash holds; raises as ``load_detector`` does."""
     if not path.is_file():
         raise InputMissing(f"{path}: no such file")
-    with path.open("rb") as file:
-        start = file.read(9)
-    # A safetensors file begins with eight bytes of length, which may be any bytes, and then its JSON.
-    if start.startswith(_PICKLES) and start[8:] != b"{":
+    if file_kind(path) == "pickle":
         raise CheckpointError(
             f"{path}: this is a pickle, which may hold code and is never read; save as safetensors"
         )

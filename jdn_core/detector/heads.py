@@ -28,7 +28,7 @@ class ExactAnchorGenerator(AnchorGenerator):  # type: ignore[misc]  # torchvisio
         dtype: torch.dtype = torch.float32,
         device: torch.device = CPU,
     ) -> Tensor:
-        """Anchors of one cell around (0, 0), [ratios x scales, 4] xyxy in pixels."""
+        """Returns the anchors of one cell around (0, 0), [ratios x scales, 4] xyxy in pixels."""
         sides = torch.as_tensor(scales, dtype=dtype, device=device)
         roots = torch.as_tensor(aspect_ratios, dtype=dtype, device=device).sqrt()
         widths, heights = torch.outer(1 / roots, sides).flatten(), torch.outer(roots, sides).flatten()
@@ -39,13 +39,13 @@ class ExactRPNHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
     """torchvision's head, whose objectness and deltas are float32 under autocast too: they move boxes."""
 
     def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Levels [B, C, H_l, W_l] -> per level objectness [B, A, H_l, W_l] and deltas [B, 4 A, H_l, W_l]."""
+        """Maps each level [B, C, H_l, W_l] to objectness [B, A, H_l, W_l] and deltas [B, 4 A, H_l, W_l]."""
         objectness, deltas = super().forward(levels)
         return [level.float() for level in objectness], [level.float() for level in deltas]
 
 
 def build_rpn(spec: DetectorSpec) -> RegionProposalNetwork:
-    """One 3x3 convolution, objectness and deltas over five levels; thresholds of the Faster R-CNN paper."""
+    """Builds a 3x3 convolution, objectness and deltas over five levels; thresholds as in Faster R-CNN."""
     region = spec.region
     sizes = tuple((size,) for size in region.anchor_sizes)
     anchors = AnchorGenerator if region.rounded_anchors else ExactAnchorGenerator
@@ -64,7 +64,7 @@ def build_rpn(spec: DetectorSpec) -> RegionProposalNetwork:
 
 
 def build_roi_heads(spec: DetectorSpec) -> RoIHeads:
-    """RoIAlign, two linear layers, class logits [P, K + 1] (0 is background) and deltas [P, 4 (K + 1)].
+    """Builds RoIAlign, two linear layers, class logits [P, K + 1] (0 is background), deltas [P, 4 (K + 1)].
 
     A RoI of seven times the smallest anchor's side is pooled from P4: the FPN paper's 224 pixels where
     anchors start at 32, and the same share of the levels where a small input has smaller anchors (ours).
@@ -89,7 +89,7 @@ def build_roi_heads(spec: DetectorSpec) -> RoIHeads:
 def box_losses(
     logits: Tensor, deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and smooth L1 of the sampled RoIs (torchvision's), both scalars.
+    """Computes cross-entropy and smooth L1 of the sampled RoIs (torchvision's), both scalars.
 
     Args:
         logits: [P, K + 1].

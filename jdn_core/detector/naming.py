@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
+from jdn_core.settings.sections import Channels
 from jdn_core.space.architecture import DetectorSpec, StridedKernel
 
-Channels = Literal["rgb", "bgr"]
 Triple = tuple[float, float, float]
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 CAFFE_MEAN, CAFFE_STD = (103.53, 116.28, 123.675), (1.0, 1.0, 1.0)
@@ -64,7 +63,7 @@ class Naming:
     ignored: tuple[str, ...] = ()
 
     def modules(self, spec: DetectorSpec) -> dict[str, str]:
-        """Our name of every module with weights -> its name there."""
+        """Maps our name of every module with weights to its name there."""
         stem, stem_bn, *_ = self.backbone
         names = {"backbone.stem.conv": stem, "backbone.stem.bn": stem_bn}
         for stage, position, block in spec.backbone.blocks():
@@ -75,11 +74,11 @@ class Naming:
         return names | dict(levels)
 
     def block(self, stage: int, position: int) -> str:
-        """The beginning of a block's names."""
+        """Returns the beginning of a block's names."""
         return _counted(self.backbone[2], stage).replace("{b}", str(position))
 
     def depths(self, names: Iterable[str]) -> list[int]:
-        """Blocks per stage of a checkpoint with these names."""
+        """Counts the blocks per stage of a checkpoint with these names."""
         known = set(names)
         first = f"{self.backbone[3].format(i=1)}.weight"
         return [sum(self.block(s, b) + first in known for b in range(len(known))) for s in range(4)]
@@ -102,7 +101,7 @@ def _counted(template: str, number: int) -> str:
 
 
 def _resnet(prefix: str) -> tuple[str, str, str, str, str, str, str]:
-    """The names of torchvision inside a ResNet, which MMDetection and timm share."""
+    """Returns torchvision's names inside a ResNet, which MMDetection and timm share."""
     block = f"{prefix}layer{{n1}}.{{b}}."
     return f"{prefix}conv1", f"{prefix}bn1", block, "conv{i}", "bn{i}", "downsample.0", "downsample.1"
 
@@ -192,11 +191,11 @@ DETECTRON2 = Naming(
 )
 CLASSIFIER = Naming("ImageNet classifier", _resnet(""), {}, ignored=("fc.",))
 
-# In this order: a name that only this library has tells it.
+# Their stems have different names, by which ``naming_of`` recognises them.
 NAMINGS = (TORCHVISION, DETECTRON2, MMDETECTION, CLASSIFIER)
 
 
 def naming_of(names: Iterable[str]) -> Naming | None:
-    """The library that a checkpoint comes from; none where its names are nobody's."""
+    """Returns the library that a checkpoint comes from; None for names of no known library."""
     known = set(names)
     return next((naming for naming in NAMINGS if f"{naming.backbone[0]}.weight" in known), None)

@@ -11,5 +11,5 @@ LEVELS = ("0", "1", "2", "3")  # those RoIs are pooled from; "pool" is the RPN's
 
 
 def build_neck(spec: DetectorSpec) -> FeaturePyramidNetwork:
-    """Lateral 1x1, output 3x3 convolutions with biases; levels "0".."3", "pool", each [B, neck, H_l, W_l]."""
+    """Builds lateral 1x1, output 3x3 convolutions with biases; "0".."3", "pool", each [B, neck, H_l, W_l]."""
     return FeaturePyramidNetwork(list(spec.backbone.outs), spec.neck, extra_blocks=LastLevelMaxPool())

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from jdn_core.detector.build import Detector
 from jdn_core.detector.checkpoint_file import Checkpoint
-from jdn_core.detector.class_head import ClassChoice, choose_rows, labels, shapes
+from jdn_core.detector.class_head import choose_rows, labels, shapes
 from jdn_core.detector.folder import state_problems
 from jdn_core.detector.naming import DELTAS, LOGITS, Conventions
 from jdn_core.errors import CheckpointError, Problem
+from jdn_core.settings.sections import CheckpointSettings
 from jdn_core.space.architecture import BackboneSpec, BlockSpec, DetectorSpec
 from jdn_core.space.families import DEPTHS
 
@@ -27,7 +28,7 @@ _COUNTER = "num_batches_tracked"  # frozen BN has none
 
 
 def adapt(spec: DetectorSpec, conventions: Conventions) -> DetectorSpec:
-    """The same detector under a checkpoint's conventions; mean and std become those of RGB in 0..1."""
+    """Returns the detector under a checkpoint's conventions; mean and std become those of RGB in 0..1."""
     stages = tuple(tuple(_strided(block, conventions) for block in blocks) for blocks in spec.backbone.stages)
     region = replace(spec.region, rounded_anchors=conventions.rounded_anchors, aligned=conventions.aligned)
     spec = replace(spec, backbone=BackboneSpec(spec.backbone.stem, stages), region=region)
@@ -38,14 +39,14 @@ def adapt(spec: DetectorSpec, conventions: Conventions) -> DetectorSpec:
 
 
 def has_heads(checkpoint: Checkpoint) -> bool:
-    """Whether there is more in it than a backbone."""
+    """Returns whether there is more in it than a backbone."""
     beginnings = tuple(name.partition("{")[0] for name in checkpoint.naming.around.values())
     return any(name.startswith(beginnings) for name in checkpoint.tensors)
 
 
 @torch.no_grad()
 def load_weights(
-    detector: Detector, checkpoint: Checkpoint, conventions: Conventions, choice: ClassChoice
+    detector: Detector, checkpoint: Checkpoint, conventions: Conventions, settings: CheckpointSettings
 ) -> None:
     """Fills a detector whose specification went through ``adapt``; what the file lacks stays as it is.
 
@@ -55,7 +56,7 @@ def load_weights(
     Raises:
         CheckpointError: the file is of another architecture, or broken; all that is wrong is named.
     """
-    names = _names(detector, checkpoint, choice)
+    names = _names(detector, checkpoint, settings)
     problems = _other_depths(detector.spec, checkpoint)
     problems += _unfit(detector, checkpoint, names, conventions)
     if problems:
@@ -68,7 +69,7 @@ def load_weights(
     if f"{LOGITS}.weight" in state:
         classes = [name for _, name in detector.spec.classes]
         found = len(state[f"{LOGITS}.weight"]) - 1
-        choose_rows(state, labels(classes, checkpoint, found=found, choice=choice), conventions)
+        choose_rows(state, labels(classes, checkpoint, found=found, settings=settings), conventions)
     detector.load_state_dict({**detector.state_dict(), **state})
 
 
@@ -81,11 +82,11 @@ def _rgb(values: Sequence[float], conventions: Conventions) -> tuple[float, floa
     return red / 255, green / 255, blue / 255
 
 
-def _names(detector: Detector, checkpoint: Checkpoint, choice: ClassChoice) -> dict[str, str]:
-    """Our name of every tensor that is wanted from the file -> its name there."""
+def _names(detector: Detector, checkpoint: Checkpoint, settings: CheckpointSettings) -> dict[str, str]:
+    """Maps our name of every tensor that is wanted from the file to its name there."""
     modules = checkpoint.naming.modules(detector.spec)
     parts = ("backbone.", "neck.", "rpn.", "roi.") if has_heads(checkpoint) else ("backbone.",)
-    fresh = (LOGITS, DELTAS) if choice.head == "new" else ()
+    fresh = (LOGITS, DELTAS) if settings.head == "new" else ()
     names = {}
     for name in detector.state_dict():
         module, _, leaf = name.rpartition(".")
@@ -111,7 +112,7 @@ def _unfit(
 
 
 def _other_depths(spec: DetectorSpec, checkpoint: Checkpoint) -> list[Problem]:
-    """Another number of blocks per stage, with the families that have it."""
+    """Reports another number of blocks per stage, with the families that have it."""
     wanted, found = list(spec.backbone.depths), checkpoint.naming.depths(checkpoint.tensors)
     if found == wanted:
         return []

@@ -42,7 +42,7 @@ class PyramidRoIAlign(nn.Module):
     def forward(
         self, features: dict[str, Tensor], boxes: list[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> Tensor:
-        """Levels [B, C, H_l, W_l], boxes [P_i, 4] of each image -> [sum P_i, C, side, side]; P_i may be 0."""
+        """Maps levels [B, C, H_l, W_l], boxes [P_i, 4] an image to [sum P_i, C, side, side]; P_i may be 0."""
         if self.aligned:
             boxes = self._shifted(boxes)
         rois = torch.cat(boxes)
@@ -54,14 +54,14 @@ class PyramidRoIAlign(nn.Module):
         return align(levels, rois, images=images, at=self.level_of(boxes), side=self.side)
 
     def _shifted(self, boxes: list[Tensor]) -> list[Tensor]:
-        """Half a cell to the left and up, in the cells of the level that each RoI is pooled from."""
+        """Shifts boxes half a cell to the left and up, in cells of the level that each RoI is pooled from."""
         cells = torch.pow(2.0, self.level_of(boxes) + FINEST).to(boxes[0].dtype)
         parts = torch.split(cells, [len(part) for part in boxes])
         return [part - cell[:, None] / 2 for part, cell in zip(boxes, parts, strict=True)]
 
 
 def align(levels: Sequence[Tensor], rois: Tensor, *, images: Tensor, at: Tensor, side: int) -> Tensor:
-    """The same numbers as ``torchvision.ops.roi_align(..., sampling_ratio=2)``, up to rounding.
+    """Computes the numbers of ``torchvision.ops.roi_align(..., sampling_ratio=2)``, up to rounding.
 
     Args:
         levels: P2..P5, [B, C, H_l, W_l], best channels-last.
@@ -96,7 +96,7 @@ def align(levels: Sequence[Tensor], rois: Tensor, *, images: Tensor, at: Tensor,
 
 
 def _taps(start: Tensor, end: Tensor, limit: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Cells that the bins along one axis read, and their weights, both [P, side, 2 SAMPLES].
+    """Returns the cells that the bins along one axis read, and their weights, both [P, side, 2 SAMPLES].
 
     Args:
         start, end: of the RoIs, in cells, [P]; a RoI is at least one cell long.

@@ -16,12 +16,12 @@ class Adaptors(nn.ModuleList):
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        """Fresh weights: ``inputs`` is the widest neck of the student, ``outputs`` the teacher's neck."""
+        """Draws fresh weights; ``inputs`` is the student's widest neck, ``outputs`` the teacher's neck."""
         super().__init__(ElasticConv2d.of(nn.Conv2d(inputs, outputs, 3, padding=1)) for _ in LEVELS)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pooled: Tensor, levels: Tensor) -> Tensor:
-        """Each RoI through its own level's convolution.
+        """Applies to each RoI its own level's convolution.
 
         Args:
             pooled: RoI features [N, c, S, S], c up to ``inputs``; N may be 0.

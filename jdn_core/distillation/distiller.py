@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class Distiller(nn.Module):
         return self._held[0]
 
     def forward(self, output: TrainingOutput, images: Tensor, sizes: Sequence[Size]) -> dict[str, Tensor]:
-        """Weighted ``loss_feature``, ``loss_cls_kd`` and ``loss_loc_kd``; zeros where there is no proposal.
+        """Returns weighted ``loss_feature``, ``loss_cls_kd``, ``loss_loc_kd``; zeros if there is no proposal.
 
         Args:
             output: of the student's training step on these images.
@@ -61,10 +62,13 @@ class Distiller(nn.Module):
             features = self.teacher.features(images, sizes)
             pooled, logits, deltas = self.teacher.roi_outputs(features, output.proposals, sizes)
         weights = self.settings
-        if weights.localisation_form == "class_aware":
-            localisation = class_aware_localisation_loss(output.deltas, deltas, logits)
-        else:
-            localisation = l1_localisation_loss(output.deltas, deltas)
+        match weights.localisation_form:
+            case "class_aware":
+                localisation = class_aware_localisation_loss(output.deltas, deltas, logits)
+            case "l1":
+                localisation = l1_localisation_loss(output.deltas, deltas)
+            case form:
+                assert_never(form)
         return {
             "loss_feature": weights.feature * self._feature_loss(output, pooled),
             "loss_cls_kd": weights.classification * classification_loss(output.logits, logits),

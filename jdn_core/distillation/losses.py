@@ -1,4 +1,4 @@
-"""What the student is told to copy, as free functions of tensors (paper, section 3.2; FACTS, section 4).
+"""Losses between student and teacher as free functions of tensors (paper, section 3.2; FACTS, section 4).
 
 Every loss is a scalar, detaches what the teacher gave, and is zero, with a gradient path, where there is no
 proposal.
@@ -14,7 +14,7 @@ BOX = 4  # numbers in a box's deltas
 
 
 def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """L_feat: mean squared error of RoI-aligned features.
+    """Computes L_feat: mean squared error of RoI-aligned features.
 
     The mean is over proposals, channels and cells alike, so that neither the neck's width nor the RoI's side
     sets the loss's scale (ours).
@@ -27,7 +27,7 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def classification_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """L_cls: -(1/N) sum_i P_t^i log P_s^i, the student's cross-entropy under the teacher, no temperature.
+    """Computes L_cls = -(1/N) sum_i P_t^i log P_s^i: cross-entropy under the teacher, no temperature.
 
     Args:
         student: logits [N, K + 1].
@@ -38,7 +38,7 @@ def classification_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def class_aware_localisation_loss(student: Tensor, teacher: Tensor, teacher_logits: Tensor) -> Tensor:
-    """L_loc: (1/N) sum_i | sum_c p_t^c (reg_t^c - reg_s^c) |_1 over the foreground classes c.
+    """Computes L_loc = (1/N) sum_i | sum_c p_t^c (reg_t^c - reg_s^c) |_1 over the foreground classes c.
 
     A class counts as much as the teacher believes in it; the loss fades where the teacher sees background.
 
@@ -53,7 +53,7 @@ def class_aware_localisation_loss(student: Tensor, teacher: Tensor, teacher_logi
 
 
 def l1_localisation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """(1/N) sum_i (1/K) sum_c | reg_t^c - reg_s^c |_1: the ablation's L_loc.
+    """Computes the ablation's L_loc = (1/N) sum_i (1/K) sum_c | reg_t^c - reg_s^c |_1.
 
     All foreground classes count alike; the mean over them is ours, so that K does not set the loss's scale.
 
@@ -67,7 +67,7 @@ def l1_localisation_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def bn_sparsity(backbone: nn.Module) -> Tensor:
-    """L_BN: sum of |gamma| over the BN layers of the student's backbone (network slimming)."""
+    """Computes L_BN: sum of |gamma| over the BN layers of the student's backbone (network slimming)."""
     gammas: list[Tensor] = [
         module.weight for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)
     ]
@@ -75,5 +75,5 @@ def bn_sparsity(backbone: nn.Module) -> Tensor:
 
 
 def _foreground(deltas: Tensor) -> Tensor:
-    """[N, 4 (K + 1)] -> [N, K, 4], without the background's."""
+    """Maps [N, 4 (K + 1)] to [N, K, 4], without the background's."""
     return deltas.view(len(deltas), deltas.shape[1] // BOX, BOX)[:, 1:]

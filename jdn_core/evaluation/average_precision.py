@@ -47,7 +47,7 @@ class CocoNumbers:
 
     @property
     def twelve(self) -> dict[str, float]:
-        """The dataset's numbers by name, without the classes."""
+        """Returns the dataset's numbers by name, without the classes."""
         return {name: getattr(self, name) for name in _STATS}
 
 
@@ -82,7 +82,7 @@ def coco_numbers(
 def to_results(
     outputs: Sequence[Mapping[str, Tensor]], ids: Sequence[int], categories: Sequence[Category]
 ) -> list[dict[str, Any]]:
-    """Detections in COCO's results form, with the dataset's own category ids.
+    """Puts detections in COCO's results form, with the dataset's own category ids.
 
     Args:
         outputs: per image ``boxes`` [N, 4], x1, y1, x2, y2 in pixels of the original image, ``scores`` [N],
@@ -103,7 +103,7 @@ def to_results(
 
 
 def _index(ground_truth: COCO, detections: Sequence[Mapping[str, Any]]) -> COCO:
-    """``COCO.loadRes``, but it takes an empty list and does not write into the caller's detections."""
+    """Builds the index of ``COCO.loadRes``, also of no detections; the caller's are left as they are."""
     index = COCO()
     index.dataset = {key: ground_truth.dataset[key] for key in ("images", "categories")}
     index.dataset["annotations"] = [

@@ -61,7 +61,7 @@ class Complexity:
 
 
 def complexity(spec: DetectorSpec, resolution: Resolution) -> Complexity:
-    """Costs of one image of exactly ``resolution``, with ``spec.region.proposals[1]`` RoIs."""
+    """Counts the costs of one image of exactly ``resolution``, with ``spec.region.proposals[1]`` RoIs."""
     backbone = spec.backbone
     size = _halved((resolution.width, resolution.height))
     stem = _conv(3, backbone.stem, 7, size)
@@ -92,33 +92,33 @@ def _block(block: BlockSpec, inputs: int, size: Size) -> tuple[Cost, Size]:
 
 
 def _conv(inputs: int, outputs: int, kernel: int, size: Size, *, groups: int = 1) -> Cost:
-    """A convolution without bias and its BN; ``size`` is the output's."""
+    """Counts a convolution without bias and its BN; ``size`` is the output's."""
     weights = inputs // groups * outputs * kernel**2
     return Cost(weights * size[0] * size[1], weights + 2 * outputs)
 
 
 def _lateral(spec: DetectorSpec, width: int, size: Size) -> Cost:
-    """One pyramid level: 1x1 from C_l, then 3x3, with biases."""
+    """Counts one pyramid level: 1x1 from C_l, then 3x3, with biases."""
     weights = width * spec.neck + 9 * spec.neck**2
     return Cost(weights * size[0] * size[1], weights + 2 * spec.neck)
 
 
 def _rpn(spec: DetectorSpec, sizes: list[Size]) -> Cost:
-    """A 3x3 convolution, one logit and four deltas an anchor, shared by all levels."""
+    """Counts a 3x3 convolution, one logit and four deltas an anchor, shared by all levels."""
     outputs = 5 * len(spec.region.aspect_ratios)
     weights = 9 * spec.neck**2 + spec.neck * outputs
     return Cost(weights * sum(w * h for w, h in sizes), weights + spec.neck + outputs)
 
 
 def _head(spec: DetectorSpec) -> Cost:
-    """Two fully connected layers, class logits and deltas per class, for every RoI."""
+    """Counts two fully connected layers, class logits and deltas per class, for every RoI."""
     outputs = 5 * (len(spec.classes) + 1)
     weights = spec.neck * spec.region.pooled**2 * spec.head + spec.head**2 + spec.head * outputs
     return Cost(weights * spec.region.proposals[1], weights + 2 * spec.head + outputs)
 
 
 def _halved(size: Size) -> Size:
-    """Output of any stride-2 layer here: all of them are padded so that it is the half, rounded up."""
+    """Returns the output size of any stride-2 layer here: all are padded so that it is half, rounded up."""
     return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 

@@ -24,7 +24,7 @@ PREDICTION_BATCH = 4
 
 
 def detect(detector: Detector, batch: Batch) -> Detections:
-    """Detections of a batch in pixels of the original photos; see ``Detector.detect`` for the shapes."""
+    """Detects in a batch, in pixels of the original photos; see ``Detector.detect`` for the shapes."""
     device = next(detector.parameters()).device
     batch = batch.to(device)
     found = detector.detect(batch.images, batch.sizes)
@@ -37,7 +37,7 @@ def detect(detector: Detector, batch: Batch) -> Detections:
 
 
 def detect_in(detector: Detector, pictures: Sequence[np.ndarray], resolution: Resolution) -> Detections:
-    """Detections in pictures that are in memory, in their own pixels; those of ``jdn predict``, bit for bit.
+    """Detects in pictures that are in memory, in their own pixels, bit for bit as ``jdn predict``.
 
     Args:
         detector: in eval mode.
@@ -56,7 +56,7 @@ def evaluate(
     loader: BatchLoader,
     resolutions: Sequence[Resolution],
 ) -> dict[Resolution, CocoNumbers]:
-    """The twelve numbers at every resolution, pycocotools' own, unrounded (paper, section 4.1).
+    """Computes the twelve numbers at every resolution, pycocotools' own, unrounded (paper, section 4.1).
 
     The detector is put into eval mode and left there. A wish to stop is granted between two batches.
     """

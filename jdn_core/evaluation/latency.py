@@ -51,7 +51,7 @@ def measure(detector: Detector, resolution: Resolution, *, warmup: int = 5, repe
 
 
 def _noise(resolution: Resolution) -> torch.Tensor:
-    """[1, 3, H, W] in 0..1, the frame padded with zeros as a batch is."""
+    """Returns [1, 3, H, W] in 0..1, the frame padded with zeros as a batch is."""
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, resolution.height, resolution.width, generator=generator)
     return torch.nn.functional.pad(image, (0, -resolution.width % STRIDE, 0, -resolution.height % STRIDE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import assert_never
 
 from jdn_core.detector.build import Detector
 from jdn_core.morphism.growth import add_block
@@ -29,7 +30,7 @@ from jdn_core.space.architecture import BackboneSpec
 
 
 def evolve(detector: Detector, action: Action) -> Detector:
-    """A new detector with inherited weights; the given one is left as it is.
+    """Returns a new detector with inherited weights; the given one is left as it is.
 
     Raises:
         ValueError: the action is not legal here.
@@ -43,10 +44,11 @@ def evolve(detector: Detector, action: Action) -> Detector:
             return add_block(detector, apply(detector.spec.backbone, action), stage=stage)
         case Rearrange():
             return move_block(detector, apply(detector.spec.backbone, action))
+    assert_never(action)
 
 
 def prospects(detector: Detector, shares: Sequence[float]) -> dict[str, BackboneSpec]:
-    """The architectures that the actions whose outcome hangs on weights would lead to, by action key.
+    """Returns the architectures that actions whose outcome depends on weights would lead to, by action key.
 
     An action that is not legal is absent. No module is built, so that this is cheap enough to be kept with
     every pair: proposals are then functions of the records alone.
@@ -64,3 +66,4 @@ def _prospect(detector: Detector, action: PruneChannels | PruneLayer) -> Backbon
             return cut_spec(backbone, choose_channels(detector, share))
         case PruneLayer():
             return without_block(backbone, choose_block(detector))
+    assert_never(action)

@@ -10,7 +10,7 @@ from jdn_core.space.architecture import BackboneSpec
 
 
 def add_block(detector: Detector, spec: BackboneSpec, *, stage: int) -> Detector:
-    """A detector with backbone ``spec``, which has one block more at the end of ``stage``.
+    """Returns a detector with backbone ``spec``, which has one block more at the end of ``stage``.
 
     Every convolution of the new block is Dirac and its last BN is zero, so F(x) = 0 and relu(F(x) + x) = x:
     the output is unchanged bit for bit (appendix A.2 of the paper). Where widths differ inside the block,

@@ -28,7 +28,7 @@ class Width:
 
 
 def widths(detector: Detector) -> dict[Site, Width]:
-    """All widths that channel pruning may cut, in the order of the data.
+    """Returns all widths that channel pruning may cut, in the order of the data.
 
     Source: network slimming and appendix A.3 of the paper. Inner widths are ruled by their own BN's |weight|.
     The output width of a stream is ruled by the projection that opened it, the first block's of those born in
@@ -51,7 +51,7 @@ def widths(detector: Detector) -> dict[Site, Width]:
 
 
 def block_norms(detector: Detector) -> list[float]:
-    """Mean |parameter| of every block in the order of the data: the L1 norm, made comparable (ours)."""
+    """Returns mean |parameter| of every block in the order of the data: a comparable L1 norm (ours)."""
     return [
         sum(parameter.detach().abs().sum(dtype=torch.float64).item() for parameter in block.parameters())
         / sum(parameter.numel() for parameter in block.parameters())

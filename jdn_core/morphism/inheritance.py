@@ -13,7 +13,7 @@ from jdn_core.space.architecture import BackboneSpec
 
 
 def heir(parent: Detector, spec: BackboneSpec) -> Detector:
-    """A detector with backbone ``spec`` and what the parent has around the blocks, its device and mode too.
+    """Makes a detector with backbone ``spec`` and the parent's other parts, on its device and in its mode.
 
     Stem, RPN, box head and the FPN's 3x3 convolutions are copied. The blocks and the FPN's lateral
     convolutions are still blank; the action fills them.
@@ -25,24 +25,24 @@ def heir(parent: Detector, spec: BackboneSpec) -> Detector:
 
 
 def blocks(detector: Detector) -> list[Block]:
-    """All blocks in the order of the data, which no action ever changes."""
+    """Returns all blocks in the order of the data, which no action ever changes."""
     return [
         block for stage in detector.backbone.stages for block in stage.children() if isinstance(block, Block)
     ]
 
 
 def laterals(detector: Detector) -> list[nn.Conv2d]:
-    """The FPN's four 1x1 convolutions over C2..C5, weights [neck, outs[l], 1, 1]."""
+    """Returns the FPN's four 1x1 convolutions over C2..C5, weights [neck, outs[l], 1, 1]."""
     return [conv for conv in detector.neck.inner_blocks.modules() if isinstance(conv, nn.Conv2d)]
 
 
 def copy(target: nn.Module, source: nn.Module) -> None:
-    """Parameters and buffers of ``source``, which has the same shapes, into ``target``."""
+    """Copies parameters and buffers of ``source``, which has the same shapes, into ``target``."""
     target.load_state_dict(source.state_dict())
 
 
 def streams(spec: BackboneSpec) -> tuple[int, ...]:
-    """For every block the number of the residual stream that it writes to; the stem's is -1.
+    """Returns for every block the number of the residual stream that it writes to; the stem's is -1.
 
     Blocks born in one stage add up in one stream. A group whose first block has no projection adds to the
     stream before it (the first stage of R18 and R34 adds to the stem's).
@@ -59,6 +59,6 @@ def streams(spec: BackboneSpec) -> tuple[int, ...]:
 
 @torch.no_grad()
 def make_identity(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> None:
-    """Dirac weights and a neutral BN (weight and variance 1, bias and mean 0): the input is handed on."""
+    """Sets Dirac weights and a neutral BN (weight and variance 1, bias and mean 0): an identity."""
     nn.init.dirac_(conv.weight, conv.groups)
     bn.reset_parameters()

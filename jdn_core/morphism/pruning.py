@@ -42,12 +42,12 @@ class ChannelCut:
 
     @property
     def share(self) -> float:
-        """The exact share removed, at most the one that was asked for."""
+        """Returns the exact share removed, at most the one that was asked for."""
         return self.removed / self.prunable
 
 
 def choose_channels(detector: Detector, share: float) -> ChannelCut:
-    """The least important channels of the whole backbone, as many as fit into ``share`` of all prunable ones.
+    """Chooses the backbone's least important channels, as many as fit into ``share`` of the prunable ones.
 
     One unit goes at least. Equal scores go in the order of the data. Each width keeps its best tenth.
 
@@ -71,7 +71,7 @@ def choose_channels(detector: Detector, share: float) -> ChannelCut:
 
 
 def cut_spec(spec: BackboneSpec, cut: ChannelCut) -> BackboneSpec:
-    """The architecture that is left."""
+    """Returns the architecture that is left."""
     numbers = streams(spec)
     cut_blocks = iter(
         [_cut_block(block, cut, i, numbers[i]) for i, (_, _, block) in enumerate(spec.blocks())]
@@ -80,7 +80,7 @@ def cut_spec(spec: BackboneSpec, cut: ChannelCut) -> BackboneSpec:
 
 
 def cut_channels(detector: Detector, cut: ChannelCut) -> Detector:
-    """A smaller detector with the kept channels' weights; what read a removed channel no longer does."""
+    """Returns a smaller detector with the kept channels' weights; what read a removed channel goes too."""
     child = heir(detector, cut_spec(detector.spec.backbone, cut))
     device = next(detector.parameters()).device
     numbers = streams(detector.spec.backbone)
@@ -98,7 +98,7 @@ def cut_channels(detector: Detector, cut: ChannelCut) -> Detector:
 
 
 def choose_block(detector: Detector) -> Place:
-    """(stage, position) of the block of least importance among those that may go.
+    """Returns (stage, position) of the block of least importance among those that may go.
 
     Raises:
         ValueError: none may.
@@ -112,7 +112,7 @@ def choose_block(detector: Detector) -> Place:
 
 
 def without_block(spec: BackboneSpec, gone: Place) -> BackboneSpec:
-    """The architecture without one block."""
+    """Returns the architecture without one block."""
     stages = tuple(
         tuple(block for position, block in enumerate(stage) if (number, position) != gone)
         for number, stage in enumerate(spec.stages)
@@ -121,7 +121,7 @@ def without_block(spec: BackboneSpec, gone: Place) -> BackboneSpec:
 
 
 def cut_block(detector: Detector, gone: Place) -> Detector:
-    """A detector without that block; its neighbours are joined as they are."""
+    """Returns a detector without that block; its neighbours are joined as they are."""
     child = heir(detector, without_block(detector.spec.backbone, gone))
     sources = blocks(detector)
     del sources[sum(detector.spec.backbone.depths[: gone[0]]) + gone[1]]
@@ -140,7 +140,7 @@ def _open_scores(width: Width) -> Tensor:
 
 
 def _kept_channels(block: BlockSpec, cut: ChannelCut, index: int, stream: int) -> list[Tensor]:
-    """Indices of the output channels that stay, for each convolution of a block."""
+    """Returns the indices of the output channels that stay, for each convolution of a block."""
     chosen = []
     for conv, channels in enumerate(block.channels):
         last = conv == len(block.channels) - 1

@@ -11,7 +11,7 @@ from jdn_core.space.architecture import BackboneSpec
 
 
 def move_block(detector: Detector, spec: BackboneSpec) -> Detector:
-    """A detector with backbone ``spec``: the same blocks in the same order under other stages and strides.
+    """Returns a detector with backbone ``spec``: the same blocks in the same order, other stages and strides.
 
     A block that takes over a stride and had no projection gets one that starts as plain subsampling (FACTS,
     section 1); it goes again with the stride. A lateral convolution of the FPN follows the stream that it
@@ -47,6 +47,6 @@ def _inherit_laterals(child: Detector, parent: Detector) -> None:
 
 
 def _read_streams(spec: BackboneSpec) -> list[int]:
-    """The stream that each of C2..C5 is taken from."""
+    """Returns the stream that each of C2..C5 is taken from."""
     numbers = iter(streams(spec))
     return [[next(numbers) for _ in stage][-1] for stage in spec.stages]

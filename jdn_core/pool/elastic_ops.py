@@ -1,7 +1,7 @@
 """Layers that compute with their first channels only, so that one set of weights serves every subnet.
 
 Nothing is masked: weights are sliced, so a subnet costs what it would cost extracted. Input channels follow
-the input; only a convolution has to be told how many outputs are wanted. Parameter names and shapes are those
+the input; only a convolution needs to know how many outputs are wanted. Parameter names and shapes are those
 of the plain layers.
 """
 
@@ -26,7 +26,7 @@ class ElasticConv2d(nn.Conv2d):
 
     @classmethod
     def of(cls, conv: nn.Conv2d) -> ElasticConv2d:
-        """An elastic layer with the very parameters of a plain one, all channels in use.
+        """Makes an elastic layer that shares the parameters of a plain one, all channels in use.
 
         Raises:
             ValueError: the convolution is grouped, so its first outputs do not read its first inputs.
@@ -64,7 +64,7 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
 
     @classmethod
     def of(cls, norm: nn.BatchNorm2d) -> ElasticBatchNorm2d:
-        """An elastic layer with the very parameters and buffers of a plain one."""
+        """Makes an elastic layer that shares the parameters and buffers of a plain one."""
         elastic = cls(norm.num_features, norm.eps, norm.momentum, device="meta")
         elastic.weight, elastic.bias = norm.weight, norm.bias
         elastic.running_mean, elastic.running_var = norm.running_mean, norm.running_var
@@ -103,7 +103,7 @@ class ElasticLinear(nn.Linear):
 
     @classmethod
     def of(cls, linear: nn.Linear) -> ElasticLinear:
-        """An elastic layer with the very parameters of a plain one."""
+        """Makes an elastic layer that shares the parameters of a plain one."""
         elastic = cls(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
         elastic.weight, elastic.bias = linear.weight, linear.bias
         return elastic
@@ -124,10 +124,10 @@ class ElasticStage(nn.Sequential):
 
 
 def _leading(weight: Tensor, outputs: int, inputs: int) -> Tensor:
-    """The first outputs and inputs; the weight itself where that is all, so that nothing is recorded."""
+    """Slices the first outputs and inputs; returns the weight itself if that is all: no node for autograd."""
     return weight if weight.shape[:2] == (outputs, inputs) else weight[:outputs, :inputs]
 
 
 def _first(vector: Tensor, channels: int) -> Tensor:
-    """The first elements; the vector itself where that is all."""
+    """Slices the first elements; the vector itself if that is all."""
     return vector if len(vector) == channels else vector[:channels]

@@ -34,7 +34,7 @@ class Origin:
 
     Attributes:
         settings: those that its training depended on, as plain data.
-        dataset: fingerprint of the training split; empty where nobody noted it.
+        dataset: fingerprint of the training split; empty where it is not known.
         curves: phase -> loss -> its mean in every epoch.
     """
 
@@ -113,7 +113,7 @@ def require_like(pool: PoolSpec, base: DetectorSpec) -> None:
 
 
 def load_pool_spec(folder: Path) -> PoolSpec:
-    """What the folder says of its pool, without a look at the weights; raises as ``load_pool`` does."""
+    """Reads what a pool is, without its weights; raises as ``load_pool`` does."""
     path = folder / POOL_FILE
     if not path.is_file():
         raise InputMissing(f"{path}: no such file; a pool's folder holds {POOL_FILE} and {WEIGHTS_FILE}")

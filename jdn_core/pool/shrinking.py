@@ -6,21 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
-from typing import Literal
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 
 from jdn_core.detector.backbone import Block
 from jdn_core.pool.supernet import SuperNet, blocks_of
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.sections import PhaseSettings
 from jdn_core.space.teachers import SubnetSpace, SubnetSpec
 from jdn_core.training.randomness import Stream
 
 Reader = nn.Conv2d | nn.Linear
-
-
-Sampling = Literal["single", "sandwich"]
 
 
 @dataclass(frozen=True)
@@ -28,26 +25,33 @@ class Phase:
     """One phase of the pool's training.
 
     Attributes:
-        name: in folders and in MLflow.
         space: the subnets that are drawn; in the first phase the super-network alone.
-        training: rates and epochs.
-        sampling: one random subnet an iteration (paper), or the largest, the smallest and a random one, whose
-            losses are averaged (the sandwich rule of universally slimmable networks).
+        training: name, rates, epochs, and how subnets are drawn: one random subnet an iteration (paper), or
+            the largest, the smallest and a random one, whose losses are averaged (the sandwich rule of
+            universally slimmable networks).
     """
 
-    name: str
     space: SubnetSpace
-    training: TrainingSettings
-    sampling: Sampling = "single"
+    training: PhaseSettings
+
+    @property
+    def name(self) -> str:
+        """The phase's name in folders and in MLflow."""
+        return self.training.name
 
     @property
     def draws(self) -> int:
-        """How many subnets an iteration trains; one where there is no other."""
-        return 3 if self.sampling == "sandwich" and self.space.smallest != self.space.largest else 1
+        """Counts the subnets that an iteration trains; one if there is no other."""
+        match self.training.sampling:
+            case "single":
+                return 1
+            case "sandwich":
+                return 3 if self.space.smallest != self.space.largest else 1
+        assert_never(self.training.sampling)
 
 
 def draws_for(stream: Stream, phase: Phase, iteration: int) -> tuple[SubnetSpec, ...]:
-    """The subnets of one iteration, the random one last: a function of its arguments alone.
+    """Draws the subnets of one iteration, the random one last: a function of its arguments alone.
 
     Args:
         stream: of the phase's training.
@@ -83,7 +87,7 @@ class _Channels:
     readers: tuple[Reader, ...]
 
     def importance(self) -> Tensor:
-        """L1 norm of what reads each channel, [C]."""
+        """Returns the L1 norm of what reads each channel, [C]."""
         return torch.stack([weight.abs().sum(dim=(0, 2)) for weight in self._read()]).sum(dim=0)
 
     def permute(self, order: Tensor) -> None:
@@ -96,7 +100,7 @@ class _Channels:
             reader.weight.copy_(weight[:, order].reshape(reader.weight.shape))
 
     def _read(self) -> list[Tensor]:
-        """The readers' weights, [outputs, C, cells]; a linear layer reads several cells a channel."""
+        """Returns the readers' weights, [outputs, C, cells]; a linear layer reads several cells a channel."""
         channels = self.makers[0].weight.shape[0]
         return [reader.weight.reshape(reader.weight.shape[0], channels, -1) for reader in self.readers]
 
@@ -119,18 +123,18 @@ def _all_channels(net: SuperNet) -> Iterator[_Channels]:
 
 
 def _inner(block: Block) -> Iterator[_Channels]:
-    """Channels between two convolutions of a block."""
+    """Yields the channels between two convolutions of a block."""
     for makers, (reader, _) in pairwise(block.layers()):
         yield _Channels(makers, (reader,))
 
 
 def _entry(block: Block) -> tuple[nn.Conv2d, ...]:
-    """What reads the input of a stage's first block."""
+    """Returns what reads the input of a stage's first block."""
     return (block.layers()[0][0], _shortcut(block)[0])
 
 
 def _shortcut(block: Block) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
-    """The projection and its BN, which the first block of every subnet's stage has."""
+    """Returns the projection and its BN, which the first block of every subnet's stage has."""
     if block.shortcut is None:
         raise ValueError("the first block of a stage must have a projection, got none")
     return (block.shortcut.conv, block.shortcut.bn)

@@ -44,7 +44,7 @@ class SuperNet(Detector):
 
     @property
     def active(self) -> SubnetSpec:
-        """The subnet that computes now."""
+        """Returns the subnet that computes now."""
         return self._active
 
     def activate(self, subnet: SubnetSpec) -> None:
@@ -69,7 +69,7 @@ def synchronise(supernet: SuperNet) -> None:
 
 
 def blocks_of(backbone: Backbone) -> list[list[Block]]:
-    """The blocks of each stage, those included that are not active."""
+    """Returns the blocks of each stage, those included that are not active."""
     return [cast(list[Block], list(stage.children())) for stage in backbone.stages]
 
 

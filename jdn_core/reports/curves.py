@@ -106,13 +106,13 @@ NOTHING_SPENT = Costs((), (), ())
 
 
 def action_kind(action: str) -> str:
-    """``prune channels`` of the key ``prune_channels:0.05``; ``teacher depth`` of ``teacher:depth:3:12``."""
+    """Returns ``prune channels`` of ``prune_channels:0.05``, ``teacher depth`` of ``teacher:depth:3:12``."""
     kind, _, rest = action.partition(":")
     return f"teacher {rest.partition(':')[0]}" if kind == "teacher" else kind.replace("_", " ")
 
 
 def action_text(action: str) -> str:
-    """An action's key in words: ``rearrange: last block of stage 2`` for ``rearrange:2:last``."""
+    """Puts an action's key in words: ``rearrange: last block of stage 2`` for ``rearrange:2:last``."""
     match action.split(":"):
         case ["prune_channels", share]:
             return f"prune {100 * float(share):g} % of the channels"
@@ -128,7 +128,7 @@ def action_text(action: str) -> str:
 
 
 def score_history(rows: Sequence[Candidate], *, base: Candidate) -> ScoreHistory:
-    """H of every scored pair by index, with the running best; empty for no rows."""
+    """Returns H of every scored pair by index, with the running best; empty for no rows."""
     scored = sorted((row.index, row.score) for row in rows if row.score is not None)
     scores = tuple(score for _, score in scored)
     return ScoreHistory(
@@ -137,7 +137,7 @@ def score_history(rows: Sequence[Candidate], *, base: Candidate) -> ScoreHistory
 
 
 def pareto_front(rows: Sequence[Candidate], *, base: Candidate, best: Candidate) -> ParetoFront:
-    """Every pair at every resolution as a point, and the points that no other beats in AP and MACs."""
+    """Returns every pair at every resolution as a point, and those that no other beats in AP and MACs."""
     points = tuple(
         Point(row.index, resolution, row.macs_by_resolution[resolution] / GIGA, ap)
         for row in rows
@@ -151,7 +151,7 @@ def pareto_front(rows: Sequence[Candidate], *, base: Candidate, best: Candidate)
 
 
 def steps(rows: Sequence[Candidate]) -> tuple[Step, ...]:
-    """Every proposal with what it gained on its parent; the base is none."""
+    """Returns every proposal with what it gained on its parent; the base is no proposal."""
     scores = {row.index: row.score for row in rows}
     return tuple(
         Step(
@@ -166,7 +166,7 @@ def steps(rows: Sequence[Candidate]) -> tuple[Step, ...]:
 
 
 def action_gains(proposals: Sequence[Step]) -> tuple[ActionGain, ...]:
-    """One row per kind of action, the one that raised H most often first."""
+    """Counts proposals by kind of action, the kind that raised H most often first."""
     by_kind: dict[str, list[Step]] = {}
     for step in proposals:
         by_kind.setdefault(step.kind, []).append(step)
@@ -177,7 +177,7 @@ def action_gains(proposals: Sequence[Step]) -> tuple[ActionGain, ...]:
 def stage_computation(
     base: DetectorSpec, best: DetectorSpec, *, largest: Resolution, chosen: Resolution
 ) -> StageComputation:
-    """MACs by part: the base and the best student at the largest frame, and the student at its chosen one."""
+    """Counts MACs by part: base and best student at the largest frame, and the student at its chosen one."""
     looks = [("base", base, largest), ("best", best, largest)]
     if chosen != largest:
         looks.append(("best", best, chosen))
@@ -186,7 +186,7 @@ def stage_computation(
 
 
 def lineage(rows: Sequence[Candidate], winner: Candidate) -> tuple[Ancestor, ...]:
-    """The chain of parents from the base to the winner, in that order."""
+    """Returns the chain of parents from the base to the winner, in that order."""
     by_index = {row.index: row for row in rows}
     chain = [winner]
     while (parent := chain[-1].parent) is not None:
@@ -197,14 +197,14 @@ def lineage(rows: Sequence[Candidate], winner: Candidate) -> tuple[Ancestor, ...
 
 
 def costs(records: Sequence[PairRecord]) -> Costs:
-    """Training time of every evaluated pair, by index; failed pairs left no time behind."""
+    """Sums up the training time of evaluated pairs, by index; failed pairs have no time on record."""
     timed = sorted((r.pair.index, r.evaluation.timing.train_seconds) for r in records if r.evaluation)
     seconds = tuple(time for _, time in timed)
     return Costs(tuple(index for index, _ in timed), seconds, tuple(accumulate(seconds)))
 
 
 def loss_curves(title: str, losses: Mapping[str, Sequence[float]]) -> LossCurves:
-    """Losses per epoch under a title, each by name."""
+    """Puts losses per epoch, each by name, under a title."""
     return LossCurves(title, {name: tuple(values) for name, values in losses.items()})
 
 

@@ -49,7 +49,7 @@ class Panel:
     scores: NDArray[np.float32] | None = None
 
     def confident(self, *, least: float = 0.5, most: int = 40) -> Panel:
-        """The panel with its surest boxes alone, so that a reader sees what the detector would report."""
+        """Returns the panel with its surest boxes alone, which are what the detector would report."""
         if self.scores is None:
             return self
         order = np.argsort(-self.scores, kind="stable")
@@ -83,13 +83,13 @@ def save(picture: Image.Image, path: Path) -> Path:
 
 
 def some_of(dataset: CocoDataset, images: int) -> CocoDataset:
-    """The dataset with ``images`` of its photos at the most, spread evenly over it."""
+    """Returns the dataset with ``images`` of its photos at the most, spread evenly over it."""
     step = max(1, len(dataset.images) // images) if images else 1
     return replace(dataset, images=dataset.images[::step][:images])
 
 
 def look(detector: Detector, dataset: CocoDataset, *, title: str, resolution: Resolution) -> list[Panel]:
-    """What a detector finds on every photo; it is put into eval mode and left there."""
+    """Detects on every photo; the detector is put into eval mode and left there."""
     detector.eval()
     loader = BatchLoader(dataset, workers=0, cache_mb=0)
     plan = evaluation_plan(len(dataset.images), batch=_BATCH, resolution=resolution)
@@ -101,14 +101,14 @@ def look(detector: Detector, dataset: CocoDataset, *, title: str, resolution: Re
 
 
 def truth(photo: ImageRecord) -> Panel:
-    """The boxes that were annotated."""
+    """Returns the boxes that were annotated."""
     return Panel("truth", photo.boxes, photo.labels)
 
 
 def draw(
     photo: NDArray[np.uint8], panels: Sequence[Panel], *, names: Sequence[str], width: int = 400
 ) -> Image.Image:
-    """One photo, once per panel, from left to right.
+    """Draws one photo, once per panel, from left to right.
 
     Args:
         photo: [H, W, 3].
@@ -130,7 +130,7 @@ def draw(
 
 
 def stack(rows: Sequence[Image.Image]) -> Image.Image:
-    """Pictures below each other on white; an empty sheet of one pixel for none."""
+    """Puts pictures below each other on white; an empty sheet of one pixel for none."""
     if not rows:
         return Image.new("RGB", (1, 1), "white")
     sheet = Image.new(

@@ -72,7 +72,7 @@ _STYLE = {
 
 
 def score_history(history: ScoreHistory) -> Figure:
-    """H of every pair and the best so far."""
+    """Draws H of every pair and the best so far."""
     figure, axes = _figure("pair", "score H")
     dots = {"color": SKY, "markersize": 4.5, "alpha": 0.9, "rasterized": len(history.pairs) > _MANY}
     axes.plot(history.pairs, history.score, "o", label="pair", **dots)
@@ -87,7 +87,7 @@ def score_history(history: ScoreHistory) -> Figure:
 
 
 def pareto_front(front: ParetoFront) -> Figure:
-    """AP against the whole detector's computation: every pair at every resolution, and the front."""
+    """Draws AP against the whole detector's computation: every pair at every resolution, and the front."""
     factor, unit = _unit([point.gmacs for point in front.points])
     figure, axes = _figure(f"computation ({unit} per image)", "AP (%)")
     resolutions = sorted({point.resolution for point in front.points}, key=_pixels)
@@ -110,7 +110,7 @@ def pareto_front(front: ParetoFront) -> Figure:
 
 
 def actions(proposals: Sequence[Step], gains: Sequence[ActionGain]) -> Figure:
-    """Which kind of action raised H in which proposal (the paper's figure 6)."""
+    """Draws which kind of action raised H in which proposal (the paper's figure 6)."""
     figure, axes = _figure("pair", "", height=1.3 + 0.42 * max(len(gains), 1))
     rows = {gain.kind: -position for position, gain in enumerate(gains)}
     raster = len(proposals) > _MANY
@@ -140,7 +140,7 @@ def actions(proposals: Sequence[Step], gains: Sequence[ActionGain]) -> Figure:
 
 
 def stage_computation(computation: StageComputation) -> Figure:
-    """Multiply-accumulates by part of the detector, before and after."""
+    """Draws multiply-accumulates by part of the detector, before and after."""
     factor, unit = _unit([value for bar in computation.bars for value in bar.gmacs])
     figure, axes = _figure("", f"computation ({unit} per image)")
     width = 0.8 / len(computation.bars)
@@ -162,7 +162,7 @@ def stage_computation(computation: StageComputation) -> Figure:
 
 
 def losses(curves: LossCurves) -> Figure:
-    """Mean loss per epoch of one training."""
+    """Draws the mean loss per epoch of one training."""
     figure, axes = _figure("epoch", "mean loss", height=3.0)
     axes.set_title(curves.title, fontsize=10, loc="left")
     for position, (name, values) in enumerate(curves.losses.items()):
@@ -175,7 +175,7 @@ def losses(curves: LossCurves) -> Figure:
 
 
 def costs(spent: Costs) -> Figure:
-    """Training time of every pair."""
+    """Draws the training time of every pair."""
     longest = max(spent.seconds, default=0.0)
     factor, unit = (1.0, "s") if longest < 180 else (1 / 60, "min") if longest < 10800 else (1 / 3600, "h")
     figure, axes = _figure("pair", f"training time ({unit})", height=2.6)
@@ -187,7 +187,7 @@ def costs(spent: Costs) -> Figure:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """The figure as an ``<svg>`` element whose ids begin with ``name``, so that several fit into one page."""
+    """Returns an ``<svg>`` element whose ids begin with ``name``, so that several fit into one page."""
     buffer = io.StringIO()
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
@@ -197,7 +197,7 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure on white, 150 dots per inch."""
+    """Returns the figure on white, 150 dots per inch."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, format="png", facecolor="white", dpi=150)
     return buffer.getvalue()

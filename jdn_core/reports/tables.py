@@ -47,7 +47,7 @@ class Candidate(NamedTuple):
 
 
 def candidates(standing: Standing, *, folder: Path) -> tuple[Candidate, ...]:
-    """The table of pairs, by index.
+    """Returns the table of pairs, by index.
 
     Args:
         standing: of one search; a parent that is not in it shows as None.
@@ -57,7 +57,7 @@ def candidates(standing: Standing, *, folder: Path) -> tuple[Candidate, ...]:
 
 
 def row(graded: Graded, standing: Standing, folder: Path) -> Candidate:
-    """One record's row."""
+    """Returns one record's row."""
     record, grade = graded
     pair, evaluation = record.pair, record.evaluation
     known = pair.parent is not None and pair.parent in standing
@@ -93,7 +93,7 @@ def row(graded: Graded, standing: Standing, folder: Path) -> Candidate:
 
 
 def ranked(rows: Sequence[Candidate], *, by: str = "score", top: int | None = None) -> tuple[Candidate, ...]:
-    """The rows, best first: high score and AP, low everything else; unknown values last, ties by index.
+    """Sorts rows, best first: high score and AP, low everything else; unknown values last, ties by index.
 
     Raises:
         UsageError: ``by`` is no key that can be sorted.
@@ -108,7 +108,7 @@ def ranked(rows: Sequence[Candidate], *, by: str = "score", top: int | None = No
 
 
 def base_row(standing: Standing, *, folder: Path) -> Candidate:
-    """The base's row, at the largest resolution whatever the score would choose.
+    """Returns the base's row, at the largest resolution whatever the score would choose.
 
     Raises:
         ValueError: there is no finished pair 0.
@@ -122,7 +122,7 @@ def base_row(standing: Standing, *, folder: Path) -> Candidate:
 
 
 def best_row(rows: Sequence[Candidate]) -> Candidate:
-    """The row of the highest score, the first of equals; the first pair where no score keeps the hard bounds.
+    """Returns the row of the highest score, the first of equals; the first pair if none has a score.
 
     Raises:
         ValueError: there are no rows.
@@ -133,7 +133,7 @@ def best_row(rows: Sequence[Candidate]) -> Candidate:
 
 
 def _at(row: Candidate, evaluation: Evaluation, grade: Grade) -> Candidate:
-    """The row at the resolution of a grade; a score that a hard bound made infinite is none."""
+    """Returns the row at the resolution of a grade; a score that a hard bound made infinite is None."""
     chosen = grade.measurement
     resolution = str(chosen.resolution)
     return row._replace(

@@ -6,44 +6,44 @@ DASH = "–"
 
 
 def percent(fraction: float | None) -> str:
-    """``48.1`` for 0.4812."""
+    """Returns ``48.1`` for 0.4812."""
     return DASH if fraction is None else f"{100 * fraction:.1f}"
 
 
 def macs(number: float | None) -> str:
-    """``215 GMACs`` or ``350 MMACs``."""
+    """Returns ``215 GMACs`` or ``350 MMACs``."""
     if number is None:
         return DASH
     return f"{_three(number / 1e9)} GMACs" if number >= 1e9 else f"{_three(number / 1e6)} MMACs"
 
 
 def params(number: float | None) -> str:
-    """``41.8 M`` or ``820 k``."""
+    """Returns ``41.8 M`` or ``820 k``."""
     if number is None:
         return DASH
     return f"{_three(number / 1e6)} M" if number >= 1e6 else f"{_three(number / 1e3)} k"
 
 
 def milliseconds(number: float | None) -> str:
-    """``12.3 ms``."""
+    """Returns ``12.3 ms``."""
     return DASH if number is None else f"{_three(number)} ms"
 
 
 def score(number: float | None) -> str:
-    """``0.5123``: H, which is told apart in its fourth digit."""
+    """Returns ``0.5123``: values of H differ in the fourth digit."""
     return DASH if number is None else f"{number:.4f}"
 
 
 def gain(number: float | None) -> str:
-    """``+0.0123`` or ``−0.0045``."""
+    """Returns ``+0.0123`` or ``−0.0045``."""
     return DASH if number is None else signed(number, digits=4)
 
 
 def signed(number: float, unit: str = "", *, digits: int = 1) -> str:
-    """``+1.5 points`` or ``−34 %``, with a real minus sign."""
+    """Returns ``+1.5 points`` or ``−34 %``, with a real minus sign."""
     return f"{number:+.{digits}f}{unit}".replace("-", "−")
 
 
 def _three(number: float) -> str:
-    """Three digits, but never an exponent."""
+    """Returns three digits, but never an exponent."""
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

@@ -7,7 +7,6 @@ from dataclasses import replace
 from jdn_core.data.coco.dataset import CocoDataset
 from jdn_core.detector.build import Detector, build
 from jdn_core.detector.checkpoint_file import Checkpoint, read_checkpoint
-from jdn_core.detector.class_head import ClassChoice
 from jdn_core.detector.naming import CAFFE_MEAN, CAFFE_STD, Conventions
 from jdn_core.detector.pretrained import adapt, has_heads, load_weights
 from jdn_core.errors import Problem, SettingsError
@@ -66,8 +65,7 @@ def base_detector(spec: DetectorSpec, settings: Settings) -> Detector:
     if not (settings.base.epochs or has_heads(checkpoint)):
         what = f"must be >= 1, because {checkpoint.file} is a backbone without the rest of a detector"
         raise SettingsError.of([Problem("settings", "base.epochs", what, "0")])
-    choice = ClassChoice(base.checkpoint.head, base.checkpoint.classes)
-    load_weights(detector, checkpoint, conventions(base.checkpoint, checkpoint), choice)
+    load_weights(detector, checkpoint, conventions(base.checkpoint, checkpoint), base.checkpoint)
     return detector
 
 
@@ -83,16 +81,14 @@ def conventions(settings: CheckpointSettings, checkpoint: Checkpoint) -> Convent
 
 def subnet_space(settings: PoolSettings) -> SubnetSpace:
     """Returns the pool's whole space."""
-    space = settings.space
-    return SubnetSpace(space.depths, space.widths, width=space.width, neck=space.neck, head=space.head)
+    return settings.space.subnets
 
 
 def phases(settings: PoolSettings) -> tuple[Phase, ...]:
     """Returns the phases of integrated progressive shrinking; the first is the super-network alone."""
     space = subnet_space(settings)
     return tuple(
-        Phase(phase.name, space.narrow(depths=phase.depths, widths=phase.widths), phase, phase.sampling)
-        for phase in settings.phases
+        Phase(space.narrow(depths=phase.depths, widths=phase.widths), phase) for phase in settings.phases
     )
 
 

@@ -12,7 +12,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from jdn_core.errors import cut, shown
-from jdn_core.space.architecture import Resolution
+from jdn_core.space.architecture import Resolution, StridedKernel
+from jdn_core.space.families import Family
+from jdn_core.space.teachers import SubnetSpace
 
 _LARGEST = 2**31 - 1  # what C takes for a count; more is a slip of the keyboard
 Count = Annotated[int, Field(strict=True, ge=1, le=_LARGEST)]
@@ -93,22 +95,26 @@ Deviations = tuple[Rate, Rate, Rate]
 BoxWeights = tuple[Rate, Rate, Rate, Rate]
 
 
+ClassHead = Literal["by_name", "keep", "new"]
+Channels = Literal["rgb", "bgr"]
+
+
 class CheckpointSettings(BaseModel, frozen=True, extra="forbid", title="Checkpoint"):
     """How `detector.pretrained` is read (ours); none means as the library that wrote it does by default."""
 
-    head: Literal["by_name", "keep", "new"] = Field(
+    head: ClassHead = Field(
         "by_name",
         description="Class head: the dataset's classes out of the file's, all of them in order, or fresh.",
     )
     classes: tuple[str, ...] | None = Field(
         None, description="Names of the file's classes by label; none: as the file or COCO has them."
     )
-    channels: Literal["rgb", "bgr"] | None = Field(
+    channels: Channels | None = Field(
         None, description="Order of the image's channels; `bgr` also means Caffe's mean and std."
     )
     mean: Triple | None = Field(None, description="Of pixels in 0..255, in the order of the channels.")
     std: Deviations | None = Field(None, description="Of pixels in 0..255, in the order of the channels.")
-    stride_in: Literal["3x3", "1x1"] | None = Field(
+    stride_in: StridedKernel | None = Field(
         None, description="Convolution of a bottleneck that has the stride; `1x1` is Caffe's style."
     )
     bn_eps: Weight | None = Field(None, title="BN epsilon", description="What BN adds to variances.")
@@ -128,9 +134,7 @@ class CheckpointSettings(BaseModel, frozen=True, extra="forbid", title="Checkpoi
 class DetectorSettings(BaseModel, frozen=True, extra="forbid", title="Detector"):
     """The base detector: Faster R-CNN with FPN."""
 
-    family: Literal["r18", "r34", "r50", "r101", "x101"] = Field(
-        "r50", description="Backbone family of the base."
-    )
+    family: Family = Field("r50", description="Backbone family of the base.")
     width: Rate = Field(1.0, description="Factor on the backbone's channels; below 1 for CPUs.")
     neck: Count = Field(256, description="Channels of the FPN and of the RPN's convolution.")
     head: Count = Field(1024, description="Width of the two fully connected layers of the box head.")
@@ -201,6 +205,9 @@ class BaseSettings(TrainingSettings, frozen=True, extra="forbid", title="Base"):
     )
 
 
+Sampling = Literal["single", "sandwich"]
+
+
 class PhaseSettings(TrainingSettings, frozen=True, extra="forbid", title="Phase"):
     """One phase of integrated progressive shrinking: which subnets take part, and their training."""
 
@@ -211,7 +218,7 @@ class PhaseSettings(TrainingSettings, frozen=True, extra="forbid", title="Phase"
         None, description="Least and most blocks per stage; none: the super-network's."
     )
     widths: Factors | None = Field(None, description="Width factors; none: the super-network's largest.")
-    sampling: Literal["single", "sandwich"] = Field(
+    sampling: Sampling = Field(
         "single",
         description="An iteration trains one random subnet, or the largest, the smallest and a random one.",
     )
@@ -232,6 +239,11 @@ class SpaceSettings(BaseModel, frozen=True, extra="forbid", title="Space of subn
             if least > most:
                 raise ValueError(f"depths must be [least, most], got [{least}, {most}]")
         return self
+
+    @property
+    def subnets(self) -> SubnetSpace:
+        """The space as a value of the core."""
+        return SubnetSpace(self.depths, self.widths, width=self.width, neck=self.neck, head=self.head)
 
 
 def _paper_phases() -> tuple[PhaseSettings, ...]:

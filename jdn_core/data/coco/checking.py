@@ -36,7 +36,7 @@ class CheckResult:
 def check(
     path: Path, *, images: Path | None = None, drop_bad_boxes: bool = False, decode: bool | None = None
 ) -> CheckResult:
-    """Every problem of a dataset folder (both splits) or of one annotation file.
+    """Finds every problem of a dataset folder (both splits) or of one annotation file.
 
     Args:
         path: the folder or the file.
@@ -58,7 +58,7 @@ def check(
 
 
 def read_document(annotation_file: Path, *, drop_bad_boxes: bool) -> tuple[Document, bytes]:
-    """An annotation file with its problems, and its bytes.
+    """Returns an annotation file with its problems, and its bytes.
 
     Raises:
         InputMissing: there is no such file.
@@ -70,7 +70,7 @@ def read_document(annotation_file: Path, *, drop_bad_boxes: bool) -> tuple[Docum
 
 
 def find_files(document: Document, root: Path, *, decode: bool) -> dict[int, Path]:
-    """Image id -> file, of the images whose file is inside the folder; adds what is wrong with the files."""
+    """Returns image id -> file for files inside the folder; notes what is wrong with the others."""
     found: list[tuple[Entry, Path]] = []
     for entry in document.entries:
         try:
@@ -90,7 +90,7 @@ def find_files(document: Document, root: Path, *, decode: bool) -> dict[int, Pat
 
 
 def require_targets(document: Document) -> None:
-    """Without other problems, a dataset must have an image and a box to learn from."""
+    """Notes a dataset without an image or a box to learn from, unless it has other problems."""
     if document.problems:
         return
     if not document.entries:
@@ -102,7 +102,7 @@ def require_targets(document: Document) -> None:
 
 
 def other_categories(file: str, train: Sequence[Category], val: Sequence[Category]) -> Problem:
-    """The problem of two splits whose categories differ, naming the first few that do."""
+    """Returns the problem of two splits whose categories differ, naming the first few that do."""
     differing = sorted((one.id, one.name) for one in {*train} ^ {*val})
     return Problem(file, "categories", "must be the same in both splits", f"differing {differing[:4]}")
 

@@ -109,7 +109,7 @@ def load(
 
 
 def read_image(record: ImageRecord) -> np.ndarray:
-    """The upright RGB pixels of an image, uint8 [H, W, 3].
+    """Returns the upright RGB pixels of an image, uint8 [H, W, 3].
 
     Raises:
         DataError: the file cannot be decoded whole, or changed its size since the dataset was loaded.
@@ -123,7 +123,7 @@ def read_image(record: ImageRecord) -> np.ndarray:
 
 
 def require_same_categories(train: CocoDataset, val: CocoDataset) -> None:
-    """Labels are ranks, so two splits mean the same by them only if their categories are the same.
+    """Checks that both splits have the same categories, because a label is the rank of a category's id.
 
     Raises:
         DataError: they differ.
@@ -133,7 +133,7 @@ def require_same_categories(train: CocoDataset, val: CocoDataset) -> None:
 
 
 def ground_truth(dataset: CocoDataset) -> COCO:
-    """The index of pycocotools over the raw annotations of the dataset's images, crowd included.
+    """Returns the index of pycocotools over the raw annotations of the dataset's images, crowd included.
 
     Raises:
         DataError: the annotation file changed and is no JSON now.

@@ -90,7 +90,7 @@ def examine(data: object, name: str, *, drop_bad_boxes: bool = False) -> Documen
     document.categories = tuple(sorted(_categories(document, rows["categories"]), key=lambda one: one.id))
     document.entries = list(_entries(document, rows["images"]))
     document.annotations = len(data["annotations"]) if isinstance(data.get("annotations"), list) else 0
-    # An image that breaks another rule still has its id, so that its boxes are not called homeless as well.
+    # An image that breaks another rule still counts here, so that its boxes are not reported as well.
     ids = {
         section: {row["id"] for _, row in rows[section]}
         for section in ("images", "categories")
@@ -104,7 +104,7 @@ def examine(data: object, name: str, *, drop_bad_boxes: bool = False) -> Documen
 
 
 def fault(box: object, size: tuple[int, int]) -> tuple[str, object] | None:
-    """Why a box cannot be used, with the offending value; none where it can.
+    """Returns why a box cannot be used, with the offending value; None where it can.
 
     Args:
         box: what the file holds; should be [x, y, width, height] in pixels.
@@ -122,13 +122,13 @@ def fault(box: object, size: tuple[int, int]) -> tuple[str, object] | None:
 
 
 def clip(box: list[float], size: tuple[int, int]) -> Box:
-    """[x, y, width, height] as x1, y1, x2, y2 inside the image; x2 < x1 or y2 < y1 where it lies outside."""
+    """Clips [x, y, width, height] to x1, y1, x2, y2 inside the image; x2 < x1 or y2 < y1 if it is outside."""
     x, y, width, height = box
     return max(x, 0.0), max(y, 0.0), min(x + width, size[0]), min(y + height, size[1])
 
 
 def _rows(document: Document, data: Row, section: str) -> Iterator[tuple[str, Row]]:
-    """(place, row) of every row of a section that is an object with an id of its own."""
+    """Yields (place, row) for every row of a section that is an object with an id of its own."""
     rows = data.get(section)
     if not isinstance(rows, list):
         document.add(section, "must be a list", rows)
@@ -173,7 +173,7 @@ def _entries(document: Document, rows: list[tuple[str, Row]]) -> Iterator[Entry]
 
 
 def _points_right(document: Document, where: str, row: Row, ids: Mapping[str, Set[int]]) -> bool:
-    """Whether an annotation's image, category, crowd flag and area keep the rules."""
+    """Returns whether an annotation's image, category, crowd flag and area keep the rules."""
     before = len(document.problems)
     for section, one in (("images", "image"), ("categories", "category")):
         target = row.get(f"{one}_id")
@@ -214,7 +214,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """Whether it is a number that a float can be; ``math.isfinite`` would fail on whole ones beyond."""
+    """Returns whether it is a number that a float can be; ``math.isfinite`` raises on larger whole ones."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return abs(value) <= sys.float_info.max

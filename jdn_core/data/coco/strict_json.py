@@ -13,7 +13,7 @@ _GZIP = b"\x1f\x8b"
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's bytes, read once for both its content and its fingerprint.
+    """Returns a file's bytes, read once for both its content and its fingerprint.
 
     Raises:
         InputMissing: there is no such file.
@@ -30,7 +30,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse(content: bytes, name: str) -> Any:
-    """The value that these bytes hold; ``name`` is what a problem calls them.
+    """Returns the value that these bytes hold; ``name`` is what a problem calls them.
 
     Python's reader takes ``NaN`` and keeps the last of two equal keys without a word; here both are problems,
     and all of them are reported at once.

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from jdn_core.detector.checkpoint_file import Checkpoint
-from jdn_core.detector.class_head import ClassChoice, choose_rows, labels
+from jdn_core.detector.class_head import choose_rows, labels
 from jdn_core.detector.naming import DELTAS, LOGITS, TORCHVISION, Conventions
 from jdn_core.errors import CheckpointError
+from jdn_core.settings.sections import CheckpointSettings
 
 CHECKPOINT = Checkpoint("a.pth", TORCHVISION, {}, None, Conventions())
-BY_NAME = ClassChoice()
+BY_NAME = CheckpointSettings()
 
 
 def _head(classes: int, boxes: int) -> dict[str, Tensor]:
@@ -29,26 +30,26 @@ def _head(classes: int, boxes: int) -> dict[str, Tensor]:
 def test_cocos_classes_are_known_by_their_number(
     found: int, names: tuple[str, ...], wanted: list[int]
 ) -> None:
-    assert labels(names, CHECKPOINT, found=found, choice=BY_NAME) == wanted
+    assert labels(names, CHECKPOINT, found=found, settings=BY_NAME) == wanted
 
 
 def test_names_of_the_settings_come_before_those_of_the_file() -> None:
     named = replace(CHECKPOINT, classes=("a", "b", "c"))
-    assert labels(["c", "a"], named, found=3, choice=BY_NAME) == [3, 1]
-    assert labels(["c", "a"], named, found=3, choice=ClassChoice(names=("c", "b", "a"))) == [1, 3]
+    assert labels(["c", "a"], named, found=3, settings=BY_NAME) == [3, 1]
+    assert labels(["c", "a"], named, found=3, settings=CheckpointSettings(classes=("c", "b", "a"))) == [1, 3]
 
 
 def test_classes_that_the_file_does_not_have_are_all_named() -> None:
     named = replace(CHECKPOINT, classes=("RBC", "WBC"))
     with pytest.raises(CheckpointError) as caught:
-        labels(["rbc", "Platelets", "N/A"], named, found=2, choice=BY_NAME)
+        labels(["rbc", "Platelets", "N/A"], named, found=2, settings=BY_NAME)
     assert [problem.value for problem in caught.value.problems] == ["'Platelets'", "'N/A'"]
     assert "detector.checkpoint.head: new" in str(caught.value)
 
 
 def test_a_class_that_coco_left_out_is_nobodys() -> None:
     with pytest.raises(CheckpointError, match="must name each class of the dataset, got 'N/A'"):
-        labels(["person", "N/A"], CHECKPOINT, found=90, choice=BY_NAME)
+        labels(["person", "N/A"], CHECKPOINT, found=90, settings=BY_NAME)
 
 
 @pytest.mark.parametrize(
@@ -57,13 +58,13 @@ def test_a_class_that_coco_left_out_is_nobodys() -> None:
 )
 def test_classes_without_names_are_asked_for(names: tuple[str, ...] | None, message: str) -> None:
     with pytest.raises(CheckpointError, match=f"{message}; name them in detector.checkpoint.classes"):
-        labels(["a"], CHECKPOINT, found=3, choice=ClassChoice(names=names))
+        labels(["a"], CHECKPOINT, found=3, settings=CheckpointSettings(classes=names))
 
 
 def test_a_head_is_kept_only_with_the_same_number_of_classes() -> None:
-    assert labels(["a", "b"], CHECKPOINT, found=2, choice=ClassChoice("keep")) == [1, 2]
+    assert labels(["a", "b"], CHECKPOINT, found=2, settings=CheckpointSettings(head="keep")) == [1, 2]
     with pytest.raises(CheckpointError, match="the dataset's 2 classes where its class head is kept, got 3"):
-        labels(["a", "b"], CHECKPOINT, found=3, choice=ClassChoice("keep"))
+        labels(["a", "b"], CHECKPOINT, found=3, settings=CheckpointSettings(head="keep"))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from jdn_core.detector.build import Detector, build
 from jdn_core.detector.checkpoint_file import Checkpoint, read_checkpoint
-from jdn_core.detector.class_head import ClassChoice
 from jdn_core.detector.naming import (
     CLASSIFIER,
     DETECTRON2,
@@ -23,21 +22,22 @@ from jdn_core.detector.naming import (
 )
 from jdn_core.detector.pretrained import adapt, has_heads, load_weights
 from jdn_core.errors import CheckpointError
+from jdn_core.settings.sections import CheckpointSettings
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec
 from jdn_core.space.families import Family, family
 from tests.jdn_core.detector.foreign import save, spec_of, state_of, trained
 from tests.jdn_core.tiny import SIZES, assert_near, images, tiny_spec
 
-KEEP = ClassChoice("keep")
+KEEP = CheckpointSettings(head="keep")
 DETECTORS = [TORCHVISION, MMDETECTION, DETECTRON2]
 
 
-def _filled(path: Path, spec: DetectorSpec, choice: ClassChoice = KEEP, **told: object) -> Detector:
+def _filled(path: Path, spec: DetectorSpec, settings: CheckpointSettings = KEEP, **told: object) -> Detector:
     """A detector of a plain specification that a file was loaded into."""
     checkpoint = read_checkpoint(path)
     conventions = replace(checkpoint.conventions, **told)
     detector = build(adapt(spec, conventions))
-    load_weights(detector, checkpoint, conventions, choice)
+    load_weights(detector, checkpoint, conventions, settings)
     return detector.eval()
 
 

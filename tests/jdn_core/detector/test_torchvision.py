@@ -21,8 +21,8 @@ from jdn_core.data.layouts import find_split
 from jdn_core.data.transforms import prepare
 from jdn_core.detector.build import Detector, build
 from jdn_core.detector.checkpoint_file import read_checkpoint
-from jdn_core.detector.class_head import ClassChoice
 from jdn_core.detector.pretrained import adapt, load_weights
+from jdn_core.settings.sections import CheckpointSettings
 from jdn_core.space.architecture import DetectorSpec, RegionSpec, Resolution
 from jdn_core.space.families import family
 from tests.jdn_core.detector.foreign import save
@@ -120,7 +120,7 @@ def _through(path: Path) -> Detector:
     checkpoint = read_checkpoint(path)
     torch.manual_seed(1)
     detector = build(adapt(spec, checkpoint.conventions))
-    load_weights(detector, checkpoint, checkpoint.conventions, ClassChoice("keep"))
+    load_weights(detector, checkpoint, checkpoint.conventions, CheckpointSettings(head="keep"))
     return detector.eval()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from jdn_core.pool.shrinking import Phase, draws_for, sort_channels
 from jdn_core.pool.supernet import SuperNet, blocks_of
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.sections import PhaseSettings
 from jdn_core.training.randomness import Stream
 
 SIZES = [(64, 96), (60, 80)]
@@ -76,7 +75,7 @@ def test_a_last_channel_that_matters_most_becomes_the_first(supernet: SuperNet) 
 @pytest.fixture
 def phase(supernet: SuperNet) -> Phase:
     depths, widths = supernet.space.depths, supernet.space.widths[1:]
-    return Phase("shrink-1", supernet.space.narrow(depths=depths, widths=widths), TrainingSettings())
+    return Phase(supernet.space.narrow(depths=depths, widths=widths), PhaseSettings(name="shrink-1"))
 
 
 def test_a_draw_depends_on_the_iteration_and_not_on_earlier_draws(phase: Phase) -> None:
@@ -94,12 +93,12 @@ def test_other_seeds_draw_other_subnets(phase: Phase) -> None:
 
 
 def test_a_phase_of_the_super_network_alone_draws_nothing_else(supernet: SuperNet) -> None:
-    alone = Phase("supernet", supernet.space.narrow(), TrainingSettings())
+    alone = Phase(supernet.space.narrow(), PhaseSettings(name="supernet"))
     assert {draws_for(Stream((0,)), alone, i) for i in range(5)} == {(supernet.space.largest,)}
 
 
 def test_a_sandwich_is_the_largest_the_smallest_and_what_a_single_draw_would_be(phase: Phase) -> None:
-    sandwich, stream = replace(phase, sampling="sandwich"), Stream((7,))
+    sandwich, stream = Phase(phase.space, PhaseSettings(name="shrink-1", sampling="sandwich")), Stream((7,))
     for iteration in range(5):
         largest, smallest, drawn = draws_for(stream, sandwich, iteration)
         assert (largest, smallest) == (phase.space.largest, phase.space.smallest)
@@ -107,5 +106,5 @@ def test_a_sandwich_is_the_largest_the_smallest_and_what_a_single_draw_would_be(
 
 
 def test_a_sandwich_of_the_super_network_alone_is_trained_once(supernet: SuperNet) -> None:
-    alone = Phase("supernet", supernet.space.narrow(), TrainingSettings(), "sandwich")
+    alone = Phase(supernet.space.narrow(), PhaseSettings(name="supernet", sampling="sandwich"))
     assert draws_for(Stream((0,)), alone, 0) == (supernet.space.largest,)
