@@ -17,8 +17,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from jdn_core.errors import DataError, Problem
-
-MOST_PIXELS = 50_000_000
+from jdn_core.settings.sections import MOST_PIXELS
 
 # Pillow would also start Ghostscript for EPS and read dozens of old formats; datasets come in these.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")

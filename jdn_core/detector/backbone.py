@@ -16,11 +16,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from jdn_core.space.architecture import BackboneSpec, BlockSpec
-
-
-def kernels(block: BlockSpec) -> tuple[int, ...]:
-    """Returns the side of each convolution's kernel, in order."""
-    return (3, 3) if block.kind == "basic" else (1, 3, 1)
+from jdn_core.space.families import KERNELS
 
 
 class ConvBN(nn.Module):
@@ -51,7 +47,7 @@ class Block(nn.Module):
     def __init__(self, spec: BlockSpec, inputs: int) -> None:
         super().__init__()
         self.spec = spec
-        sides = kernels(spec)
+        sides = KERNELS[spec.kind]
         widths = (inputs, *spec.channels)
         for i, side in enumerate(sides):
             stride = spec.stride if i == spec.strided else 1
@@ -72,6 +68,7 @@ class Block(nn.Module):
         """Maps [B, inputs, H, W] to [B, out, ceil(H / stride), ceil(W / stride)]."""
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             return self._compute(x)
+        # A block draws nothing, so its random state need not be kept; the default costs a copy per block.
         out: Tensor = checkpoint(
             self._compute, x, use_reentrant=False, preserve_rng_state=False, context_fn=self._contexts
         )
@@ -87,6 +84,7 @@ class Block(nn.Module):
         norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
         for norm in norms:
+            # Momentum 0 keeps the averages bit for bit; without a counter nothing is counted twice.
             norm.momentum, norm.num_batches_tracked = 0.0, None
         try:
             yield

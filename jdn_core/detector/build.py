@@ -98,6 +98,7 @@ class Detector(nn.Module):
         """
         features = self.features(images, sizes)
         proposals, losses = self.rpn(_image_list(images, sizes), features, targets)
+        # Proposals are constants to the box head (Faster R-CNN, section 3.2, approximate joint training).
         with torch.no_grad():
             proposals, _, labels, regression_targets = self.roi.select_training_samples(proposals, targets)
         pooled, logits, deltas = self.roi_outputs(features, proposals, sizes)

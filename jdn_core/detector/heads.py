@@ -11,6 +11,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
+from jdn_core.detector.naming import BOX_WEIGHTS
 from jdn_core.detector.roi_align import PyramidRoIAlign
 from jdn_core.space.architecture import DetectorSpec
 
@@ -53,10 +54,10 @@ def build_rpn(spec: DetectorSpec) -> RegionProposalNetwork:
     return RegionProposalNetwork(
         anchors(sizes, (region.aspect_ratios,) * len(sizes)),
         ExactRPNHead(spec.neck, len(region.aspect_ratios)),
-        fg_iou_thresh=0.7,
+        fg_iou_thresh=0.7,  # section 3.1.2
         bg_iou_thresh=0.3,
         batch_size_per_image=region.anchors_per_image,
-        positive_fraction=0.5,
+        positive_fraction=0.5,  # section 3.1.3
         pre_nms_top_n=dict(zip(("training", "testing"), before, strict=True)),
         post_nms_top_n=dict(zip(("training", "testing"), after, strict=True)),
         nms_thresh=RPN_NMS_IOU,
@@ -78,8 +79,8 @@ def build_roi_heads(spec: DetectorSpec) -> RoIHeads:
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
         batch_size_per_image=region.rois_per_image,
-        positive_fraction=0.25,
-        bbox_reg_weights=(10.0, 10.0, 5.0, 5.0),
+        positive_fraction=0.25,  # Fast R-CNN, section 2.3
+        bbox_reg_weights=BOX_WEIGHTS,
         score_thresh=region.score_threshold,
         nms_thresh=region.nms_iou,
         detections_per_img=region.detections,

@@ -46,6 +46,7 @@ class PyramidRoIAlign(nn.Module):
         if self.aligned:
             boxes = self._shifted(boxes)
         rois = torch.cat(boxes)
+        # Without any RoI the kernel returns [0, C, side, side] with a gradient path.
         if rois.device.type != "cpu" or not len(rois):
             pooled: Tensor = self.kernel(features, boxes, list(sizes))
             return pooled
@@ -80,12 +81,14 @@ def align(levels: Sequence[Tensor], rois: Tensor, *, images: Tensor, at: Tensor,
     rois = rois * torch.pow(2.0, -(at + FINEST).to(rois.dtype))[:, None]
     columns, across = _taps(rois[:, 0], rois[:, 2], widths[at], side)
     rows, down = _taps(rois[:, 1], rois[:, 3], heights[at], side)
+    # One table holds the cells of all levels, image by image; ``first`` is where a RoI's image begins in it.
     first = (counts.cumsum(0) - counts)[at] + images * heights[at] * widths[at]
     rows = first[:, None, None] + rows * widths[at][:, None, None]
     cells = rows[:, :, None, :, None] + columns[:, None, :, None, :]
     weights = down[:, :, None, :, None] * across[:, None, :, None, :]
     taps = cells.shape[-1] * cells.shape[-2]
     table = torch.cat([f.permute(0, 2, 3, 1).flatten(0, 2) for f in levels])
+    # One fused gather and weighted sum: the samples, 16 times what comes out, are never in memory.
     pooled = functional.embedding_bag(
         cells.reshape(-1, taps),
         table,
@@ -103,6 +106,9 @@ def _taps(start: Tensor, end: Tensor, limit: Tensor, side: int) -> tuple[Tensor,
         limit: cells of the level along this axis, [P].
         side: bins.
     """
+    # Rules of torchvision's csrc/ops/cpu/roi_align_kernel.cpp and roi_align_common.h: a RoI is at least one
+    # cell long, a point more than a cell outside counts as zero, one before cell 0 reads cell 0, and one
+    # behind the last cell reads the last.
     length = (end - start).clamp(min=1)
     steps = (torch.arange(side * SAMPLES, dtype=start.dtype) + 0.5) / (side * SAMPLES)
     points = start[:, None] + steps * length[:, None]

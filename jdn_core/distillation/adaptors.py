@@ -30,6 +30,7 @@ class Adaptors(nn.ModuleList):
         Returns:
             [N, outputs, S, S] in the order of ``pooled``.
         """
+        # Sorted by level, each convolution runs once on all its RoIs, also on none: each has a gradient.
         order = levels.argsort(stable=True)
         counts = levels.bincount(minlength=len(self)).tolist()
         parts = torch.split(pooled[order], counts)

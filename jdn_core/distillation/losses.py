@@ -23,6 +23,7 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
         student: [N, C, S, S], through its adaptor.
         teacher: [N, C, S, S] of the same proposals.
     """
+    # Not reduction="mean", which is NaN where there is no proposal.
     return functional.mse_loss(student, teacher.detach(), reduction="sum") / max(student.numel(), 1)
 
 
@@ -49,6 +50,7 @@ def class_aware_localisation_loss(student: Tensor, teacher: Tensor, teacher_logi
     """
     confidence = teacher_logits.detach().softmax(dim=1)[:, 1:]
     difference = _foreground(teacher.detach()) - _foreground(student)
+    # The sum over classes stands inside the norm, as in the paper: errors of two classes may cancel.
     return torch.einsum("nk,nkd->nd", confidence, difference).abs().sum() / max(len(student), 1)
 
 

@@ -122,7 +122,7 @@ def _per_class(evaluation: COCOeval, ground_truth: COCO) -> dict[str, float]:
     shared = {name for name, count in Counter(names).items() if count > 1}
     numbers = {}
     for rank, (category, name) in enumerate(zip(evaluation.params.catIds, names, strict=True)):
-        values = precision[:, :, rank]
+        values = precision[:, :, rank]  # -1 where the class has no object, as COCOeval marks it
         label = f"{name} ({category})" if name in shared else name
         numbers[label] = float(np.mean(values[values > -1])) if np.any(values > -1) else -1.0
     return numbers

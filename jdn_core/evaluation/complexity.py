@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jdn_core.space.architecture import BlockSpec, DetectorSpec, Resolution
+from jdn_core.space.families import KERNELS
 
 Size = tuple[int, int]
-_KERNELS = {"basic": (3, 3), "bottleneck": (1, 3, 1)}
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,9 @@ def complexity(spec: DetectorSpec, resolution: Resolution) -> Complexity:
 
 
 def _block(block: BlockSpec, inputs: int, size: Size) -> tuple[Cost, Size]:
-    kernels = _KERNELS[block.kind]
     after = _halved(size) if block.stride == 2 else size
     cost = _conv(inputs, block.out, 1, after) if block.projection else Cost()
-    for i, (kernel, outputs) in enumerate(zip(kernels, block.channels, strict=True)):
+    for i, (kernel, outputs) in enumerate(zip(KERNELS[block.kind], block.channels, strict=True)):
         groups = block.groups if kernel == 3 else 1
         cost += _conv(inputs, outputs, kernel, after if i >= block.strided else size, groups=groups)
         inputs = outputs

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from jdn_core.data.loading import pad_together
 from jdn_core.detector.build import Detector
 from jdn_core.space.architecture import Resolution
-
-STRIDE = 32  # images are padded to multiples of it, as when detecting for real
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,13 @@ def measure(detector: Detector, resolution: Resolution, *, warmup: int = 5, repe
 def _noise(resolution: Resolution) -> torch.Tensor:
     """Returns [1, 3, H, W] in 0..1, the frame padded with zeros as a batch is."""
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, 3, resolution.height, resolution.width, generator=generator)
-    return torch.nn.functional.pad(image, (0, -resolution.width % STRIDE, 0, -resolution.height % STRIDE))
+    return pad_together([torch.rand(3, resolution.height, resolution.width, generator=generator)])
 
 
 @torch.inference_mode()
 def _time_one(detector: Detector, images: torch.Tensor, resolution: Resolution) -> float:
     start = time.perf_counter()
     detector.detect(images, [(resolution.height, resolution.width)])
-    if images.is_cuda:
+    if images.is_cuda:  # kernels run asynchronously; without this the clock stops too early
         torch.cuda.synchronize(images.device)
     return (time.perf_counter() - start) * 1e3

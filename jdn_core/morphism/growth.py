@@ -23,6 +23,6 @@ def add_block(detector: Detector, spec: BackboneSpec, *, stage: int) -> Detector
         copy(target, source)
     for conv, bn in targets[index].layers():
         make_identity(conv, bn)
-    nn.init.zeros_(bn.weight)
+    nn.init.zeros_(bn.weight)  # the last BN: make_identity left it neutral
     copy(child.neck, detector.neck)
     return child

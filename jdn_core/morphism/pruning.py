@@ -61,7 +61,7 @@ def choose_channels(detector: Detector, share: float) -> ChannelCut:
     scores = torch.cat([_open_scores(width) for width in found.values()])
     sizes = torch.tensor([width.channels for width in found.values()]).repeat_interleave(torch.tensor(counts))
     prunable = int(sizes.sum())
-    order = scores.argsort(stable=True)
+    order = scores.argsort(stable=True)  # all widths compete, as in network slimming
     budget = max(math.floor(share * prunable + 1e-9), int(sizes[order[0]]))  # 0.29 of 100 is 29
     going = order[(sizes[order].cumsum(0) <= budget) & scores[order].isfinite()]
     kept = torch.ones(len(scores), dtype=torch.bool)
@@ -145,6 +145,7 @@ def _kept_channels(block: BlockSpec, cut: ChannelCut, index: int, stream: int) -
     for conv, channels in enumerate(block.channels):
         last = conv == len(block.channels) - 1
         site: Site = stream if last else (index, 0 if block.groups > 1 else conv)
+        # Widths that are never cut, such as the stem's stream, are one unit that stays.
         kept = cut.kept.get(site, torch.ones(1, dtype=torch.bool))
         chosen.append(kept.repeat_interleave(channels // len(kept)).nonzero().flatten())
     return chosen

@@ -43,7 +43,7 @@ def reset_bn(detector: Detector, batches: Iterable[Batch]) -> None:
     detector.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None
+        norm.momentum = None  # nn.BatchNorm2d then averages over all batches alike
         norm.train()
     for batch in chain([first], images):
         stopping.check()

@@ -33,6 +33,7 @@ class ElasticConv2d(nn.Conv2d):
         """
         if conv.groups != 1:
             raise ValueError(f"an elastic convolution must have one group, got {conv.groups}")
+        # On the meta device, because its fresh weights are replaced at once.
         elastic = cls(
             conv.in_channels,
             conv.out_channels,

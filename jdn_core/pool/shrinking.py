@@ -71,6 +71,7 @@ def sort_channels(supernet: SuperNet) -> None:
     """
     with torch.no_grad():
         for channels in _all_channels(supernet):
+            # Stable: equal channels stay where they are, on every machine and after a resume.
             channels.permute(channels.importance().argsort(descending=True, stable=True))
 
 
@@ -115,6 +116,7 @@ def _all_channels(net: SuperNet) -> Iterator[_Channels]:
             yield from _inner(block)
         after = _entry(stages[stage + 1][0]) if stage + 1 < len(stages) else ()
         later = tuple(block.layers()[0][0] for block in blocks[1:])
+        # A stage's blocks add to one residual stream, so their outputs and the projection share an order.
         ends = tuple(layer for block in blocks for layer in block.layers()[-1])
         yield _Channels((*ends, *_shortcut(blocks[0])), (*later, *after, lateral))
     yield _Channels(laterals, outputs)

@@ -45,7 +45,7 @@ Ranges = tuple[Range, Range, Range, Range]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 # Keys of trainings that are younger than the first searches, with what those did: their digests must stay.
 LONGEST_NAME = 100  # names are names of folders too
-_MOST_PIXELS = 50_000_000  # as of the images themselves
+MOST_PIXELS = 50_000_000  # of a resolution, and of an image file
 # user:password@, but not host:port/path@, or a password in the query
 _PASSWORD = re.compile(r"://[^/@]*:(?!\d+(?:/|$))[^@]*@|[?&](?:password|passwd|pwd|token)=", re.IGNORECASE)
 
@@ -80,7 +80,7 @@ class DataSettings(BaseModel, frozen=True, extra="forbid", title="Data"):
         parsed = [Resolution.parse(text) for text in resolutions]
         if len(set(parsed)) != len(parsed):
             raise ValueError(f"resolutions must differ, got {', '.join(resolutions)}")
-        if max(frame.pixels for frame in parsed) > _MOST_PIXELS:
+        if max(frame.pixels for frame in parsed) > MOST_PIXELS:
             raise ValueError(f"resolutions must have at most 50 Mpx, got {cut(', '.join(resolutions))}")
         return tuple(str(resolution) for resolution in parsed)
 

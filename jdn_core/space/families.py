@@ -15,6 +15,8 @@ DEPTHS: dict[Family, tuple[int, int, int, int]] = {
     "r101": (3, 4, 23, 3),
     "x101": (3, 4, 23, 3),
 }
+# Side of each convolution's kernel, in order.
+KERNELS: dict[BlockKind, tuple[int, ...]] = {"basic": (3, 3), "bottleneck": (1, 3, 1)}
 STEM = 64
 EXPANSION = 4
 GROUP_WIDTHS = (4, 8, 16, 32)  # channels of one ResNeXt group, by the stage of birth (FACTS, section 1)
