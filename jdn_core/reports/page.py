@@ -62,6 +62,7 @@ def write(data: ReportData, folder: Path) -> Path:
     """Writes ``index.html`` and every figure as a PNG; returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = draw(data)
+    # Before the PNGs: constrained layout shifts a figure slightly each time it is drawn, and SVG ids hash it.
     text = render(data, drawn)
     for name, figure in drawn.items():
         durable.write_bytes(folder / f"{name}.png", figures.png(figure))
