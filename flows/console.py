@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from jdn_core.errors import UserError
+from jdn_core.processes.progress import listening
 from jdn_core.processes.stopping import Stopped
 
 if TYPE_CHECKING:
@@ -126,8 +127,15 @@ def duration(seconds: float | None) -> str:
 
 
 @contextlib.contextmanager
+def showing_progress() -> Iterator[None]:
+    """Shows on standard error what the core reports of its progress while the block runs."""
+    with progress_printer() as printer, listening(printer):
+        yield
+
+
+@contextlib.contextmanager
 def progress_printer() -> Iterator[Report]:
-    """Shows (stage, done, total, note): bars with ETA on a terminal, else a line every few seconds."""
+    """Gives what prints (stage, done, total, note): bars with ETA on a terminal, else lines now and then."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         yield _PlainProgress()

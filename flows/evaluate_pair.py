@@ -12,13 +12,13 @@ from typing import Any
 
 from prefect import flow
 
-from flows.inputs import settings_file
 from flows.inputs.folders import DATA_ROOT, home
+from flows.inputs.settings_file import read_back
 from flows.launch.opening import hired
 from jdn_core.errors import InputMissing, OwnedByAnother
 from jdn_core.processes.fork_server import prepare
 from jdn_core.run import STEPS
-from jdn_core.run.file_names import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
+from jdn_core.run.file_names import FINGERPRINT_FILE, SEARCH_FILE
 from jdn_core.run.fingerprint import fingerprint, require_same
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import Pair
@@ -65,7 +65,7 @@ def seated(head: Path, uri: str, pair: Pair) -> Iterator[Run]:
         InputMissing: the dataset is not here.
         FingerprintError: data or versions are not those of the search.
     """
-    settings = settings_here(settings_file.load(str(head / SETTINGS_FILE)), uri)
+    settings = settings_here(read_back(head), uri)
     require_same(head / FINGERPRINT_FILE, fingerprint(settings))
     place = home() / "evaluations" / durable.read_json(head / SEARCH_FILE)["id"]
     with ExitStack() as stack:

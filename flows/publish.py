@@ -7,8 +7,8 @@ from typing import Any
 
 from prefect import flow
 
+from flows.inputs.folders import is_search
 from flows.launch import find, register
-from jdn_core.run.file_names import SETTINGS_FILE
 from tasks.orchestration.artifacts import show_model
 
 
@@ -23,15 +23,14 @@ def publish(
     Args:
         search: a search's folder, or the id of the flow run that began or last resumed it.
         pair: index of the pair; the best one by H if not given.
-        alias: that shall point to the version.
+        alias: that will point to the version.
         model: name of the registered model; the search's name if not given.
     """
-    place = find.find(search)
-    here = (place.folder / SETTINGS_FILE).is_file()
-    if not here and (run_id := find.run_in_mlflow(place)):
+    found = find.find(search)
+    if not is_search(found.folder) and (run_id := find.mlflow_run_of(found)):
         uri = os.environ["MLFLOW_TRACKING_URI"]
         published = register.register_from(run_id, uri, pair=pair, alias=alias, model=model)
     else:
-        published = register.register(place.folder, pair=pair, alias=alias, model=model)
+        published = register.register(found.folder, pair=pair, alias=alias, model=model)
     show_model(published)
     return published._asdict()

@@ -1,9 +1,12 @@
-"""The commands that train: the whole upgrade, its stages by themselves, and going on after a stop."""
+"""The commands that train: the whole upgrade, its stages by themselves, and going on after a stop.
+
+Imports inside functions keep ``jdn --help`` quick; those of flows also come after all refusals, for Prefect
+takes seconds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +14,12 @@ import typer
 
 from flows.cli import options
 from flows.console import Answer, answering, count, table
-from jdn_core.run.file_names import SETTINGS_FILE
+from flows.servers.embedded import before_prefect
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from jdn_core.settings.whole import Settings
 
 DEMO_IMAGES, DEMO_SIZE = 320, 96
 Base = Annotated[
@@ -60,14 +65,15 @@ def demo(
 ) -> Answer:
     """The whole upgrade on drawn shapes, in minutes. Run again in the same folder, it goes on."""
     from flows.inputs.folders import writable
-    from flows.launch.start import choose, run
+    from flows.launch import requests, start
     from jdn_core.data.shapes import generate
 
     data = writable(out) / "data"
     if not data.exists():
         generate(data, images=DEMO_IMAGES, size=DEMO_SIZE, seed=0)
-    settings = choose("demo", data=data, sets=sets, device=device, threads=threads)
-    return _upgraded(run("upgrade", settings, out, again=True))
+    changes = requests.overrides(data=data, sets=sets, device=device, threads=threads)
+    settings = requests.of_source("demo", changes)
+    return _upgraded(start.start(_upgrade, settings, out, again=True))
 
 
 def upgrade(
@@ -83,10 +89,9 @@ def upgrade(
     json: options.Json = False,
 ) -> Answer:
     """Make a better, cheaper detector of a dataset. Base, pool of teachers, search and report, in one run."""
-    from flows.launch.start import choose, run
+    from flows.launch import requests, start
 
-    settings = choose(
-        source,
+    changes = requests.overrides(
         sets=sets,
         data=data,
         drop_bad_boxes=drop_bad_boxes,
@@ -95,7 +100,8 @@ def upgrade(
         device=device,
         threads=threads,
     )
-    return _upgraded(run("upgrade", settings, out or Path("runs") / settings.name))
+    settings = requests.of_source(source, changes)
+    return _upgraded(start.start(_upgrade, settings, out or Path("runs") / settings.name))
 
 
 def train_base(
@@ -110,12 +116,14 @@ def train_base(
     json: options.Json = False,
 ) -> Answer:
     """Train the base detector alone. The same command again goes on where it stopped."""
-    from flows.launch.start import choose, run
+    from flows.launch import requests, start
 
-    settings = choose(
-        source, sets=sets, data=data, drop_bad_boxes=drop_bad_boxes, name=name, device=device, threads=threads
+    changes = requests.overrides(
+        sets=sets, data=data, drop_bad_boxes=drop_bad_boxes, name=name, device=device, threads=threads
     )
-    return _stage(run("train_base", settings, out or Path("runs") / f"{settings.name}-base", again=True))
+    settings = requests.of_source(source, changes)
+    out = out or Path("runs") / f"{settings.name}-base"
+    return _stage(start.start(_train_base, settings, out, again=True))
 
 
 def train_pool(
@@ -130,12 +138,14 @@ def train_pool(
     json: options.Json = False,
 ) -> Answer:
     """Train the pool of teachers alone. The same command again goes on where it stopped."""
-    from flows.launch.start import choose, run
+    from flows.launch import requests, start
 
-    settings = choose(
-        source, sets=sets, data=data, drop_bad_boxes=drop_bad_boxes, name=name, device=device, threads=threads
+    changes = requests.overrides(
+        sets=sets, data=data, drop_bad_boxes=drop_bad_boxes, name=name, device=device, threads=threads
     )
-    return _stage(run("train_pool", settings, out or Path("runs") / f"{settings.name}-pool", again=True))
+    settings = requests.of_source(source, changes)
+    out = out or Path("runs") / f"{settings.name}-pool"
+    return _stage(start.start(_train_pool, settings, out, again=True))
 
 
 def search(
@@ -153,10 +163,9 @@ def search(
     json: options.Json = False,
 ) -> Answer:
     """Search with a trained base and pool. So one pool serves many searches."""
-    from flows.launch.start import choose, run
+    from flows.launch import requests, start
 
-    settings = choose(
-        source,
+    changes = requests.overrides(
         sets=sets,
         data=data,
         drop_bad_boxes=drop_bad_boxes,
@@ -165,9 +174,9 @@ def search(
         device=device,
         threads=threads,
     )
-    return _upgraded(
-        run("search", settings, out or Path("runs") / settings.name, stages={"base": base, "pool": pool})
-    )
+    settings = requests.of_source(source, changes)
+    out, stages = out or Path("runs") / settings.name, {"base": base, "pool": pool}
+    return _upgraded(start.start(_search, settings, out, stages=stages))
 
 
 def resume(
@@ -182,22 +191,49 @@ def resume(
     json: options.Json = False,
 ) -> Answer:
     """Go on where a search stopped. Only devices, places and more iterations may change, but for a fork."""
-    from flows.inputs.settings_file import read_back
-    from flows.launch.start import choose, run
+    from flows.launch import requests, start
 
-    chosen = partial(choose, sets=sets, data=data, workers=workers, device=device, threads=threads)
+    changes = requests.overrides(sets=sets, data=data, workers=workers, device=device, threads=threads)
     if from_mlflow is not None:
-        from flows.launch.restore import rebuilt
+        from flows.launch.rebuild import rebuild
 
-        rebuilt(from_mlflow, folder, choose=chosen, sets=sets)
-    read_back(folder)
-    settings = chosen(str(folder / SETTINGS_FILE))
+        settings = rebuild(from_mlflow, folder, changes)
+    else:
+        settings = requests.of_folder(folder, changes)
     if fork is not None:
         from flows.launch.fork import fork as begin
 
         begin(folder, fork, settings)
         folder = fork
-    return _upgraded(run("upgrade", settings, folder, again=True))
+    return _upgraded(start.resume(_upgrade, settings, folder))
+
+
+def _upgrade(settings: Settings, out: Path) -> dict[str, Any]:
+    before_prefect()
+    from flows.upgrade import upgrade
+
+    return upgrade(settings, out)
+
+
+def _train_base(settings: Settings, out: Path) -> dict[str, Any]:
+    before_prefect()
+    from flows.train_base import train_base
+
+    return train_base(settings, out)
+
+
+def _train_pool(settings: Settings, out: Path) -> dict[str, Any]:
+    before_prefect()
+    from flows.train_pool import train_pool
+
+    return train_pool(settings, out)
+
+
+def _search(settings: Settings, out: Path) -> dict[str, Any]:
+    before_prefect()
+    from flows.search import search
+
+    return search(settings, out)
 
 
 def _upgraded(data: dict[str, Any]) -> Answer:

@@ -1,4 +1,4 @@
-"""Where a search is that was started from Prefect's dashboard: from a flow run back to the folder."""
+"""From the id of a flow run, or a folder's name, back to the search: how Prefect's dashboard names it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _UUID_LENGTH = 36  # with dashes; MLflow's ids have none
 
 
 @dataclass(frozen=True)
-class Whereabouts:
-    """A search as a flow run tells of it.
+class FoundSearch:
+    """A search as its flow runs name it.
 
     Attributes:
         folder: of the search; it need not be on this machine.
         name: of the search and of its experiment; none where only the folder is known.
-        runs: ids of the flow runs that it went through, newest first.
+        flow_runs: ids of the flow runs that it went through, newest first.
         begun_by: the flow run that a form started; none where only the folder is known.
     """
 
     folder: Path
     name: str | None = None
-    runs: tuple[str, ...] = ()
+    flow_runs: tuple[str, ...] = ()
     begun_by: FlowRun | None = None
 
 
@@ -45,22 +45,14 @@ class Form:
     stages: Mapping[str, str]
 
 
-def folder_of(search: str) -> Path:
-    """The folder of a search that is named by it or by a flow run that began, resumed or published it.
-
-    A folder's relative name is looked for here first, then in ``home()``: a worker's own directory is one
-    that lasts no longer than a run.
+def find(search: str) -> FoundSearch:
+    """Finds a search by its folder or by a flow run that began, resumed or published it.
 
     Raises:
         InputMissing: Prefect's server knows no such run.
         UsageError: it is not a run of a search.
         ServiceUnavailable: the server does not answer.
     """
-    return find(search).folder
-
-
-def find(search: str) -> Whereabouts:
-    """``folder_of`` with all that is known on the way."""
     runs: list[str] = []
     while is_flow_run(search):
         runs.append(search)
@@ -68,51 +60,51 @@ def find(search: str) -> Whereabouts:
         parameters = flow_run.parameters
         if "settings" in parameters:
             name = parameters["settings"].get("name") or Settings.model_fields["name"].default
-            return Whereabouts(begun_in(parameters.get("out"), name, search), name, tuple(runs), flow_run)
+            return FoundSearch(begun_in(parameters.get("out"), name, search), name, tuple(runs), flow_run)
         if not isinstance(parameters.get("search"), str) or parameters["search"] in runs:
             raise UsageError(f"flow run {search} is not one of a search; give a search's folder or flow run")
         search = parameters["search"]
-    return Whereabouts(folder=at_home(search), runs=tuple(runs))
+    return FoundSearch(at_home(search), flow_runs=tuple(runs))
 
 
-def run_in_mlflow(place: Whereabouts) -> str | None:
-    """Id of the search's run on the server of ``MLFLOW_TRACKING_URI``, if that knows one of its flow runs.
+def mlflow_run_of(search: FoundSearch) -> str | None:
+    """Finds the search's run on the server of ``MLFLOW_TRACKING_URI``, if that knows one of its flow runs.
 
     Raises:
         ServiceUnavailable: MLflow does not answer.
     """
-    uri, name = os.environ.get("MLFLOW_TRACKING_URI"), place.name
+    uri, name = os.environ.get("MLFLOW_TRACKING_URI"), search.name
     if name is None or not uri:
         return None
     from tasks.tracking import run_of_flow
 
-    return next(filter(None, (run_of_flow(uri, name=name, flow_run=run) for run in place.runs)), None)
+    return next(filter(None, (run_of_flow(uri, name=name, flow_run=run) for run in search.flow_runs)), None)
 
 
-def form_of(place: Whereabouts) -> Form | None:
-    """What a search was to be, if all its flow runs ended before their first task; none if one began."""
+def form_of(search: FoundSearch) -> Form | None:
+    """Returns what a search was to be, if all its flow runs ended before their first task; else None."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
 
-    if place.begun_by is None:
+    if search.begun_by is None:
         return None
     with get_client(sync_client=True) as client:
-        runs = FlowRunFilter.model_validate({"id": {"any_": list(place.runs)}})
+        runs = FlowRunFilter.model_validate({"id": {"any_": list(search.flow_runs)}})
         if client.read_task_runs(flow_run_filter=runs, limit=1):
             return None
-        flow = client.read_flow(place.begun_by.flow_id).name.replace("-", "_")
-    given = place.begun_by.parameters
+        flow = client.read_flow(search.begun_by.flow_id).name.replace("-", "_")
+    given = search.begun_by.parameters
     stages = {name: str(value) for name, value in given.items() if name in ("base", "pool")}
     return Form(flow, Settings.model_validate(given["settings"]), stages)
 
 
 def begun_in(out: str | None, name: str, flow_run: str) -> Path:
-    """The folder of a search that a form started, with or without a wish for one."""
+    """Returns the folder of a search that a form started, whether it named one or not."""
     return at_home(out) if out else home() / f"{name}-{flow_run[:8]}"
 
 
 def is_flow_run(search: str) -> bool:
-    """Whether a text is a flow run's id and no folder."""
+    """Checks whether a text is a flow run's id and no folder."""
     try:
         UUID(search)
     except ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 from flows.inputs import settings_file
 from flows.inputs.settings_file import read_back
 from flows.launch.start import flat
+from flows.launch.trained import link_or_copy
 from jdn_core.detector.folder import WEIGHTS_FILE
-from jdn_core.errors import CheckpointError, FingerprintError, InputMissing, Problem, StorageError, UsageError
+from jdn_core.errors import CheckpointError, FingerprintError, InputMissing, Problem, UsageError
 from jdn_core.processes.progress import report
 from jdn_core.run.file_names import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run.fingerprint import fingerprint
@@ -27,7 +27,7 @@ _MEANING = ("data.resolutions", "detector.", "pool.space.")
 
 
 def fork(source: Path, out: Path, settings: Settings) -> int:
-    """Makes ``out`` a search that has the pairs of ``source`` and other settings; how many pairs.
+    """Makes ``out`` a search that has the pairs of ``source`` and other settings; returns how many pairs.
 
     Base, pool and the pairs' files are linked where the file system can, for none of them ever changes.
 
@@ -59,10 +59,10 @@ def fork(source: Path, out: Path, settings: Settings) -> int:
 
 
 def _fill(staged: Path, old: Run, records: tuple[PairRecord, ...], settings: Settings) -> None:
-    """The new search's folder; every file is held against its hash on the way."""
+    """Writes the new search's files; every one is compared with its hash on the way."""
     new = Run(settings, staged)
     for stage in ("base", "pool"):
-        shutil.copytree(old.folder / stage, staged / stage, copy_function=_link)
+        shutil.copytree(old.folder / stage, staged / stage, copy_function=link_or_copy)
     planted = replanted(records, search=settings.name, seed=settings.seed)
     for number, (key, record) in enumerate(planted.items(), start=1):
         report("fork", number, len(planted))
@@ -71,7 +71,7 @@ def _fill(staged: Path, old: Run, records: tuple[PairRecord, ...], settings: Set
         folder = new.records.staging(record.pair.key)
         for name in record.files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            _link(str(old.records.path(key) / name), str(folder / name))
+            link_or_copy(str(old.records.path(key) / name), str(folder / name))
         new.records.commit(record, folder)
         kept = new.records.get(record.pair.key)
         if kept is None or kept.files != record.files:
@@ -102,12 +102,3 @@ def _refuse_other_meaning(old: Run, settings: Settings) -> None:
             problems.append(Problem(FINGERPRINT_FILE, split, what, repr(now[split]), "begin a new search"))
     if problems:
         raise FingerprintError.of(problems)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except FileNotFoundError as error:
-        raise StorageError(f"{source}: no such file") from error
-    except OSError:
-        shutil.copy2(source, target)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from flows.inputs import searches, settings_file
+from flows.inputs import searches
 from flows.inputs.settings_file import read_back
 from jdn_core.errors import OwnedByAnother, ServiceUnavailable
-from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.run.folder import Run
 from jdn_core.storage import durable
 from tasks import tracking
@@ -59,7 +58,7 @@ def register_from(
         head, folder = Path(scratch, "head"), Path(scratch, "search")
         head.mkdir()
         tracking.fetch_head(run_id, uri, head)
-        settings = settings_file.load(str(head / SETTINGS_FILE))
+        settings = read_back(head)
         check_names(model or settings.name, alias)
         index = tracking.fetch_pair(Run(settings, folder), run_id, uri, head, index=pair)
         return register(folder, pair=index, alias=alias, model=model)

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from jdn_core.errors import InputMissing, StorageError, UsageError
 
-RUN_ID = re.compile("[0-9a-f]{32}")  # of MLflow
+_MLFLOW_RUN = re.compile("[0-9a-f]{32}")
+
+
+def is_mlflow_run(text: str) -> bool:
+    """Checks whether a text has the form of the id of a run in MLflow."""
+    return bool(_MLFLOW_RUN.fullmatch(text))
 
 
 def take_stage(source: Path, stage: str, out: Path, *, uri: str | None = None) -> None:
@@ -22,9 +27,15 @@ def take_stage(source: Path, stage: str, out: Path, *, uri: str | None = None) -
         stage: ``base`` or ``pool``.
         out: the new run's folder.
         uri: where MLflow listens; none: what ``MLFLOW_TRACKING_URI`` says.
+
+    Raises:
+        InputMissing: there is none.
+        UsageError: the new run has this stage already.
+        StorageError: a file cannot be read or written.
+        CheckpointError, ServiceUnavailable: as ``tasks.tracking.fetch_stage`` does.
     """
     tracked = uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if RUN_ID.fullmatch(str(source)) and not source.exists() and tracked:
+    if is_mlflow_run(str(source)) and not source.exists() and tracked:
         from tasks.tracking import fetch_stage
 
         refuse_second(stage, out)
@@ -34,7 +45,7 @@ def take_stage(source: Path, stage: str, out: Path, *, uri: str | None = None) -
         raise InputMissing(f"{source}: no such folder; `jdn train-{stage}` makes one")
     refuse_second(stage, out)
     try:
-        shutil.copytree(folder, out / stage, copy_function=_link)
+        shutil.copytree(folder, out / stage, copy_function=link_or_copy)
     except OSError as error:
         raise StorageError(f"{out / stage}: {error.strerror or error}") from error
 
@@ -45,8 +56,15 @@ def refuse_second(stage: str, out: Path) -> None:
         raise UsageError(f"{out} holds a {stage} already; choose another --out")
 
 
-def _link(source: str, target: str) -> None:
+def link_or_copy(source: str, target: str) -> None:
+    """Gives a file a second name; copies it where the two folders are on different file systems.
+
+    Raises:
+        StorageError: the file is not there.
+    """
     try:
         os.link(source, target)
+    except FileNotFoundError as error:
+        raise StorageError(f"{source}: no such file") from error
     except OSError:
         shutil.copy2(source, target)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.launch.start import QUIET
+from flows.servers.embedded import QUIET
 from flows.servers.services import Service, module
 from jdn_core.errors import OwnedByAnother, StorageError, UsageError
 from jdn_core.storage import durable

@@ -1,15 +1,18 @@
-"""What is in ``deployments``, registered with the configured Prefect server; what is there stays as it is."""
+"""Registers what ``deployments`` declares with the configured Prefect server; twice changes nothing.
+
+Prefect has two ways of its own, and both undo what people did in the dashboard. ``prefect deploy --all``
+switches schedules back to what the file says; it stays possible beside ours, with the same result on an
+empty server. ``RunnerDeployment.from_entrypoint(...).apply()`` always sends parameters, which would empty
+forms that were filled in (Prefect 3.8, deployments/runner.py). Neither says whether anything changed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import resources
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any
 
 import httpx
-import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import (
     DeploymentScheduleCreate,
@@ -19,30 +22,14 @@ from prefect.client.schemas.actions import (
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
-from jdn_core.errors import InputMissing, ServiceUnavailable, UsageError
-
-
-class Registered(NamedTuple):
-    """One thing that the server has now.
-
-    Attributes:
-        kind: ``work pool``, ``deployment`` or ``automation``.
-        name: of it.
-        id: that the server gave it.
-        outcome: ``new``, ``changed`` or ``unchanged``.
-    """
-
-    kind: str
-    name: str
-    id: str
-    outcome: str
+from flows.servers.automations import Registered, read_declared, register_automations
+from jdn_core.errors import ServiceUnavailable, UsageError
 
 
 def deploy(
@@ -53,20 +40,20 @@ def deploy(
     Args:
         parameters: default values of the forms, by name; those that a flow does not know are left out. None
             leaves the values that are there.
-        notify: blocks that are told how runs end, each ``TYPE/NAME``.
+        notify: notification blocks that report how runs end, each ``TYPE/NAME``.
 
     Raises:
         UsageError: no server is configured, or a block is not named so.
         InputMissing: the server has no such block.
         ServiceUnavailable: the server does not answer, or refuses.
     """
-    declared = _read("prefect.yaml")["deployments"]
+    declared = read_declared("prefect.yaml")["deployments"]
     with _server() as client:
         pools = sorted({each["work_pool"]["name"] for each in declared})
         found = [_pool(client, name) for name in pools]
         found += [_deployment(client, each, parameters) for each in declared]
         ids = {each.name: each.id for each in found if each.kind == "deployment"}
-        found += _automations(client, ids, notify)
+        found += register_automations(client, ids, notify)
     return tuple(found)
 
 
@@ -92,13 +79,8 @@ def _server() -> Iterator[SyncPrefectClient]:
         ) from error
 
 
-def _read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((resources.files("deployments") / name).read_text())
-    return found
-
-
 def _pool(client: SyncPrefectClient, name: str) -> Registered:
-    """A pool of processes, unless there is one of this name, of whatever type."""
+    """Makes a pool of processes, unless there is one of this name, of whatever type."""
     try:
         return Registered("work pool", name, str(client.read_work_pool(name).id), "unchanged")
     except ObjectNotFound:
@@ -110,7 +92,7 @@ def _pool(client: SyncPrefectClient, name: str) -> Registered:
 def _deployment(
     client: SyncPrefectClient, declared: Mapping[str, Any], parameters: Mapping[str, Any] | None
 ) -> Registered:
-    """A deployment as Prefect's own command would make it, but written only where it differs.
+    """Makes a deployment as Prefect's own command would, or updates it where it differs.
 
     Switches that people set in the dashboard stay: whether it is paused, and its schedules.
     """
@@ -171,68 +153,3 @@ def _schedules(declared: Mapping[str, Any]) -> list[DeploymentScheduleCreate]:
         )
         for each in declared.get("schedules", ())
     ]
-
-
-def _automations(
-    client: SyncPrefectClient, ids: Mapping[str, str], notify: Sequence[str]
-) -> Iterator[Registered]:
-    """Ours, each once; those of notifications that are not asked for now stay."""
-    declared = _read("automations.yaml")
-    specs = [_with_ids(each, ids) for each in declared["automations"]]
-    specs += [_notification(client, _with_ids(declared["notification"], ids), block) for block in notify]
-    for spec in specs:
-        wanted = AutomationCore.model_validate(spec)
-        there = client.read_automations_by_name(wanted.name)
-        for more in there[1:]:
-            client.delete_automation(more.id)
-        yield _automation(client, wanted, there[0] if there else None)
-
-
-def _automation(client: SyncPrefectClient, wanted: AutomationCore, there: Automation | None) -> Registered:
-    """Written where it differs only: a new text forgets the runs that the old one was watching."""
-    if there is None:
-        return Registered("automation", wanted.name, str(client.create_automation(wanted)), "new")
-    wanted = wanted.model_copy(update={"enabled": there.enabled})  # the dashboard's switch
-    if _told(wanted) == _told(there):
-        return Registered("automation", wanted.name, str(there.id), "unchanged")
-    client.update_automation(there.id, wanted)
-    return Registered("automation", wanted.name, str(there.id), "changed")
-
-
-def _told(automation: AutomationCore) -> dict[str, Any]:
-    """All that we say of an automation, in one form."""
-    fields = {"name", "description", "trigger", "actions", "enabled"}
-    return AutomationCore.model_validate(automation.model_dump(include=fields)).model_dump(include=fields)
-
-
-def _with_ids(value: Any, ids: Mapping[str, str]) -> Any:
-    """The declaration with ids of deployments in place of their names."""
-    if isinstance(value, list):
-        return [_with_ids(each, ids) for each in value]
-    if not isinstance(value, dict):
-        return value
-    found: dict[str, Any] = {}
-    for name, inner in value.items():
-        if name == "deployments":
-            found["prefect.resource.role"] = "deployment"
-            found["prefect.resource.id"] = [f"prefect.deployment.{ids[each]}" for each in inner]
-        elif name == "deployment":
-            found["deployment_id"] = ids[inner]
-        else:
-            found[name] = _with_ids(inner, ids)
-    return found
-
-
-def _notification(client: SyncPrefectClient, spec: dict[str, Any], block: str) -> dict[str, Any]:
-    kind, slash, name = block.partition("/")
-    if not (kind and slash and name):
-        raise UsageError(f"--notify takes TYPE/NAME, such as slack-webhook/team, got {block!r}")
-    try:
-        found: UUID = client.read_block_document_by_name(name, kind).id
-    except ObjectNotFound:
-        raise InputMissing(
-            f"Prefect's server has no block {block}; make one in the dashboard under Blocks, or with "
-            f"`prefect block create {kind}`"
-        ) from None
-    actions = [{**action, "block_document_id": str(found)} for action in spec["actions"]]
-    return {**spec, "name": spec["name"].format(block=block), "actions": actions}

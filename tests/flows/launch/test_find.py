@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.inputs.folders import home
-from flows.launch.find import Form, find, folder_of, form_of
+from flows.launch.find import Form, find, form_of
 from jdn_core.errors import InputMissing, UsageError
 from jdn_core.settings.whole import Settings
 from tests.processes import until
@@ -44,8 +44,8 @@ def noted(**parameters: Any) -> str:
 
 
 def test_a_folder_is_itself_and_a_relative_one_that_is_not_here_lies_at_home(tmp_path: Path) -> None:
-    assert folder_of(str(tmp_path)) == tmp_path.resolve()
-    assert folder_of("first") == home() / "first"
+    assert find(str(tmp_path)).folder == tmp_path.resolve()
+    assert find("first").folder == home() / "first"
 
 
 def ran(flow: Any, **parameters: Any) -> str:
@@ -61,9 +61,9 @@ def test_resumes_and_publications_lead_back_to_the_run_that_began(tmp_path: Path
     found = find(again)
     assert found.folder == home() / f"cells-{first[:8]}"
     assert found.name == "cells"
-    assert (found.runs[0], found.runs[-1], len(found.runs)) == (again, first, 3)
-    assert folder_of(noted(settings={}, out=str(tmp_path / "there"))) == tmp_path / "there"
-    assert folder_of(noted(search="by-folder")) == home() / "by-folder"
+    assert (found.flow_runs[0], found.flow_runs[-1], len(found.flow_runs)) == (again, first, 3)
+    assert find(noted(settings={}, out=str(tmp_path / "there"))).folder == tmp_path / "there"
+    assert find(noted(search="by-folder")).folder == home() / "by-folder"
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -81,12 +81,12 @@ def test_what_ended_before_its_first_task_is_known_by_its_form() -> None:
 @pytest.mark.usefixtures("prefect_server")
 def test_other_runs_and_unknown_ones_are_refused() -> None:
     with pytest.raises(InputMissing, match="knows no such flow run"):
-        folder_of(str(uuid4()))
+        find(str(uuid4()))
     with pytest.raises(UsageError, match="is not one of a search"):
-        folder_of(noted(greeting="hello"))
+        find(noted(greeting="hello"))
 
 
 def test_without_a_server_a_flow_run_is_no_folder() -> None:
     unset = temporary_settings({PREFECT_API_URL: None})
     with unset, pytest.raises(InputMissing, match="set PREFECT_API_URL"):
-        folder_of(str(uuid4()))
+        find(str(uuid4()))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -20,16 +19,14 @@ from jdn_core.errors import (
     FingerprintError,
     InputMissing,
     ServiceUnavailable,
-    SettingsError,
     StorageError,
     UsageError,
 )
 from jdn_core.processes.progress import report
 from jdn_core.processes.stopping import Stopped
+from jdn_core.run.fingerprint import require_same
 from jdn_core.settings.whole import Settings
 from tests.tiny_run import shapes, tiny_settings
-
-Flow = Callable[[Settings, Path], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -42,68 +39,26 @@ def settings(data: Path) -> Settings:
     return tiny_settings(data)
 
 
-def flow_is(monkeypatch: pytest.MonkeyPatch, flow: Flow) -> None:
-    """Puts a function where the flow would be imported from."""
-    monkeypatch.setitem(sys.modules, "flows.upgrade", types.SimpleNamespace(upgrade=flow))
+def never(given: Settings, out: Path) -> dict[str, Any]:
+    """A flow that must not begin."""
+    raise AssertionError
 
 
-def test_options_win_over_the_file_and_data_becomes_absolute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "data").mkdir()
-    monkeypatch.chdir(tmp_path)
-    found = start.choose(
-        "bccd_cpu", sets=["name=a"], data=Path("data"), name="b", threads=1, drop_bad_boxes=True
-    )
-    assert (found.name, found.threads, found.data.root) == ("b", 1, tmp_path / "data")
-    assert found.data.drop_bad_boxes
-
-
-def test_a_pretrained_file_becomes_absolute_and_must_be_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "a.pth").touch()
-    monkeypatch.chdir(tmp_path)
-    found = start.choose("bccd_cpu", data=tmp_path, sets=["detector.pretrained=a.pth"])
-    assert found.detector.pretrained == tmp_path / "a.pth"
-    with pytest.raises(InputMissing, match=r"b\.pth: no such file; detector\.pretrained names a checkpoint"):
-        start.choose("bccd_cpu", data=tmp_path, sets=["detector.pretrained=b.pth"])
-
-
-def test_without_a_dataset_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^no dataset: give --data DIR, or data.root in the settings$"):
-        start.choose("bccd_cpu")
-    with pytest.raises(InputMissing, match=r"nowhere: no such dataset folder$"):
-        start.choose("bccd_cpu", data=tmp_path / "nowhere")
-
-
-def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(SettingsError, match=r"^--device: device: torch sees no GPU here, got 'cuda'; "):
-        start.choose("bccd_cpu", data=tmp_path, device="cuda")
-
-
-def test_a_run_writes_its_whole_settings_first(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_writes_its_whole_settings_first(settings: Settings, tmp_path: Path) -> None:
     def flow(given: Settings, out: Path) -> dict[str, Any]:
         assert read_back(out) == given == settings.with_lookback()
         report("base", 1, 2, "loss 3")
         logging.getLogger("tasks.base").warning("something to remember")
         return {"out": str(out)}
 
-    flow_is(monkeypatch, flow)
-    assert start.run("upgrade", settings, tmp_path / "out") == {"out": str(tmp_path / "out")}
+    assert start.start(flow, settings, tmp_path / "out") == {"out": str(tmp_path / "out")}
     assert "WARNING tasks.base: something to remember" in (tmp_path / "out" / "jdn.log").read_text()
-    assert os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] == "CRITICAL"
 
 
 def test_a_folder_that_holds_a_search_is_not_begun_twice(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text(dump(settings))
     with pytest.raises(UsageError) as caught:
-        start.run("upgrade", settings, tmp_path)
+        start.start(never, settings, tmp_path)
     assert str(caught.value) == (
         f"{tmp_path} holds a search already; "
         f"continue it with `jdn resume {tmp_path}`, or choose another --out"
@@ -113,65 +68,93 @@ def test_a_folder_that_holds_a_search_is_not_begun_twice(settings: Settings, tmp
 def test_a_folder_that_cannot_be_written_ends_74_before_any_work(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"file/out: cannot be written: Not a directory$") as caught:
-        start.run("upgrade", settings, tmp_path / "file" / "out")
+        start.start(never, settings, tmp_path / "file" / "out")
     assert caught.value.exit_code == 74
 
 
-def test_refused_data_leaves_no_search_behind(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refused_data_leaves_no_search_behind(settings: Settings, tmp_path: Path) -> None:
     def flow(given: Settings, out: Path) -> dict[str, Any]:
         raise DataError("train.json: no images")
 
-    flow_is(monkeypatch, flow)
     with pytest.raises(DataError):
-        start.run("upgrade", settings, tmp_path / "out")
+        start.start(flow, settings, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_stop_says_how_to_go_on(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def flow(given: Settings, out: Path) -> dict[str, Any]:
         raise Stopped(15)
 
-    flow_is(monkeypatch, flow)
     with pytest.raises(Stopped):
-        start.run("upgrade", settings, tmp_path / "out")
+        start.start(flow, settings, tmp_path / "out")
     assert f"stopped; `jdn resume {tmp_path / 'out'}` goes on" in capsys.readouterr().err
     assert read_back(tmp_path / "out") == settings.with_lookback()
 
 
 def test_an_unexpected_end_leaves_its_traceback_in_the_log(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flow_is(monkeypatch, lambda given, out: 1 / 0)  # type: ignore[return-value]
+    def flow(given: Settings, out: Path) -> dict[str, Any]:
+        raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        start.run("upgrade", settings, tmp_path / "out")
+        start.start(flow, settings, tmp_path / "out")
     assert "Traceback" in (tmp_path / "out" / "jdn.log").read_text()
     err = capsys.readouterr().err
     assert f"the log is {tmp_path / 'out' / 'jdn.log'}" in err
     assert "Traceback" not in err
 
 
-def test_a_resume_may_change_devices_and_iterations() -> None:
-    keys = {"device": "cpu", "threads": 1, "search.iterations": 99, "tracking.uri": "http://host"}
-    start.refuse_changes(
-        load("bccd_cpu"), load("bccd_cpu", [Override("--set", *item) for item in keys.items()])
+def kept(folder: Path) -> Path:
+    """A folder with the settings of a preset."""
+    (folder / "settings.yaml").write_text(dump(load("bccd_cpu")))
+    return folder
+
+
+def other(**values: object) -> Settings:
+    """The preset's settings with other values; ``__`` stands for a dot."""
+    return load(
+        "bccd_cpu", [Override("--set", key.replace("__", "."), value) for key, value in values.items()]
     )
 
 
-def test_a_resume_with_other_settings_names_old_and_new() -> None:
-    keys = {"score.alpha": 0.9, "search.iterations": 99, "data.resolutions": ["64x64"]}
+def test_a_resume_may_change_devices_and_iterations(tmp_path: Path) -> None:
+    settings = other(device="cpu", threads=1, search__iterations=99, tracking__uri="http://host")
+    start.refuse_changes(kept(tmp_path), settings)
+
+
+def test_a_resume_with_other_settings_names_old_and_new(tmp_path: Path) -> None:
+    settings = other(score__alpha=0.9, search__iterations=99, data__resolutions=["64x64"])
     with pytest.raises(FingerprintError) as caught:
-        start.refuse_changes(
-            load("bccd_cpu"), load("bccd_cpu", [Override("--set", *item) for item in keys.items()])
-        )
+        start.refuse_changes(kept(tmp_path), settings)
     assert [problem.where for problem in caught.value.problems] == ["data.resolutions", "score.alpha"]
     last = str(caught.value).splitlines()[-1]
     assert last.startswith("settings.yaml: score.alpha: must stay ")
     assert last.endswith(", as when the search began, got 0.9")
     assert caught.value.exit_code == 65
+
+
+@pytest.mark.parametrize("changes", [["--set", "search.iterations=9"], ["--threads", "1"], []])
+def test_a_resume_parses_its_settings_once(
+    changes: list[str],
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jdn: Callable[..., tuple[int, str, str]],
+) -> None:
+    def flow(given: Settings, out: Path) -> dict[str, Any]:
+        require_same(out / "fingerprint.json", {"settings": given.digest})
+        raise Stopped(15)
+
+    with pytest.raises(Stopped):
+        start.start(flow, settings, tmp_path)
+    parse = MagicMock(wraps=Settings.model_validate)
+    monkeypatch.setattr(Settings, "model_validate", parse)
+    monkeypatch.setattr("flows.cli.train._upgrade", flow)
+    assert jdn("resume", tmp_path, *changes)[0] == 143
+    parse.assert_called_once()
 
 
 def test_a_folder_without_settings_is_no_search(tmp_path: Path) -> None:
@@ -208,13 +191,10 @@ def test_files_are_copied_where_they_cannot_be_linked(
     assert (tmp_path / "out" / "base" / "detector.json").read_text() == "{}"
 
 
-def test_a_prefect_that_does_not_answer_ends_69(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prefect_that_does_not_answer_ends_69(settings: Settings, tmp_path: Path) -> None:
     def flow(given: Settings, out: Path) -> dict[str, Any]:
         raise RuntimeError("Failed to reach API at http://127.0.0.1:9/api/")
 
-    flow_is(monkeypatch, flow)
     with pytest.raises(ServiceUnavailable, match=r"^Prefect's server does not answer: ") as caught:
-        start.run("upgrade", settings, tmp_path / "out")
+        start.start(flow, settings, tmp_path / "out")
     assert caught.value.exit_code == 69

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from flows.inputs import settings_file
-from flows.launch.restore import rebuilt
+from flows.inputs.settings_file import Override
+from flows.launch.rebuild import rebuild
 from jdn_core.errors import CheckpointError, OwnedByAnother, UsageError
 from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
-from jdn_core.settings.whole import parse
 from jdn_core.storage import durable
 from tasks.tracking import sync
 from tasks.tracking.pages import links_of
 from tests.tasks.tracking.searches import made, runs_of
 
+Published = tuple[Run, str, list[Override]]
 NO_SCRAPS = {
     "search.json",
     "settings.yaml",
@@ -31,21 +32,22 @@ NO_SCRAPS = {
 
 
 @pytest.fixture
-def published(tmp_path: Path) -> tuple[Run, str, list[str]]:
-    """A made-up search in a database; the id of its run, and the option that names the database."""
+def published(tmp_path: Path) -> Published:
+    """A made-up search in a database; the id of its run, and options that name database and dataset."""
     uri = f"sqlite:///{tmp_path / 'tracked.db'}"
     run = made(tmp_path / "search", uri=uri)
     (run.folder / "settings.yaml").write_text(settings_file.dump(run.settings))
     sync(run, state="interrupted")
     (search,) = runs_of(run, "tags.`jdn.kind` = 'search'")
-    return run, search.info.run_id, [f"tracking.uri={uri}"]
+    changes = [Override("--set", "tracking.uri", uri), Override("--data", "data.root", str(tmp_path))]
+    return run, search.info.run_id, changes
 
 
-def test_an_empty_folder_becomes_the_search(published: tuple[Run, str, list[str]], tmp_path: Path) -> None:
-    run, run_id, sets = published
-    settings = rebuilt(run_id, tmp_path / "new", choose=settings_file.load, sets=sets)
+def test_an_empty_folder_becomes_the_search(published: Published, tmp_path: Path) -> None:
+    run, run_id, changes = published
+    settings = rebuild(run_id, tmp_path / "new", changes)
     new = Run(settings, tmp_path / "new")
-    assert settings == run.settings
+    assert settings == settings_file.changed(run.settings, changes)
     assert {path.name for path in new.folder.iterdir()} == NO_SCRAPS
     assert [*new.records.all()] == [*run.records.all()]
     for stage in ("base", "pool"):
@@ -54,52 +56,46 @@ def test_an_empty_folder_becomes_the_search(published: tuple[Run, str, list[str]
     assert links_of(new) == links_of(run)
 
 
-def test_cut_off_it_goes_on_and_once_whole_it_asks_for_nothing(
-    published: tuple[Run, str, list[str]], tmp_path: Path
-) -> None:
-    run, run_id, sets = published
+def test_cut_off_it_goes_on_and_once_whole_it_asks_for_nothing(published: Published, tmp_path: Path) -> None:
+    run, run_id, changes = published
     out = tmp_path / "new"
-    rebuilt(run_id, out, choose=settings_file.load, sets=sets)
+    rebuild(run_id, out, changes)
     for unfinished in ("pool", f"pairs/{run.records.all()[2].pair.key}"):
         shutil.rmtree(out / unfinished)
     (out / ".pool.0123abcd.tmp").mkdir()
     (out / "settings.yaml").unlink()
-    rebuilt(run_id, out, choose=settings_file.load, sets=sets)
+    rebuild(run_id, out, changes)
     assert {path.name for path in out.iterdir()} == NO_SCRAPS
     assert Records(out).digest() == run.records.digest()
     shutil.rmtree(out / "pool")
-    rebuilt(run_id, out, choose=settings_file.load, sets=sets)
+    rebuild(run_id, out, changes)
     assert not (out / "pool").exists()
 
 
-def test_a_folder_of_another_search_is_refused(published: tuple[Run, str, list[str]], tmp_path: Path) -> None:
-    _, run_id, sets = published
+def test_a_folder_of_another_search_is_refused(published: Published, tmp_path: Path) -> None:
+    _, run_id, changes = published
     other = made(tmp_path / "other").folder
     durable.write_json(other / "search.json", {"id": "another"})
     with pytest.raises(UsageError, match=r"holds another search \(another\), not that of the run"):
-        rebuilt(run_id, other, choose=settings_file.load, sets=sets)
+        rebuild(run_id, other, changes)
 
 
 def test_without_a_server_named_it_says_how(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"set MLFLOW_TRACKING_URI, or give --set tracking\.uri=URI"):
-        rebuilt("0" * 32, tmp_path / "new", choose=lambda source: parse({}))
+        rebuild("0" * 32, tmp_path / "new")
 
 
-def test_a_folder_that_another_process_fills_is_left_alone(
-    published: tuple[Run, str, list[str]], tmp_path: Path
-) -> None:
-    _, run_id, sets = published
+def test_a_folder_that_another_process_fills_is_left_alone(published: Published, tmp_path: Path) -> None:
+    _, run_id, changes = published
     (tmp_path / "new").mkdir()
     with durable.own(tmp_path / "new"), pytest.raises(OwnedByAnother):
-        rebuilt(run_id, tmp_path / "new", choose=settings_file.load, sets=sets)
+        rebuild(run_id, tmp_path / "new", changes)
 
 
-def test_a_damaged_stage_leaves_a_folder_that_is_no_search(
-    published: tuple[Run, str, list[str]], tmp_path: Path
-) -> None:
-    run, run_id, sets = published
+def test_a_damaged_stage_leaves_a_folder_that_is_no_search(published: Published, tmp_path: Path) -> None:
+    run, run_id, changes = published
     (pool,) = runs_of(run, "tags.`jdn.kind` = 'pool'")
     (Path(pool.info.artifact_uri.removeprefix("file://")) / "weights.safetensors").write_bytes(b"other")
     with pytest.raises(CheckpointError, match="MLflow's files have digest"):
-        rebuilt(run_id, tmp_path / "new", choose=settings_file.load, sets=sets)
+        rebuild(run_id, tmp_path / "new", changes)
     assert not (tmp_path / "new" / "settings.yaml").exists()

@@ -1,0 +1,85 @@
+"""What a run is asked for: settings with the command line on top, checked against this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.inputs.folders import absolute
+from flows.inputs.settings_file import Override, load, read_back, read_set, sourced
+from jdn_core.errors import InputMissing, SettingsError, UsageError
+from jdn_core.processes import devices
+from jdn_core.run.file_names import SETTINGS_FILE
+from jdn_core.settings.whole import Settings
+
+_KEYS = {"workers": "search.workers"}  # options that are not at the top of the settings
+
+
+def overrides(
+    *,
+    sets: Sequence[str] | None = None,
+    data: Path | None = None,
+    drop_bad_boxes: bool = False,
+    **options: str | int | None,
+) -> list[Override]:
+    """Collects what a command line says of the settings; the later one wins.
+
+    Args:
+        sets: texts of ``--set``.
+        data: dataset folder.
+        drop_bad_boxes: of the option of that name.
+        options: ``name``, ``device``, ``threads``, ``workers``; None leaves the file's value.
+
+    Raises:
+        SettingsError: a text of ``--set`` cannot be read.
+    """
+    found = read_set(sets or ())
+    found += [
+        Override(f"--{name}", _KEYS.get(name, name), value)
+        for name, value in options.items()
+        if value is not None
+    ]
+    if data is not None:
+        found.append(Override("--data", "data.root", str(data)))
+    if drop_bad_boxes:
+        found.append(Override("--drop-bad-boxes", "data.drop_bad_boxes", True))
+    return found
+
+
+def of_source(source: str, changes: Sequence[Override] = ()) -> Settings:
+    """Reads the settings of a new run from a file or a preset; raises as ``load`` and ``suited`` do."""
+    return suited(load(source, changes), source, changes)
+
+
+def of_folder(folder: Path, changes: Sequence[Override] = ()) -> Settings:
+    """Reads the settings of a run that goes on; raises as ``read_back`` and ``suited`` do."""
+    return suited(read_back(folder, changes), SETTINGS_FILE, changes)
+
+
+def suited(settings: Settings, source: str, changes: Sequence[Override] = ()) -> Settings:
+    """Returns settings that this machine can follow, with absolute paths, so that a resume works anywhere.
+
+    Args:
+        settings: as they were asked for.
+        source: what they came from, for messages.
+        changes: values that the command line put on top.
+
+    Raises:
+        SettingsError: they ask for a device that is not here.
+        UsageError: they name no dataset.
+        InputMissing: dataset or checkpoint are not where they say.
+    """
+    if problem := devices.problem(settings.device, source=source):
+        raise SettingsError.of([sourced(problem, changes)])
+    if settings.data.root is None:
+        raise UsageError("no dataset: give --data DIR, or data.root in the settings")
+    root = absolute(settings.data.root)
+    if not root.is_dir():
+        raise InputMissing(f"{root}: no such dataset folder")
+    found: dict[str, Any] = {"data": settings.data.model_copy(update={"root": root})}
+    if (file := settings.detector.pretrained) is not None:
+        if not (file := absolute(file)).is_file():
+            raise InputMissing(f"{file}: no such file; detector.pretrained names a checkpoint")
+        found["detector"] = settings.detector.model_copy(update={"pretrained": file})
+    return settings.model_copy(update=found)

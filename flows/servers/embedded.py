@@ -1,0 +1,37 @@
+"""Prefect's embedded server, and the variables that keep both servers quiet and quick to give up.
+
+Imports are late for the start-up of ``jdn``.
+"""
+
+from __future__ import annotations
+
+import os
+
+from flows.console import say
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "jdn_core,tasks,flows",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # 13 s, but minutes on a busy machine
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # its server keeps the log; terminals show progress
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # an unreachable server is noticed after 4 s, not 246
+}
+
+
+def before_prefect() -> None:
+    """Prepares this process for a flow, before anything imports Prefect, which reads variables once."""
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
+    from jdn_core.processes.fork_server import prepare
+    from jdn_core.run import STEPS
+
+    prepare(STEPS)  # the workers' server imports torch while this process imports Prefect
+    from prefect.settings import PREFECT_API_URL
+
+    if not PREFECT_API_URL.value():
+        say("starting Prefect's embedded server, about ten seconds ...")
