@@ -1,4 +1,4 @@
-"""Where the command line speaks: results on standard output, progress and errors on standard error."""
+"""What the command line prints: results on standard output, progress and errors on standard error."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console of 100 columns at the most; rich colours it on a terminal only."""
+    """Makes a console of 100 columns at the most; rich colours it on a terminal only."""
     from rich.console import Console
 
     plain = Console(stderr=stderr, highlight=False)
@@ -91,12 +91,12 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(text: str) -> None:
-    """One line for people, on standard error."""
+    """Prints one line for people, on standard error."""
     console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", left: int = 1) -> Table:
-    """A table whose first ``left`` columns are text and the others numbers, aligned right."""
+    """Builds a table whose first ``left`` columns are text and the others numbers, aligned right."""
     from rich import box
     from rich.table import Table
 
@@ -109,7 +109,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str =
 
 
 def count(number: float | None, unit: str = "") -> str:
-    """``215100000000`` as ``215.1 G``; a dash where there is nothing."""
+    """Formats ``215100000000`` as ``215.1 G``; a dash where there is nothing."""
     if number is None:
         return "-"
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -119,7 +119,7 @@ def count(number: float | None, unit: str = "") -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as ``2:05`` or ``1:02:05``; a dash where nobody knows."""
+    """Formats seconds as ``2:05`` or ``1:02:05``; a dash where they are not known."""
     if seconds is None:
         return "-"
     hours, rest = divmod(round(seconds), 3600)
@@ -161,7 +161,7 @@ class _PlainProgress:
     clock: Callable[[], float] = time.monotonic
     started: dict[str, tuple[float, int]] = field(default_factory=dict)
     newest: dict[str, int] = field(default_factory=dict)
-    spoke: float = float("-inf")
+    printed: float = float("-inf")
 
     def __call__(self, stage: str, done: int, total: int, note: str) -> None:
         now = self.clock()
@@ -169,9 +169,9 @@ class _PlainProgress:
         self.newest[stage] = done
         if fresh:
             self.started[stage] = (now, done)
-        if not fresh and done < total and now - self.spoke < self.every:
+        if not fresh and done < total and now - self.printed < self.every:
             return
-        self.spoke = now
+        self.printed = now
         begun, before = self.started[stage]
         parts = [f"{stage}: {done}/{total}", note]
         if before < done < total:
@@ -195,7 +195,7 @@ class _Bars:
 
 
 def report_error(error: BaseException, *, as_json: bool) -> int:
-    """Says what went wrong, without traceback, and gives the exit code.
+    """Prints what went wrong, without traceback, and returns the exit code.
 
     Every problem is a line ``ERROR 65 train.json: ...`` on standard error; with ``as_json`` standard output
     gets ``{"error": {"code", "message", "problems"}}``.

@@ -44,7 +44,7 @@ def evaluate_pair(search_run: str, pair: dict[str, Any], tracking_uri: str | Non
         raise InputMissing("no MLflow: set MLFLOW_TRACKING_URI for this worker")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         head = fetch_head(search_run, uri, Path(folder))
-        run = stack.enter_context(seated(head, uri, proposal))
+        run = stack.enter_context(own_folder(head, uri, proposal))
         workers = stack.enter_context(hired(run.settings))
         fetch_inputs(run, search_run, proposal, head)
         student = mutate_pair(run, proposal, workers)
@@ -56,8 +56,8 @@ def evaluate_pair(search_run: str, pair: dict[str, Any], tracking_uri: str | Non
 
 
 @contextmanager
-def seated(head: Path, uri: str, pair: Pair) -> Iterator[Run]:
-    """A folder on this machine for this evaluation alone; the one with the pair's checkpoint, if it is free.
+def own_folder(head: Path, uri: str, pair: Pair) -> Iterator[Run]:
+    """Opens a folder for this evaluation alone; the one with the pair's checkpoint, if it is free.
 
     Folders stay for the search's next pairs, with its pool.
 
@@ -67,17 +67,17 @@ def seated(head: Path, uri: str, pair: Pair) -> Iterator[Run]:
     """
     settings = settings_here(read_back(head), uri)
     require_same(head / FINGERPRINT_FILE, fingerprint(settings))
-    place = home() / "evaluations" / durable.read_json(head / SEARCH_FILE)["id"]
+    root = home() / "evaluations" / durable.read_json(head / SEARCH_FILE)["id"]
     with ExitStack() as stack:
-        for seat in _seats(place, pair):
-            seat.mkdir(parents=True, exist_ok=True)
+        for folder in _folders(root, pair):
+            folder.mkdir(parents=True, exist_ok=True)
             try:
-                stack.enter_context(durable.own(seat))
+                stack.enter_context(durable.own(folder))
             except OwnedByAnother:
                 continue
             break
-        durable.clean_leftovers(seat)
-        yield Run(settings, seat)
+        durable.clean_leftovers(folder)
+        yield Run(settings, folder)
 
 
 def forget_pairs(run: Run) -> None:
@@ -89,7 +89,7 @@ def forget_pairs(run: Run) -> None:
 
 
 def settings_here(settings: Settings, uri: str) -> Settings:
-    """A search's settings for one evaluation on this machine."""
+    """Returns a search's settings for one evaluation on this machine."""
     root = os.environ.get(DATA_ROOT) or settings.data.root
     if root is None or not Path(root).is_dir():
         raise InputMissing(f"{root}: no such dataset folder on this worker; {DATA_ROOT} says where it lies")
@@ -102,11 +102,11 @@ def settings_here(settings: Settings, uri: str) -> Settings:
     )
 
 
-def _seats(place: Path, pair: Pair) -> Iterator[Path]:
-    """Folders for evaluations of a search, to be tried in this order; there is always another one."""
+def _folders(root: Path, pair: Pair) -> Iterator[Path]:
+    """Yields folders for evaluations of a search, to be tried in this order; there is always another one."""
     checkpoint = Path("work", "checkpoints", "pairs", pair.key)
-    yield from (seat for seat in sorted(place.glob("*")) if (seat / checkpoint).is_dir())
+    yield from (folder for folder in sorted(root.glob("*")) if (folder / checkpoint).is_dir())
     number = 0
     while True:
-        yield place / str(number)
+        yield root / str(number)
         number += 1

@@ -1,8 +1,8 @@
 """What a form of Prefect's dashboard starts: the flows of the command line, each inside one flow run.
 
 A deployment's run has no terminal and a directory that is gone after it. So its folder lies in ``JDN_HOME``.
-What a user can mend ends it Failed with the message of the command line; only what nobody foresaw, such as a
-killed process, ends it Crashed, which the automation that resumes searches waits for.
+What a user can mend ends it Failed with the message of the command line; only what was not foreseen, such as
+a killed process, ends it Crashed, which the automation that resumes searches waits for.
 """
 
 from __future__ import annotations

@@ -74,13 +74,13 @@ def arch(
 
 
 def _action_text(act: str, *, share: float, stage: int, end: str) -> str:
-    """The key of an action out of its name and the options that it takes; a whole key passes as it is."""
+    """Builds an action's key of its name and the options that it takes; a whole key passes as it is."""
     arguments = {"prune_channels": f":{share}", "add_layer": f":{stage}", "rearrange": f":{stage}:{end}"}
     return act + arguments.get(act, "")
 
 
 def _loss(removed: dict[str, Any]) -> str:
-    """What pruning took, for the line above the table; empty where nothing went."""
+    """Says what pruning removed, for the line above the table; empty where it removed nothing."""
     if not removed:
         return ""
     what = f"block {removed.get('block')} of stage {removed.get('stage')} removed"
@@ -90,7 +90,7 @@ def _loss(removed: dict[str, Any]) -> str:
 
 
 def _describe(spec: DetectorSpec, frames: list[Resolution]) -> dict[str, Any]:
-    """The JSON of an architecture; ``backbone_macs`` and ``parts`` are at the largest resolution."""
+    """Builds the JSON of an architecture; ``backbone_macs`` and ``parts`` are at the largest resolution."""
     from jdn_core.evaluation.complexity import complexity
     from jdn_core.space.notation import format_backbone
 
@@ -108,7 +108,7 @@ def _describe(spec: DetectorSpec, frames: list[Resolution]) -> dict[str, Any]:
 
 
 def _parts(spec: DetectorSpec, cost: Complexity) -> list[dict[str, Any]]:
-    """A row per part; ``width`` is its output's, ``widths`` are all in a stage that has blocks of another."""
+    """Builds a row per part; ``width`` is its output's, ``widths`` are all in a stage of several widths."""
     stages = zip(spec.backbone.stages, cost.stages, strict=True)
     rows = [("stem", 1, [spec.backbone.stem], cost.stem)]
     rows += [
@@ -164,7 +164,7 @@ def _show(screen: Any, data: dict[str, Any]) -> None:
 
 
 def _changes(after: dict[str, Any], before: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A row per resolution, and one of the parameters."""
+    """Builds a row per resolution, and one of the parameters."""
     pairs = [(f"MACs at {frame}", number, before["macs"][frame]) for frame, number in after["macs"].items()]
     pairs.append(("parameters", after["params"], before["params"]))
     return [(name, count(new), count(old), f"{new / old - 1:+.1%}") for name, new, old in pairs]

@@ -1,4 +1,4 @@
-"""`jdn sync` and `jdn verify`: the two copies of a search, its folder and MLflow, made and held alike."""
+"""`jdn sync` and `jdn verify`: the two copies of a search, its folder and MLflow, made and compared."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def verify(folder: options.Search, json: options.Json = False) -> Answer:
 
 @contextlib.contextmanager
 def _owned(folder: Path, advice: str) -> Iterator[Run]:
-    """The search in a folder, which no other process runs until the block ends."""
+    """Gives the search in a folder, which no other process runs until the block ends."""
     from flows.inputs.settings_file import read_back
     from jdn_core.errors import OwnedByAnother
     from jdn_core.run.folder import Run

@@ -57,7 +57,7 @@ def deploy(
 def _parameters(
     source: str | None, data: Path | None, sets: list[str] | None, places: dict[str, str | None]
 ) -> dict[str, Any] | None:
-    """Default values of the forms; None leaves those that are registered.
+    """Returns default values of the forms; None leaves those that are registered.
 
     The dataset need not be on this machine.
     """

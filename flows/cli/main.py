@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _is_urgent(error: BaseException) -> bool:
-    """Whether Prefect's threads must not hold up the end.
+    """Checks whether Prefect's threads must not delay the end.
 
     They would try for minutes to reach a server that is gone, and for seconds to send the last lines of a log
     while a spot machine's time runs out. The embedded server needs them, to end with this process.

@@ -44,7 +44,7 @@ Search = Annotated[Path, typer.Argument(metavar="SEARCH", help="A search's folde
 
 
 def frames(texts: Sequence[str]) -> list[Resolution]:
-    """The values of ``--resolution``, each once, smallest area first; raises UsageError."""
+    """Parses the values of ``--resolution``, each once, smallest area first; raises UsageError."""
     from jdn_core.errors import UsageError
     from jdn_core.space.architecture import Resolution
 

@@ -214,7 +214,7 @@ def search(
 
 
 def _space(source: str) -> tuple[SubnetSpace, int]:
-    """The subnets, and the number of resolutions, of a pool or of settings, which need no torch."""
+    """Returns the subnets, and the number of resolutions, of a pool or of settings, which need no torch."""
     folder = Path(source)
     if (folder / "pool.json").is_file():
         from flows.inputs.pools import find
@@ -237,7 +237,7 @@ def _one(
 
 
 def _macs(text: str) -> int:
-    """``150G`` as a whole number; raises ValueError."""
+    """Parses ``150G`` as a whole number; raises ValueError."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?(?:e\d+)?)\s*([kMGT]?)", text)
     if not match:
         raise ValueError(f"max_macs must be a number such as 150G or 1.5e11, got {text!r}")
@@ -245,7 +245,7 @@ def _macs(text: str) -> int:
 
 
 def _show(screen: Console, answer: dict[str, Any]) -> None:
-    """The best subnets, then where the best one is."""
+    """Prints the best subnets, then where the best one is."""
     rows = [
         (
             each["subnet"],

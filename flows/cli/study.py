@@ -60,7 +60,7 @@ def pool_quality(
 
 
 def _show(screen: Console, answer: dict[str, Any]) -> None:
-    """Both tables and what follows from them."""
+    """Prints both tables and what follows from them."""
     for name, one, other in (("bn_reset", "ap_before", "ap_after"), ("alone", "ap_pool", "ap_alone")):
         rows = [
             (each["subnet"], count(each["macs"]), f"{each[one]:.4f}", f"{each[other]:.4f}")

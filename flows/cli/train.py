@@ -241,7 +241,7 @@ def _upgraded(data: dict[str, Any]) -> Answer:
 
 
 def _show(screen: Console, data: dict[str, Any]) -> None:
-    """Base against best student, then where to look next."""
+    """Prints base against best student, then where to look next."""
     base, best, out = data["base"], data["best"], data["out"]
     screen.print(f"{data['search']}: base and best student after {data['pairs']} pairs")
     screen.print(table(["", "base", "best student", "change"], comparison(base, best)))
@@ -258,7 +258,7 @@ def _show(screen: Console, data: dict[str, Any]) -> None:
 
 
 def comparison(base: dict[str, Any], best: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Rows (name, base, best, change) of two pairs; differences for AP and H, ratios for costs."""
+    """Builds rows (name, base, best, change) of two pairs; differences for AP and H, ratios for costs."""
     rows = [("AP", _fraction(base["ap"]), _fraction(best["ap"]), _difference(base["ap"], best["ap"]))]
     for name, key in (("MACs", "macs"), ("parameters", "params")):
         rows.append((name, count(base[key]), count(best[key]), _ratio(base[key], best[key])))
@@ -273,7 +273,7 @@ def comparison(base: dict[str, Any], best: dict[str, Any]) -> list[tuple[str, st
 
 
 def _stage(data: dict[str, Any]) -> Answer:
-    """A stage's result as lines; of the base, what compares detectors; of the pool, AP after each phase."""
+    """Shows a stage's result: of the base, what compares detectors; of the pool, AP after each phase."""
     base = data.get("base") or {}
     rows = [(key, str(value)) for key, value in data.items() if not isinstance(value, dict | list)]
     if base:

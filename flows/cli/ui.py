@@ -61,7 +61,7 @@ def ui(
 
 
 def _tell(place: Addresses, *, as_json: bool, with_worker: bool) -> None:
-    """The addresses, now that both answer; a script goes on when it has read them."""
+    """Prints the addresses, now that both answer; a script goes on when it has read them."""
     if as_json:
         found = {
             "prefect": place.prefect,

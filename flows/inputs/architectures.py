@@ -21,7 +21,7 @@ CLASSES = 80
 
 
 def read(text: str, classes: int | None = None) -> DetectorSpec:
-    """The detector of a family's name, a notation, a JSON file, or a detector's folder.
+    """Reads the detector of a family's name, a notation, a JSON file, or a detector's folder.
 
     Args:
         text: what the user typed.
@@ -62,7 +62,7 @@ class Outcome:
 
 
 def after(spec: DetectorSpec, source: str, *, text: str, seed: int) -> Outcome:
-    """What the action named ``text`` leads to.
+    """Applies the action named ``text``.
 
     Pruning ranks weights: those of the folder that ``source`` names, else weights drawn from ``seed``.
 
@@ -124,7 +124,7 @@ def _names(classes: int) -> tuple[tuple[int, str], ...]:
 
 
 def _drawn(spec: DetectorSpec, seed: int) -> Detector:
-    """A detector whose BN weights all differ, for architectures that nobody has weights of."""
+    """Builds a detector whose BN weights all differ, for architectures without weights."""
     import torch
 
     from jdn_core.detector.build import build

@@ -46,7 +46,7 @@ class Found:
 
 
 def find(model: str, *, pair: int | None = None, resolution: str | None = None) -> Found:
-    """The detector that ``model`` names: its folder, a search (its best pair, or ``pair``), or SEARCH#INDEX.
+    """Finds the detector that ``model`` names: its folder, a search (best pair or ``pair``) or SEARCH#INDEX.
 
     The folder of a run that trained a base alone stands for that base.
 
@@ -78,10 +78,10 @@ def find(model: str, *, pair: int | None = None, resolution: str | None = None) 
 
 @contextmanager
 def opened(model: str, *, pair: int | None = None, resolution: str | None = None) -> Iterator[Found]:
-    """As ``find``; ``model`` may also be ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+    """Does as ``find``; ``model`` may also be ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
 
     A registered detector is fetched from the server of ``MLFLOW_TRACKING_URI`` and gone after use. Its
-    weights are held against the hash that its version names; nothing else of it is read, no code of it runs.
+    weights are compared with the hash that its version names; nothing else of it is read, no code of it runs.
 
     Raises:
         UsageError: the name cannot be read, or no server is named.
@@ -108,7 +108,7 @@ def opened(model: str, *, pair: int | None = None, resolution: str | None = None
 
 
 def read_split(root: Path, split: str, *, drop_bad_boxes: bool) -> CocoDataset:
-    """One split of a dataset for evaluation, where an image may be without boxes."""
+    """Reads one split of a dataset for evaluation, where an image may be without boxes."""
     if split not in ("train", "val"):
         raise UsageError(f"--split must be train or val, got {split!r}")
     which: Split = "train" if split == "train" else "val"
@@ -116,7 +116,7 @@ def read_split(root: Path, split: str, *, drop_bad_boxes: bool) -> CocoDataset:
 
 
 def evaluate(found: Found, dataset: CocoDataset, *, device: str) -> dict[str, Any]:
-    """The twelve numbers and ``per_class`` of a detector on a dataset.
+    """Measures the twelve numbers and ``per_class`` of a detector on a dataset.
 
     Raises:
         DataError: the detector's classes are not the dataset's.
@@ -128,7 +128,7 @@ def evaluate(found: Found, dataset: CocoDataset, *, device: str) -> dict[str, An
 
 
 def match_classes(classes: Sequence[tuple[int, str]], categories: Sequence[Category]) -> tuple[Category, ...]:
-    """The dataset's category of every class of the detector, in the order of its labels; by name, else by id.
+    """Returns the category of every class of the detector, in the order of its labels; by name, else by id.
 
     Raises:
         DataError: neither all names nor all ids agree.

@@ -73,10 +73,10 @@ class Photos:
 
 
 def find(source: Path) -> FoundPool:
-    """The pool in a folder of its own, or in the folder of the run that trained it.
+    """Finds the pool in a folder of its own, or in the folder of the run that trained it.
 
     Raises:
-        InputMissing: there is none, or nobody noted the settings.
+        InputMissing: there is none, or its settings are not known.
         CheckpointError: its file is damaged.
     """
     folder = source / "pool" if (source / "pool" / POOL_FILE).is_file() else source
@@ -90,7 +90,7 @@ def find(source: Path) -> FoundPool:
 def choose(
     space: SubnetSpace, *, text: str | None, largest: bool, smallest: bool, seed: int | None
 ) -> SubnetSpec:
-    """The one subnet that was asked for; the largest where nothing was.
+    """Returns the one subnet that was asked for; the largest where nothing was.
 
     Raises:
         UsageError: several were asked for, or the text names none of the space.
@@ -113,7 +113,7 @@ def choose(
 
 
 def bench(found: FoundPool, photos: Photos) -> Bench:
-    """Data and device: the calibration set is that of the pool's own searches where the data is the same.
+    """Loads data; the calibration set is that of the pool's own searches where the data is the same.
 
     Raises:
         DataError: the dataset's classes are not the pool's.
@@ -137,7 +137,7 @@ def bench(found: FoundPool, photos: Photos) -> Bench:
 
 
 def calibrated(found: FoundPool, supernet: SuperNet, subnet: SubnetSpec, place: Bench) -> Detector:
-    """A subnet as a plain detector after its BN reset, as the pool's settings want it."""
+    """Extracts a subnet as a plain detector and resets its BN as the pool's settings want it."""
     return calibrated_teacher(supernet, subnet, place, images=found.settings.pool.calibration_images)
 
 
@@ -149,7 +149,7 @@ def evaluate(
     frames: Sequence[Resolution] = (),
     before: bool = False,
 ) -> dict[str, Any]:
-    """AP and cost of one subnet after BN reset, and with ``before`` also AP under the pool's own statistics.
+    """Measures one subnet after BN reset, and with ``before`` also its AP under the pool's own statistics.
 
     ``resolution``, ``ap`` and ``macs`` are at the largest frame; no frames mean the pool's.
     """
@@ -160,8 +160,8 @@ def evaluate(
     answer = _at(assess(detector, subnet, place, frames=wanted), str(wanted[-1]))
     if before:
         raw = extract(supernet, subnet).to(place.device)
-        told = _at(assess(raw, subnet, place, frames=wanted), str(wanted[-1]))
-        answer |= {f"{name}_before": told[name] for name in ("ap", "ap_by_resolution")}
+        without = _at(assess(raw, subnet, place, frames=wanted), str(wanted[-1]))
+        answer |= {f"{name}_before": without[name] for name in ("ap", "ap_by_resolution")}
     return answer | {"split": photos.split, "images": len(place.val.dataset.images)}
 
 
@@ -226,12 +226,12 @@ def search(
 
 
 def _at(record: SubnetRecord, frame: str) -> dict[str, Any]:
-    """The JSON of a record with its numbers at one frame instead of the best."""
+    """Returns the JSON of a record with its numbers at one frame instead of the best."""
     return record.to_json() | {"resolution": frame, "ap": record.ap[frame], "macs": record.macs[frame]}
 
 
 def _fingerprint(found: FoundPool, place: Bench, photos: Photos, rules: EvolutionRules) -> Mapping[str, Any]:
-    """All that a pool search's results depend on, apart from the machine."""
+    """Returns all that a pool search's results depend on, apart from the machine."""
     return {
         "pool": found.spec.sha256,
         "train": place.train_set.fingerprint,

@@ -19,7 +19,7 @@ from jdn_core.storage import durable
 
 
 def rows(folder: Path, score: Mapping[str, Any] | None = None) -> tuple[Candidate, ...]:
-    """The table of pairs, by index; ``score`` replaces settings of that section."""
+    """Returns the table of pairs, by index; ``score`` replaces settings of that section."""
     settings = read_back(folder)
     if score:
         data = settings.model_dump(mode="json")
@@ -28,7 +28,7 @@ def rows(folder: Path, score: Mapping[str, Any] | None = None) -> tuple[Candidat
 
 
 def row(folder: Path, index: int | None) -> Candidate:
-    """The row of a pair that has a detector; the best one's without an index.
+    """Returns the row of a pair that has a detector; the best one's without an index.
 
     Raises:
         InputMissing: there is no such pair, or it failed.
@@ -47,7 +47,7 @@ def row(folder: Path, index: int | None) -> Candidate:
 
 
 def base(folder: Path) -> Candidate:
-    """The base's row, at the largest resolution.
+    """Returns the base's row, at the largest resolution.
 
     Raises:
         InputMissing: there is none yet.
@@ -59,7 +59,7 @@ def base(folder: Path) -> Candidate:
 
 
 def status(folder: Path) -> dict[str, Any]:
-    """How a search stands; ``eta_s`` and ``cost_s`` are seconds, ``eta_s`` is None where nobody knows."""
+    """Describes a search; ``eta_s`` and ``cost_s`` are seconds, ``eta_s`` is None where it is not known."""
     settings, records = read_back(folder), Records(folder).all()
     owner = _owner(folder)
     total = settings.search.iterations + 1
@@ -88,7 +88,7 @@ def _rows(folder: Path, settings: Settings, records: Sequence[PairRecord]) -> tu
 
 
 def _owner(folder: Path) -> str:
-    """Who holds the search, as its lock says; empty where nobody does."""
+    """Returns who holds the search, as its lock says; empty where no process does."""
     try:
         with (folder / durable.LOCK_FILE).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -108,14 +108,14 @@ def _stage(folder: Path, records: Sequence[PairRecord], finished: bool) -> str:
 
 
 def _under_way(folder: Path, records: Sequence[PairRecord]) -> set[str]:
-    """Keys of the pairs that were begun and have no record yet."""
+    """Returns keys of the pairs that were begun and have no record yet."""
     begun = folder / "work" / "pairs"
     names = {path.name for path in begun.iterdir()} if begun.is_dir() else set()
     return names - {record.pair.key for record in records}
 
 
 def _pace(records: Sequence[PairRecord], workers: int) -> float | None:
-    """Median seconds for each finished pair; over as many pairs as there are workers, which end in bursts."""
+    """Returns median seconds per finished pair; over as many pairs as workers, which end in bursts."""
     times = sorted(record.evaluation.timing.finished for record in records if record.evaluation)
     spans = [(after - before) / workers for before, after in zip(times, times[workers:], strict=False)]
     return median(spans) if spans else None

@@ -31,7 +31,7 @@ class YoloFile:
 def read_yolo_file(src: Path) -> YoloFile:
     """Reads ``data.yaml`` in a dataset's folder, or a file of that kind under its own name.
 
-    Its ``path`` counts only as a folder below that file, for else it tells where the data lay on the machine
+    Its ``path`` counts only as a folder below that file, for else it says where the data lay on the machine
     of whoever wrote it. Folders that begin with ``../`` are looked for here, as Ultralytics does for the
     exports that write them so.
 

@@ -3,7 +3,7 @@
 The lease is on the one slot of a concurrency limit named after the search's id, which stays the same when the
 search is fetched to another host. Prefect's own ``concurrency`` would do but for two things: what a killed
 process leaves would hold up its own folder, too; and a restarted server forgets the leases, but not that
-their slots are taken, so that nobody could ever have the search again. Prefect says of a limit on a task's
+their slots are taken, so that no host could ever have the search again. Prefect says of a limit on a task's
 tag who holds it; therefore it is one, though no task has the tag.
 """
 
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 def leased(folder: Path, *, pause: float = 10.0) -> Iterator[None]:
     """Holds a search against other hosts while the block runs, if they share a Prefect server with this one.
 
-    Only the owner of the folder may ask. A search that has no id yet, because MLflow has not heard of it, can
+    Only the owner of the folder may ask. A search that has no id yet, because it is not in MLflow, can
     be nowhere else; its lease is taken once it has one. A lease that is lost on the way is taken again, and
     whatever fails then is a warning.
 
@@ -55,7 +55,7 @@ def leased(folder: Path, *, pause: float = 10.0) -> Iterator[None]:
         OwnedByAnother: another host holds the search.
         httpx.TransportError: the server does not answer.
     """
-    if not PREFECT_API_URL.value():  # the embedded server is nobody else's
+    if not PREFECT_API_URL.value():  # no other host knows the embedded server
         yield
         return
     with get_client(sync_client=True) as client:
@@ -73,9 +73,9 @@ def leased(folder: Path, *, pause: float = 10.0) -> Iterator[None]:
 
 
 def _claim(client: SyncPrefectClient, folder: Path, *, patience: float) -> UUID | None:
-    """The lease; None for a search without an id.
+    """Takes the lease; None for a search without an id.
 
-    A taken slot that nobody holds is one whose lease has just expired, or was forgotten with a restart of the
+    A taken slot without a holder is one whose lease has just expired, or was forgotten with a restart of the
     server; after ``patience`` seconds its owner is taken for dead. The limit is then replaced: of two that
     delete it by its id one succeeds, so the slot of a third is never freed.
     """
@@ -100,7 +100,7 @@ def _claim(client: SyncPrefectClient, folder: Path, *, patience: float) -> UUID 
 
 
 def _slot(client: SyncPrefectClient, tag: str, holder: UUID) -> UUID | None:
-    """A lease on the slot, freed of what an earlier process of this folder left; None if it is taken."""
+    """Takes a lease on the slot, freed of what an earlier process here left; None if it is taken."""
     name = f"tag:{tag}"
     with suppress(ObjectAlreadyExists):
         client.upsert_global_concurrency_limit_by_name(name, 1)
@@ -118,20 +118,20 @@ def _slot(client: SyncPrefectClient, tag: str, holder: UUID) -> UUID | None:
 
 
 def _keep(folder: Path, lease: UUID | None, pause: float, ended: threading.Event) -> None:
-    """The thread: renews the lease until the search has ended; tells each trouble once."""
-    told = ""
+    """Renews the lease, in a thread, until the search has ended; logs each trouble once."""
+    logged = ""
     with _impatient() as client:
         while not ended.wait(pause):
             try:
                 lease = _renewed(client, folder, lease)
-                told = ""
+                logged = ""
             except (httpx.HTTPError, UserError) as error:
-                if told != (told := str(error)):
+                if logged != (logged := str(error)):
                     logger.warning("the search goes on without Prefect's lease: %s", error)
 
 
 def _renewed(client: SyncPrefectClient, folder: Path, lease: UUID | None) -> UUID | None:
-    """The lease for another while, or a new one where there is none or the server has forgotten it."""
+    """Renews the lease, or takes a new one where there is none or the server has forgotten it."""
     if lease is not None:
         try:
             client.renew_concurrency_lease(lease, SECONDS)
@@ -162,7 +162,7 @@ def _free(client: SyncPrefectClient, tag: str, holder: UUID) -> None:
 
 @contextmanager
 def _impatient() -> Iterator[SyncPrefectClient]:
-    """A client that gives up soon: a renewal comes again, and an end must not wait for a lost server."""
+    """Opens a client that gives up soon: renewals come again, and an end must not wait for a lost server."""
     quick = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
     with quick, get_client({"timeout": _TIMEOUT}, sync_client=True) as client:
         yield client
@@ -174,6 +174,6 @@ def _tag(folder: Path) -> str | None:
 
 
 def _holder(folder: Path) -> UUID:
-    """The same for every process in this folder on this machine: who owns the folder may end their leases."""
+    """Returns one id for every process in this folder on this machine: its owner may end their leases."""
     boot = _BOOT.read_text().strip() if _BOOT.is_file() else ""
     return uuid5(NAMESPACE_URL, f"{socket.gethostname()} {boot} {folder.resolve()}")

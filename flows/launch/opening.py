@@ -39,7 +39,7 @@ def opened(settings: Settings, out: Path) -> Iterator[Run]:
 
 
 def hired(settings: Settings) -> Workers:
-    """The processes that a run's settings ask for; they start with the first job.
+    """Makes the processes that a run's settings ask for; they start with the first job.
 
     Where a work pool evaluates the pairs, one is left to do: base, pool and report.
     """

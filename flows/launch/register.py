@@ -20,8 +20,8 @@ def register(
 ) -> Registered:
     """Registers a pair's detector, the best by H without an index; see ``tasks.tracking.registry``.
 
-    A search that runs is not disturbed: it tells MLflow of its pairs by itself. For one that does not run,
-    MLflow is told first what it has not heard yet.
+    A search that runs is not disturbed: it sends its pairs to MLflow by itself. For one that does not run,
+    what MLflow lacks is sent first.
 
     Args:
         folder: of the search.
@@ -31,7 +31,7 @@ def register(
 
     Raises:
         InputMissing: there is no such search or pair, or weights are nowhere.
-        OwnedByAnother: the search runs and MLflow has not heard of the pair yet.
+        OwnedByAnother: the search runs and MLflow does not have the pair yet.
         ServiceUnavailable: MLflow does not answer, or refuses the pair.
         CheckpointError, UsageError: as ``register_pair`` does.
     """

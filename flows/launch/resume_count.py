@@ -23,7 +23,7 @@ def begin(folder: Path, flow: str) -> None:
 
 
 def flow_of(folder: Path) -> str:
-    """The flow that goes on in a folder: the one that it was begun with, else ``upgrade``."""
+    """Returns the flow that goes on in a folder: the one that it was begun with, else ``upgrade``."""
     return str(_read(folder).get("flow", "upgrade"))
 
 

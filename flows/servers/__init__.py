@@ -1,1 +1,1 @@
-"""Prefect's and MLflow's servers on this machine, and what they are told that they may start."""
+"""Prefect's and MLflow's servers on this machine, and what is registered with Prefect's."""

@@ -17,13 +17,13 @@ from jdn_core.storage import durable
 
 LOOPBACK = "127.0.0.1"
 AUTH_FILE = "prefect-auth"
-# Quiet on a terminal; here they go to a log, which shall say something.
+# Quiet on a terminal; here the output goes to a log file.
 _MUTE = ("PREFECT_INTERNAL_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL")
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a household lives: its folder and the ports of its two servers, all on the loopback interface."""
+    """The folder of the two servers' data and their ports, all on the loopback interface."""
 
     home: Path
     prefect_port: int
@@ -43,7 +43,7 @@ class Addresses:
 
     @classmethod
     def choose(cls, home: Path, *, prefect_port: int | None, mlflow_port: int | None) -> Addresses:
-        """The ports that were asked for, else the usual ones, else free ones.
+        """Takes the ports that were asked for, else the usual ones, else free ones.
 
         Raises:
             UsageError: a port that was asked for is taken.
@@ -52,7 +52,7 @@ class Addresses:
 
 
 def environment(place: Addresses) -> dict[str, str]:
-    """Of the servers, the workers and the runs that they start.
+    """Returns the environment of the servers, the workers and the runs that they start.
 
     Databases are SQLite in the home unless ``PREFECT_API_DATABASE_CONNECTION_URL`` and
     ``MLFLOW_BACKEND_STORE_URI`` name others; what stands there never reaches a command line.
@@ -84,7 +84,7 @@ def environment(place: Addresses) -> dict[str, str]:
 
 @contextmanager
 def alone(home: Path) -> Iterator[None]:
-    """One household in a home at a time.
+    """Lets one process at a time run the servers of a home.
 
     Raises:
         OwnedByAnother: its servers run already.
@@ -97,7 +97,7 @@ def alone(home: Path) -> Iterator[None]:
 
 
 def servers(place: Addresses) -> list[Service]:
-    """Prefect's and MLflow's."""
+    """Returns Prefect's and MLflow's servers."""
     prefect = [*module("prefect"), "server", "start", "--host", LOOPBACK, "--port", str(place.prefect_port)]
     mlflow = [*module("mlflow"), "server", "--host", LOOPBACK, "--port", str(place.mlflow_port)]
     return [
@@ -107,7 +107,7 @@ def servers(place: Addresses) -> list[Service]:
 
 
 def workers() -> list[Service]:
-    """One for searches, and one for single pairs of searches that ask for a work pool, a pair at a time."""
+    """Returns a worker for searches, and one for single pairs of a work pool, a pair at a time."""
     start = [*module("prefect"), "worker", "start", "--type", "process", "--pool"]
     return [
         Service("worker-jdn-search", [*start, "jdn-search"]),
@@ -116,7 +116,7 @@ def workers() -> list[Service]:
 
 
 def _auth_string(file: Path) -> str:
-    """User and password that Prefect's pages ask for once; made at the first start, for this user's eyes."""
+    """Returns user and password for Prefect's pages; made at the first start, for this user alone."""
     try:
         if not file.is_file():
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

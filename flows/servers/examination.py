@@ -30,7 +30,7 @@ class Check(NamedTuple):
 
 
 def examine() -> list[Check]:
-    """All checks of this machine, from the current folder; a check that breaks is a failed check."""
+    """Runs all checks of this machine, from the current folder; a check that breaks is a failed check."""
     groups: tuple[Callable[[], Iterator[Check]], ...] = (
         _python, _packages, _operators, _devices, _disk, _mlflow, _prefect, _presets
     )  # fmt: skip
@@ -53,7 +53,7 @@ def _python() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    """The bounds are those of our own distribution, so they stand in one place (pyproject.toml)."""
+    """Compares versions with the bounds of our own distribution, which stand in pyproject.toml alone."""
     from packaging.requirements import Requirement
 
     for requirement in map(Requirement, metadata.requires("jdn") or ()):
@@ -159,7 +159,7 @@ def _presets() -> Iterator[Check]:
 
 
 def _answers(name: str, url: str, remedy: str) -> Check:
-    shown = url.rpartition("@")[2]  # a password in front of the host is nobody's business
+    shown = url.rpartition("@")[2]  # a password may stand in front of the host
     try:
         with urllib.request.urlopen(url, timeout=SECONDS) as reply:
             return Check(name, "ok", f"{shown} answers {reply.status}")

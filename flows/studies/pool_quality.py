@@ -39,7 +39,7 @@ class Plan:
     """How much is tried.
 
     Attributes:
-        drawn: subnets whose AP before and after BN reset is told.
+        drawn: subnets whose AP is measured before and after BN reset.
         alone: subnets, from small to large, that are trained alone too; two at least.
         epochs: of those trainings; none: as many as the pool's last phase has.
         seed: of the draws.
@@ -52,7 +52,7 @@ class Plan:
 
 
 def pool_quality(found: pools.FoundPool, photos: pools.Photos, out: Path, plan: Plan) -> dict[str, Any]:
-    """Both tables and the verdict; the same command in the same folder goes on where it stopped.
+    """Measures both tables and the verdict; in the same folder it goes on where it stopped.
 
     Trained alone is with the rates of the pool's first phase, which begins from scratch as they do: those of
     the later ones are for weights that are trained already.
@@ -96,7 +96,7 @@ def pool_quality(found: pools.FoundPool, photos: pools.Photos, out: Path, plan: 
 
 
 def _verdict(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The tables with their means; ``holds`` says whether the pool's subnets are as good on the average."""
+    """Returns the tables with their means; ``holds``: the pool's subnets are as good on average."""
     gain = mean(row["ap_after"] - row["ap_before"] for row in rows)
     lead = mean(row["ap_pool"] - row["ap_alone"] for row in pairs)
     return {
@@ -115,7 +115,7 @@ def _drawn(found: pools.FoundPool, plan: Plan) -> list[SubnetSpec]:
 
 
 def _spread(found: pools.FoundPool, plan: Plan) -> list[SubnetSpec]:
-    """The smallest, the largest, and drawn ones between, at even steps of the rank by cost."""
+    """Returns the smallest, the largest, and drawn ones between, at even steps of the rank by cost."""
     space, rng = found.space, Random(plan.seed)
     frame = found.settings.data.frames[-1]
 
@@ -130,7 +130,7 @@ def _spread(found: pools.FoundPool, plan: Plan) -> list[SubnetSpec]:
 def _trained(
     found: pools.FoundPool, subnet: SubnetSpec, place: Bench, regime: TrainingSettings, out: Path
 ) -> Detector:
-    """The subnet's architecture from scratch, without a teacher, over the same images and resolutions."""
+    """Trains the subnet's architecture from scratch, without a teacher, over the same data."""
     name = str(subnet).replace(" ", "_")
     checkpoints = Checkpoints(out / "work" / name, identity=name)
     spec = found.space.detector_spec(subnet, found.spec.template)
@@ -147,7 +147,7 @@ def _row(first: SubnetRecord, second: SubnetRecord, one: str, other: str) -> dic
 def _fingerprint(
     found: pools.FoundPool, place: Bench, photos: pools.Photos, regime: TrainingSettings
 ) -> Mapping[str, Any]:
-    """What a record of this study depends on; more subnets only add to them."""
+    """Returns what a record of this study depends on; more subnets only add to them."""
     return {
         "pool": found.spec.sha256,
         "train": place.train_set.fingerprint,

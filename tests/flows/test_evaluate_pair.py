@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.evaluate_pair import evaluate_pair, seated, settings_here
+from flows.evaluate_pair import evaluate_pair, own_folder, settings_here
 from flows.inputs import settings_file
 from jdn_core.errors import FingerprintError, InputMissing
 from jdn_core.run import assemble
@@ -46,27 +46,27 @@ def pair(settings: Settings) -> Pair:
 
 
 def test_two_evaluations_have_a_folder_each_and_the_next_one_takes_the_first(head: Path, pair: Pair) -> None:
-    with seated(head, URI, pair) as one, seated(head, URI, pair) as two:
+    with own_folder(head, URI, pair) as one, own_folder(head, URI, pair) as two:
         assert one.folder != two.folder
-    with seated(head, URI, pair) as three:
+    with own_folder(head, URI, pair) as three:
         assert three.folder == one.folder
 
 
 def test_a_pair_goes_on_where_its_checkpoint_is(head: Path, pair: Pair, tmp_path: Path) -> None:
     seat = tmp_path / "home" / "evaluations" / "a-search" / "7"
     (seat / "work" / "checkpoints" / "pairs" / pair.key).mkdir(parents=True)
-    with seated(head, URI, pair) as run:
+    with own_folder(head, URI, pair) as run:
         assert run.folder == seat
-        with seated(head, URI, pair) as other:
+        with own_folder(head, URI, pair) as other:
             assert other.folder.name == "0"
 
 
 def test_an_evaluation_that_fails_leaves_its_folder_free(head: Path, pair: Pair) -> None:
     with ExitStack() as stack:
-        run = stack.enter_context(seated(head, URI, pair))
-        with pytest.raises(ZeroDivisionError), seated(head, URI, pair):
+        run = stack.enter_context(own_folder(head, URI, pair))
+        with pytest.raises(ZeroDivisionError), own_folder(head, URI, pair):
             raise ZeroDivisionError
-    with seated(head, URI, pair) as again:
+    with own_folder(head, URI, pair) as again:
         assert again.folder == run.folder
 
 
@@ -94,7 +94,7 @@ def test_a_worker_with_another_dataset_is_refused(
     annotations = copy / "annotations" / "val.json"
     annotations.write_text(annotations.read_text().replace('"width":', '"width": ', 1))
     monkeypatch.setenv("JDN_DATA_ROOT", str(copy))
-    with pytest.raises(FingerprintError, match="val: was"), seated(head, URI, pair):
+    with pytest.raises(FingerprintError, match="val: was"), own_folder(head, URI, pair):
         pass
 
 
