@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from flows.cli import options
-from flows.console import Answer, answering, table
+from flows.console import Answer, answering, showing_progress, table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from jdn_core.run.folder import Run
 
 BAD_DATA, UNAVAILABLE = 65, 69
 
@@ -28,41 +24,39 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sync(folder: options.Search, json: options.Json = False) -> Answer:
-    """Tell MLflow what it has not heard yet. A search that runs does so by itself."""
-    from flows.inputs.searches import status
+    """Send MLflow what it does not have yet. A search that runs does so by itself."""
+    from flows.inputs.searches import held, status
     from tasks import tracking
     from tasks.tracking import pages
 
     state = "finished" if status(folder)["state"] == "finished" else "interrupted"
-    with _owned(folder, "a search that runs tells MLflow by itself") as run:
-        heard = tracking.sync(run, state=state)
+    with held(folder, advice="a search that runs tells MLflow by itself") as run:
+        done = tracking.sync(run, state=state)
         data = {
             "search": run.settings.name,
-            "sent": heard.fresh,
-            "known": heard.sent,
-            "missing": heard.missing,
-            "error": heard.error or None,
+            "sent": done.fresh,
+            "known": done.sent,
+            "missing": done.missing,
+            "error": done.error or None,
             "mlflow": pages.where(run),
         }
 
     def show(screen: Console) -> None:
-        screen.print(f"{heard.fresh} runs sent, MLflow has {heard.sent}, {heard.missing} are missing")
-        if heard.error:
-            screen.print(f"refused: {heard.error}", markup=False, soft_wrap=True)
+        screen.print(f"{done.fresh} runs sent, MLflow has {done.sent}, {done.missing} are missing")
+        if done.error:
+            screen.print(f"refused: {done.error}", markup=False, soft_wrap=True)
 
-    return Answer(data, show, UNAVAILABLE if heard.missing else 0)
+    return Answer(data, show, UNAVAILABLE if done.missing else 0)
 
 
 def verify(folder: options.Search, json: options.Json = False) -> Answer:
-    """Hold records, weights and MLflow against each other, hash by hash. Nothing is changed."""
-    from flows.console import progress_printer
+    """Compare records, weights and MLflow with each other, hash by hash. Nothing is changed."""
+    from flows.inputs.searches import held
     from jdn_core.errors import ServiceUnavailable
-    from jdn_core.processes.progress import listening
     from jdn_core.run.inspection import inspect
     from tasks import tracking
 
-    waiting = "wait for its end, or stop it"
-    with _owned(folder, waiting) as run, progress_printer() as listener, listening(listener):
+    with held(folder, advice="wait for its end, or stop it") as run, showing_progress():
         found = inspect(run)
         problems, unavailable = found.problems, ""
         try:
@@ -79,22 +73,6 @@ def verify(folder: options.Search, json: options.Json = False) -> Answer:
     }
     code = BAD_DATA if problems else UNAVAILABLE if unavailable else 0
     return Answer(data, lambda screen: _show(screen, data), code)
-
-
-@contextlib.contextmanager
-def _owned(folder: Path, advice: str) -> Iterator[Run]:
-    """Gives the search in a folder, which no other process runs until the block ends."""
-    from flows.inputs.settings_file import read_back
-    from jdn_core.errors import OwnedByAnother
-    from jdn_core.run.folder import Run
-    from jdn_core.storage import durable
-
-    settings = read_back(folder)
-    try:
-        with durable.own(folder):
-            yield Run(settings, folder.resolve())
-    except OwnedByAnother as error:
-        raise OwnedByAnother(f"{error}; {advice}") from None
 
 
 def _show(screen: Console, data: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli import options
-from flows.console import Answer, answering, progress_printer, report_error
+from flows.console import Answer, answering, report_error, showing_progress
 
 if TYPE_CHECKING:
     from jdn_core.data.formats.source import Reader
@@ -140,9 +140,8 @@ def shapes(
 
 def _converted(source: Path, destination: Path, reader: Reader, *, drop_bad_boxes: bool) -> Answer:
     from jdn_core.data.formats.conversion import convert
-    from jdn_core.processes.progress import listening
 
-    with progress_printer() as listener, listening(listener):
+    with showing_progress():
         return _counted(destination, convert(source, destination, reader, drop_bad_boxes=drop_bad_boxes))
 
 

@@ -14,14 +14,16 @@ Settings = Annotated[
     str | None,
     typer.Option("--settings", metavar="SETTINGS", help="File or preset that fills in the forms."),
 ]
-Place = Annotated[
+Stage = Annotated[
     str | None,
     typer.Option(metavar="PLACE", help="Fills in the form of search: a folder, a flow run or an MLflow run."),
 ]
 Notify = Annotated[
     list[str] | None,
     typer.Option(
-        "--notify", metavar="TYPE/NAME", help="A notification block that hears how runs end; may be repeated."
+        "--notify",
+        metavar="TYPE/NAME",
+        help="A notification block that reports how runs end; may be repeated.",
     ),
 ]
 
@@ -37,8 +39,8 @@ def deploy(
     settings: Settings = None,
     data: options.Data = None,
     sets: options.Set = None,
-    base: Place = None,
-    pool: Place = None,
+    base: Stage = None,
+    pool: Stage = None,
     notify: Notify = None,
     json: options.Json = False,
 ) -> Answer:
@@ -55,22 +57,20 @@ def deploy(
 
 
 def _parameters(
-    source: str | None, data: Path | None, sets: list[str] | None, places: dict[str, str | None]
+    source: str | None, data: Path | None, sets: list[str] | None, stages: dict[str, str | None]
 ) -> dict[str, Any] | None:
     """Returns default values of the forms; None leaves those that are registered.
 
     The dataset need not be on this machine.
     """
-    from flows.inputs import settings_file
-    from flows.inputs.settings_file import Override
+    from flows.inputs.settings_file import load
+    from flows.launch.requests import overrides
     from jdn_core.errors import UsageError
 
-    given = {name: place for name, place in places.items() if place is not None}
+    given = {name: named for name, named in stages.items() if named is not None}
     if source is None:
         if data or sets or given:
             raise UsageError("--data, --set, --base and --pool fill in the forms of --settings SETTINGS")
         return None
-    overrides = settings_file.read_set(sets or ())
-    if data is not None:
-        overrides.append(Override("--data", "data.root", str(data.absolute())))
-    return {"settings": settings_file.load(source, overrides).model_dump(mode="json"), **given}
+    changes = overrides(sets=sets, data=data.absolute() if data else None)
+    return {"settings": load(source, changes).model_dump(mode="json"), **given}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli import options
-from flows.console import Answer, answering, progress_printer, table
+from flows.console import Answer, answering, showing_progress, table
 
 Model = Annotated[
     str,
@@ -45,11 +45,10 @@ def evaluate(
 ) -> Answer:
     """COCO's twelve numbers of a detector, and AP per class."""
     from flows.inputs import models
-    from jdn_core.processes.progress import listening
 
     with models.opened(model, pair=pair, resolution=resolution) as found:
         dataset = models.read_split(data, split, drop_bad_boxes=drop_bad_boxes)
-        with progress_printer() as listener, listening(listener):
+        with showing_progress():
             numbers = models.evaluate(found, dataset, device=device or "auto")
     shown = model if model.startswith("models:") else str(found.folder)
 
@@ -80,12 +79,10 @@ def predict(
 ) -> Answer:
     """Boxes on pictures, in COCO's results form. `image_id` is the picture's path."""
     from flows.inputs import models
-    from jdn_core.processes.progress import listening
 
     with (
         models.opened(model, pair=pair, resolution=resolution) as found,
-        progress_printer() as listener,
-        listening(listener),
+        showing_progress(),
     ):
         detections, drawn = models.predict(found, pictures, out=out, least=score, device=device or "auto")
 

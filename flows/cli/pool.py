@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli import options
-from flows.console import Answer, answering, count, progress_printer, table
+from flows.console import Answer, answering, count, showing_progress, table
 from jdn_core.run.file_names import SETTINGS_FILE
 
 if TYPE_CHECKING:
@@ -106,13 +106,12 @@ def evaluate(
 ) -> Answer:
     """AP and cost of one subnet after its BN reset. The pool stays as it is."""
     from flows.inputs import pools
-    from jdn_core.processes.progress import listening
 
     found = pools.find(pool)
     one = _one(found, subnet, largest=largest, smallest=smallest, seed=seed)
     frames = options.frames(resolution or ())
     photos = pools.Photos(data, split, drop_bad_boxes, device or "auto")
-    with progress_printer() as listener, listening(listener):
+    with showing_progress():
         answer = pools.evaluate(found, one, photos, frames=frames, before=without_bn_reset)
 
     def show(screen: Console) -> None:
@@ -149,7 +148,6 @@ def extract(
     """Make one subnet a plain detector's folder, its BN reset. `jdn evaluate` and `jdn predict` take it."""
     from flows.inputs import pools
     from jdn_core.errors import UsageError
-    from jdn_core.processes.progress import listening
 
     if (data is None) != without_bn_reset:
         raise UsageError(
@@ -158,7 +156,7 @@ def extract(
     found = pools.find(pool)
     one = _one(found, subnet, largest=largest, smallest=smallest, seed=seed)
     photos = None if data is None else pools.Photos(data, "train", drop_bad_boxes, device or "auto")
-    with progress_printer() as listener, listening(listener):
+    with showing_progress():
         answer = pools.take_out(found, one, out, photos)
     return Answer(answer, lambda screen: screen.print(f"{one} is now {out}", markup=False, soft_wrap=True))
 
@@ -190,7 +188,6 @@ def search(
     """Evolution over the pool itself, without a student. Ends with the best subnet as a detector's folder."""
     from flows.inputs import pools
     from jdn_core.errors import UsageError
-    from jdn_core.processes.progress import listening
     from jdn_core.search.evolution import EvolutionRules
 
     found = pools.find(pool)
@@ -208,7 +205,7 @@ def search(
     except ValueError as error:
         raise UsageError(f"--{str(error).replace('_', '-', 1)}") from None
     photos = pools.Photos(data, split, drop_bad_boxes, device or "auto")
-    with progress_printer() as listener, listening(listener):
+    with showing_progress():
         answer = pools.search(found, photos, out, rules=rules, generations=generations)
     return Answer(answer, lambda screen: _show(screen, answer))
 

@@ -24,7 +24,7 @@ def publish(
         int | None, typer.Option("--pair", min=0, metavar="I", help="Index of the pair. [default: the best]")
     ] = None,
     alias: Annotated[
-        str, typer.Option("--alias", metavar="NAME", help="Alias that shall point to the version.")
+        str, typer.Option("--alias", metavar="NAME", help="Alias that will point to the version.")
     ] = "champion",
     model: Annotated[
         str | None,

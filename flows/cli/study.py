@@ -9,7 +9,7 @@ import typer
 
 from flows.cli import options
 from flows.cli.pool import Data, Pool
-from flows.console import Answer, answering, count, progress_printer, table
+from flows.console import Answer, answering, count, showing_progress, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,11 +50,10 @@ def pool_quality(
     """Table 1. Are a pool's subnets, straight out of it, as good as the same detectors trained alone?"""
     from flows.inputs import pools
     from flows.studies import pool_quality as study
-    from jdn_core.processes.progress import listening
 
     photos = pools.Photos(data, "val", drop_bad_boxes, device or "auto")
     plan = study.Plan(drawn, alone, epochs, seed)
-    with progress_printer() as listener, listening(listener):
+    with showing_progress():
         answer = study.pool_quality(pools.find(pool), photos, out, plan)
     return Answer(answer, lambda screen: _show(screen, answer))
 

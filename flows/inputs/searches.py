@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from flows.inputs.settings_file import read_back
-from jdn_core.errors import InputMissing
+from jdn_core.errors import InputMissing, OwnedByAnother
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
+from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
 from jdn_core.search.standing import Standing
@@ -79,6 +81,21 @@ def status(folder: Path) -> dict[str, Any]:
         "eta_s": None if pace is None else pace * max(0, total - len(records)),
         "cost_s": sum(record.evaluation.timing.train_seconds for record in records if record.evaluation),
     }
+
+
+@contextmanager
+def held(folder: Path, *, advice: str) -> Iterator[Run]:
+    """Gives the run in a folder, which no other process works in until the block ends.
+
+    Raises:
+        OwnedByAnother: one does; the message ends with the advice.
+    """
+    settings = read_back(folder)
+    try:
+        with durable.own(folder):
+            yield Run(settings, folder.resolve())
+    except OwnedByAnother as error:
+        raise OwnedByAnother(f"{error}; {advice}") from None
 
 
 def _rows(folder: Path, settings: Settings, records: Sequence[PairRecord]) -> tuple[Candidate, ...]:

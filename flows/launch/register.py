@@ -7,9 +7,8 @@ from pathlib import Path
 
 from flows.inputs import searches
 from flows.inputs.settings_file import read_back
-from jdn_core.errors import OwnedByAnother, ServiceUnavailable
+from jdn_core.errors import ServiceUnavailable
 from jdn_core.run.folder import Run
-from jdn_core.storage import durable
 from tasks import tracking
 from tasks.tracking.fetching import has_pair
 from tasks.tracking.registry import Registered, check_names, register_pair
@@ -65,12 +64,9 @@ def register_from(
 
 
 def _send(run: Run, index: int) -> None:
-    try:
-        with durable.own(run.folder):
-            finished = searches.status(run.folder)["stage"] == "report"
-            sent = tracking.sync(run, state="finished" if finished else "interrupted")
-    except OwnedByAnother as error:
-        advice = f"MLflow has not heard of pair {index} yet, the search tells it by itself; try again soon"
-        raise OwnedByAnother(f"{error}; {advice}") from None
+    advice = f"MLflow has not heard of pair {index} yet, the search tells it by itself; try again soon"
+    with searches.held(run.folder, advice=advice):
+        finished = searches.status(run.folder)["stage"] == "report"
+        sent = tracking.sync(run, state="finished" if finished else "interrupted")
     if sent.missing:
         raise ServiceUnavailable(f"MLflow does not take {sent.missing} runs of the search: {sent.error}")

@@ -6,14 +6,13 @@ import os
 import platform
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from jdn_core.errors import UserError
+from flows.servers.health import health
+from jdn_core.errors import ServiceUnavailable, UserError
 
 State = Literal["ok", "warn", "fail"]
 SECONDS = 3.0
@@ -161,7 +160,6 @@ def _presets() -> Iterator[Check]:
 def _answers(name: str, url: str, remedy: str) -> Check:
     shown = url.rpartition("@")[2]  # a password may stand in front of the host
     try:
-        with urllib.request.urlopen(url, timeout=SECONDS) as reply:
-            return Check(name, "ok", f"{shown} answers {reply.status}")
-    except (OSError, ValueError) as error:
-        return Check(name, "fail", f"{shown}: {getattr(error, 'reason', error)}", remedy)
+        return Check(name, "ok", f"{shown} answers {health(url, seconds=SECONDS)}")
+    except ServiceUnavailable as error:
+        return Check(name, "fail", f"{shown}: {error}", remedy)
