@@ -22,7 +22,7 @@ from prefect.states import Cancelled, Completed, Failed
 from flows.inputs.folders import DATA_ROOT, is_search
 from flows.inputs.settings_file import Override, changed
 from flows.launch import requests, resume_count, start
-from flows.launch.find import Form, FoundSearch, begun_in, find, form_of, mlflow_run_of
+from flows.launch.find import begun_in, find, form_of, mlflow_run_of
 from flows.launch.rebuild import rebuild
 from flows.launch.trained import is_mlflow_run
 from flows.search import search as search_flow
@@ -137,34 +137,24 @@ def _resumed(search: str, from_mlflow: str | None, changes: Sequence[Override]) 
     folder = found.folder
     if is_search(folder):
         settings = requests.of_folder(folder, changes)
+    elif run := from_mlflow or mlflow_run_of(found):
+        settings = rebuild(run, folder, changes)
+    elif form := form_of(found):  # it was killed before it had a folder
+        if automatic:
+            resume_count.refuse_more(folder, barren=len(found.flow_runs) - 1)
+        result = _begun(form.flow, form.settings, str(folder), stages=form.stages, changes=changes)
+        return _named(form.flow, folder, result)
     else:
-        run = from_mlflow or mlflow_run_of(found)
-        if run is None and (form := form_of(found)) is not None:
-            return _begun_late(form, found, changes, automatic=automatic)
-        settings = rebuild(_required(run, folder), folder, changes)
+        raise InputMissing(
+            f"{folder}: no search there, and none of its flow runs in MLflow; a search that is on another "
+            "machine goes on there, or anywhere if both have the same MLFLOW_TRACKING_URI"
+        )
     name = resume_count.flow_of(folder)
     resume_count.count(folder, automatic=automatic)
     result = _once_free(
         lambda: start.resume(_inside(name), settings, folder), patience=_OWNED if automatic else 0.0
     )
     return _named(name, folder, result)
-
-
-def _begun_late(form: Form, found: FoundSearch, changes: Sequence[Override], *, automatic: bool) -> Result:
-    """Begins what was killed before it had a folder."""
-    if automatic:
-        resume_count.refuse_more(found.folder, barren=len(found.flow_runs) - 1)
-    result = _begun(form.flow, form.settings, str(found.folder), stages=form.stages, changes=changes)
-    return _named(form.flow, found.folder, result)
-
-
-def _required(run: str | None, folder: Path) -> str:
-    if run is None:
-        raise InputMissing(
-            f"{folder}: no search there, and none of its flow runs in MLflow; a search that is on another "
-            "machine goes on there, or anywhere if both have the same MLFLOW_TRACKING_URI"
-        )
-    return run
 
 
 def _named(name: str, folder: Path, result: Result) -> Result:

@@ -19,6 +19,7 @@ from flows.servers.embedded import before_prefect
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flows.launch.start import Flow
     from jdn_core.settings.whole import Settings
 
 DEMO_IMAGES, DEMO_SIZE = 320, 96
@@ -89,19 +90,7 @@ def upgrade(
     json: options.Json = False,
 ) -> Answer:
     """Make a better, cheaper detector of a dataset. Base, pool of teachers, search and report, in one run."""
-    from flows.launch import requests, start
-
-    changes = requests.overrides(
-        sets=sets,
-        data=data,
-        drop_bad_boxes=drop_bad_boxes,
-        name=name,
-        workers=workers,
-        device=device,
-        threads=threads,
-    )
-    settings = requests.of_source(source, changes)
-    return _upgraded(start.start(_upgrade, settings, out or Path("runs") / settings.name))
+    return _upgraded(_start(_upgrade, locals()))
 
 
 def train_base(
@@ -116,14 +105,7 @@ def train_base(
     json: options.Json = False,
 ) -> Answer:
     """Train the base detector alone. The same command again goes on where it stopped."""
-    from flows.launch import requests, start
-
-    changes = requests.overrides(
-        sets=sets, data=data, drop_bad_boxes=drop_bad_boxes, name=name, device=device, threads=threads
-    )
-    settings = requests.of_source(source, changes)
-    out = out or Path("runs") / f"{settings.name}-base"
-    return _stage(start.start(_train_base, settings, out, again=True))
+    return _stage(_start(_train_base, locals(), suffix="-base", again=True))
 
 
 def train_pool(
@@ -138,14 +120,7 @@ def train_pool(
     json: options.Json = False,
 ) -> Answer:
     """Train the pool of teachers alone. The same command again goes on where it stopped."""
-    from flows.launch import requests, start
-
-    changes = requests.overrides(
-        sets=sets, data=data, drop_bad_boxes=drop_bad_boxes, name=name, device=device, threads=threads
-    )
-    settings = requests.of_source(source, changes)
-    out = out or Path("runs") / f"{settings.name}-pool"
-    return _stage(start.start(_train_pool, settings, out, again=True))
+    return _stage(_start(_train_pool, locals(), suffix="-pool", again=True))
 
 
 def search(
@@ -163,20 +138,7 @@ def search(
     json: options.Json = False,
 ) -> Answer:
     """Search with a trained base and pool. So one pool serves many searches."""
-    from flows.launch import requests, start
-
-    changes = requests.overrides(
-        sets=sets,
-        data=data,
-        drop_bad_boxes=drop_bad_boxes,
-        name=name,
-        workers=workers,
-        device=device,
-        threads=threads,
-    )
-    settings = requests.of_source(source, changes)
-    out, stages = out or Path("runs") / settings.name, {"base": base, "pool": pool}
-    return _upgraded(start.start(_search, settings, out, stages=stages))
+    return _upgraded(_start(_search, locals()))
 
 
 def resume(
@@ -206,6 +168,17 @@ def resume(
         begin(folder, fork, settings)
         folder = fork
     return _upgraded(start.resume(_upgrade, settings, folder))
+
+
+def _start(flow: Flow, given: dict[str, Any], *, suffix: str = "", again: bool = False) -> dict[str, Any]:
+    """Starts a flow with what a command was given: its local variables, which are its options."""
+    from flows.launch import requests, start
+
+    source, out, _ = (given.pop(name) for name in ("source", "out", "json"))
+    stages: dict[str, Path] = {name: given.pop(name) for name in ("base", "pool") if name in given}
+    settings = requests.of_source(source, requests.overrides(**given))
+    out = out or Path("runs") / f"{settings.name}{suffix}"
+    return start.start(flow, settings, out, stages=stages, again=again)
 
 
 def _upgrade(settings: Settings, out: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any
 
 from flows.inputs import models
 from flows.inputs.folders import writable
-from flows.inputs.settings_file import read_back
 from jdn_core.data.loading import BatchLoader
 from jdn_core.detector.build import Detector
 from jdn_core.detector.folder import SPEC_FILE, save_detector
@@ -76,15 +75,12 @@ def find(source: Path) -> FoundPool:
     """Finds the pool in a folder of its own, or in the folder of the run that trained it.
 
     Raises:
-        InputMissing: there is none, or its settings are not known.
+        InputMissing: there is none.
         CheckpointError: its file is damaged.
     """
     folder = source / "pool" if (source / "pool" / POOL_FILE).is_file() else source
     spec = load_pool_spec(folder)
-    told = spec.origin.settings
-    # Before pools told all of their settings, the run that trained one kept them beside it.
-    settings = parse(told, source=POOL_FILE) if "pool" in told else read_back(folder.parent)
-    return FoundPool(folder, spec, settings)
+    return FoundPool(folder, spec, parse(spec.origin.settings, source=POOL_FILE))
 
 
 def choose(

@@ -18,7 +18,6 @@ import torch
 
 from flows.cli import main
 from flows.inputs import pools
-from flows.inputs.settings_file import dump
 from jdn_core.detector.folder import load_detector, load_spec
 from jdn_core.errors import InputMissing, OwnedByAnother, UsageError
 from jdn_core.pool.extraction import extract
@@ -159,16 +158,11 @@ def test_other_classes_and_missing_folders_are_refused(
     assert jdn("extract", pool, "--out", tmp_path / "x")[0] == 64
 
 
-def test_a_pool_that_tells_only_of_its_phases_takes_the_settings_beside_it(
-    pool: Path, data: Path, tmp_path: Path
-) -> None:
-    settings = tiny_settings(data)
-    save_pool(load_pool(pool), tmp_path / "pool", origin=Origin(settings.of_pool["pool"]))
-    with pytest.raises(InputMissing, match=r"settings\.yaml"):
-        pools.find(tmp_path)
-    (tmp_path / "settings.yaml").write_text(dump(settings))
-    assert pools.find(tmp_path).settings == settings
-    assert pools.find(tmp_path / "pool").folder == tmp_path / "pool"
+def test_a_pool_is_found_by_its_own_folder_and_by_its_run(pool: Path, data: Path, tmp_path: Path) -> None:
+    save_pool(load_pool(pool), tmp_path / "pool", origin=Origin(tiny_settings(data).of_pool))
+    for folder in (tmp_path, tmp_path / "pool"):
+        found = pools.find(folder)
+        assert (found.folder, found.settings) == (tmp_path / "pool", pools.find(pool).settings)
 
 
 def test_a_search_ends_with_the_best_affordable_subnet_as_a_detector(
