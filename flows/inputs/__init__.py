@@ -1,1 +1,1 @@
-"""What a user names, turned into values: settings files, architectures, detectors, pools."""
+"""What a user names, turned into values: settings files, folders, searches, detectors, pools ..."""

@@ -1,1 +1,4 @@
-"""Claims of the paper, tried on the data that a user has; one module each."""
+"""Claims of the paper, tried on the data that a user has.
+
+A new study is a module here, and its command in ``flows.cli.study``.
+"""
