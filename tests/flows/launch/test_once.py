@@ -7,12 +7,12 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
-from tasks.orchestration.work_pool import find_deployment
 
 from flows import search, upgrade
 from flows.inputs.settings_file import dump
 from jdn_core.data.coco import dataset
 from jdn_core.settings.whole import Settings
+from tasks.orchestration.work_pool import find_deployment
 from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = [pytest.mark.services, pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
