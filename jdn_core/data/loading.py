@@ -198,6 +198,7 @@ def pad_together(images: Sequence[Tensor]) -> Tensor:
     """Pads images, float [3, h, w] each, to one [B, 3, H, W], zeros right and below, H, W multiples of 32."""
     height, width = (max(image.shape[side] for image in images) for side in (1, 2))
     rounded = [-(-side // SIZE_DIVISOR) * SIZE_DIVISOR for side in (height, width)]
+    # Detector.normalise makes the padding zero again, so the value here only has to be finite.
     padded = torch.zeros(len(images), images[0].shape[0], *rounded)
     for row, image in zip(padded, images, strict=True):
         row[:, : image.shape[1], : image.shape[2]] = image

@@ -17,6 +17,7 @@ def fit_size(width: int, height: int, resolution: Resolution) -> tuple[int, int]
     The longer side is at most the resolution's longer side and the shorter at most its shorter, so that
     portrait images use the frame turned by 90 degrees (MMDetection's ``img_scale`` with ``keep_ratio``).
     """
+    # As mmcv.rescale_size, which rounds by adding a half.
     scale = min(max(resolution) / max(width, height), min(resolution) / min(width, height))
     return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
 

@@ -58,7 +58,7 @@ def evaluate(
 ) -> dict[Resolution, CocoNumbers]:
     """Computes the twelve numbers at every resolution, pycocotools' own, unrounded (paper, section 4.1).
 
-    The detector is put into eval mode and left there. A wish to stop is granted between two batches.
+    The detector is put into eval mode and left there. A stop is possible between two batches.
     """
     detector.eval()
     dataset = loader.dataset

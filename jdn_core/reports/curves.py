@@ -144,6 +144,7 @@ def pareto_front(rows: Sequence[Candidate], *, base: Candidate, best: Candidate)
         for resolution, ap in row.ap_by_resolution.items()
     )
     front: list[Point] = []
+    # Cheapest first, and of equally cheap ones the best: a point is on the front if it raises the AP so far.
     for point in sorted(points, key=lambda point: (point.gmacs, -point.ap, point.pair)):
         if not front or point.ap > front[-1].ap:
             front.append(point)

@@ -84,7 +84,7 @@ def save(picture: Image.Image, path: Path) -> Path:
 
 def some_of(dataset: CocoDataset, images: int) -> CocoDataset:
     """Returns the dataset with ``images`` of its photos at the most, spread evenly over it."""
-    step = max(1, len(dataset.images) // images) if images else 1
+    step = max(1, len(dataset.images) // images) if images else 1  # neighbours are often of one scene
     return replace(dataset, images=dataset.images[::step][:images])
 
 

@@ -189,6 +189,7 @@ def costs(spent: Costs) -> Figure:
 def svg(figure: Figure, name: str) -> str:
     """Returns an ``<svg>`` element whose ids begin with ``name``, so that several fit into one page."""
     buffer = io.StringIO()
+    # The salt makes ids, and so the page's bytes, the same for the same data; matplotlib's default is random.
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()

@@ -140,7 +140,7 @@ def ground_truth(dataset: CocoDataset) -> COCO:
     """
     document, _ = read_document(dataset.annotation_file, drop_bad_boxes=True)
     ids = {image.id for image in dataset.images}
-    index = COCO()
+    index = COCO()  # without a file, which it would read by its own rules
     index.dataset = {
         "images": [
             {"id": image.id, "width": image.width, "height": image.height} for image in dataset.images

@@ -47,7 +47,7 @@ def test_classes_that_the_file_does_not_have_are_all_named() -> None:
     assert "detector.checkpoint.head: new" in str(caught.value)
 
 
-def test_a_class_that_coco_left_out_is_nobodys() -> None:
+def test_a_class_that_coco_left_out_has_no_row() -> None:
     with pytest.raises(CheckpointError, match="must name each class of the dataset, got 'N/A'"):
         labels(["person", "N/A"], CHECKPOINT, found=90, settings=BY_NAME)
 

@@ -106,5 +106,5 @@ def test_a_library_is_told_by_its_names(naming: Naming) -> None:
     assert naming.depths(names) == [2, 2, 2, 2]
 
 
-def test_names_of_nobody_tell_no_library() -> None:
+def test_unknown_names_belong_to_no_library() -> None:
     assert naming_of(["encoder.weight"]) is None

@@ -32,10 +32,12 @@ KEEP = CheckpointSettings(head="keep")
 DETECTORS = [TORCHVISION, MMDETECTION, DETECTRON2]
 
 
-def _filled(path: Path, spec: DetectorSpec, settings: CheckpointSettings = KEEP, **told: object) -> Detector:
+def _filled(
+    path: Path, spec: DetectorSpec, settings: CheckpointSettings = KEEP, **stated: object
+) -> Detector:
     """A detector of a plain specification that a file was loaded into."""
     checkpoint = read_checkpoint(path)
-    conventions = replace(checkpoint.conventions, **told)
+    conventions = replace(checkpoint.conventions, **stated)
     detector = build(adapt(spec, conventions))
     load_weights(detector, checkpoint, conventions, settings)
     return detector.eval()
@@ -91,8 +93,8 @@ def test_caffe_style_reads_bgr_pixels_and_strides_in_the_1x1(tmp_path: Path) -> 
     state = {f"backbone.{name}": value for name, value in resnet.state_dict().items()}
     del state["backbone.fc.weight"], state["backbone.fc.bias"]
     mean, std = (103.53, 116.28, 123.675), (1.0, 2.0, 3.0)
-    told = {"channels": "bgr", "mean": mean, "std": std, "stride_in": "1x1"}
-    loaded = _filled(save(state, tmp_path / "caffe.pth"), spec, **told)
+    stated = {"channels": "bgr", "mean": mean, "std": std, "stride_in": "1x1"}
+    loaded = _filled(save(state, tmp_path / "caffe.pth"), spec, **stated)
     pixels = images().flip(1) * 255
     with torch.no_grad():
         wanted = _trunk(resnet)((pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))

@@ -58,7 +58,7 @@ def test_chains_at_full_width_cost_what_complexity_says(name: Family) -> None:
 
 @pytest.fixture
 def _nothing_is_left_blank() -> Iterator[None]:
-    """Memory that nobody wrote reads as NaN."""
+    """Memory that was never written reads as NaN."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)

@@ -166,7 +166,7 @@ def test_resnext_loses_whole_groups_and_no_outer_width() -> None:
 
 
 @pytest.mark.parametrize("name", ["r18", "r50", "x101"])
-def test_pruning_goes_on_until_a_reason_speaks_against_it(name: Family) -> None:
+def test_pruning_goes_on_until_there_is_a_reason_against_it(name: Family) -> None:
     spec = tiny_spec(name)
     while reason_against(spec.backbone, PruneChannels(0.9)) is None:
         cut = choose_channels(grown(spec), 0.9)

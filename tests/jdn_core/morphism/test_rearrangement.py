@@ -52,7 +52,7 @@ def test_laterals_follow_the_stream_that_they_read() -> None:
         assert after[level].bias is not None
 
 
-def test_a_lateral_whose_stream_nobody_read_starts_at_zero() -> None:
+def test_a_lateral_whose_stream_was_not_read_starts_at_zero() -> None:
     detector = grown(tiny_spec("r18"))
     moved = evolve(detector, Rearrange(2, "first"))
     assert streams(moved.spec.backbone) == streams(detector.spec.backbone)

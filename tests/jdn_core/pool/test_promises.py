@@ -113,5 +113,5 @@ def test_sorting_a_trained_pool_keeps_the_super_networks_function(pool: SuperNet
 def heads(net: SuperNet) -> list[Tensor]:
     """What leaves the network, where the order of channels cannot be seen: RPN, logits and deltas."""
     levels = len(net.spec.region.anchor_sizes)
-    told = outputs(net)
-    return [*told[levels : 3 * levels], *told[-2:]]
+    found = outputs(net)
+    return [*found[levels : 3 * levels], *found[-2:]]
