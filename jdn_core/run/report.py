@@ -13,7 +13,7 @@ from jdn_core.detector.folder import load_detector
 from jdn_core.pool.folder import load_pool_spec
 from jdn_core.processes import devices
 from jdn_core.reports import curves, examples, page
-from jdn_core.reports.tables import Candidate, base_row, best_row, candidates, row
+from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
 from jdn_core.run import datasets
 from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.run.folder import TRAINING_FILE, Run
@@ -62,13 +62,9 @@ def gather(run: Run, standing: Standing, *, links: Mapping[str, str], is_finishe
 
 def summary(run: Run, standing: Standing) -> dict[str, Any]:
     """Returns base against best, as ``upgrade --json`` prints it."""
-    best = next(standing.ranked())
+    best = best_row(candidates(standing, folder=run.folder))
     head = {"search": run.settings.name, "out": str(run.folder), "pairs": len(standing)}
-    return {
-        **head,
-        "base": base_row(standing, folder=run.folder).to_json(),
-        "best": row(best, standing, run.folder).to_json(),
-    }
+    return {**head, "base": base_row(standing, folder=run.folder).to_json(), "best": best.to_json()}
 
 
 def base_summary(run: Run, standing: Standing) -> dict[str, Any]:
