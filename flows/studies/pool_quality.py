@@ -24,7 +24,7 @@ from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
 from jdn_core.settings.sections import TrainingSettings
 from jdn_core.space.teachers import SubnetSpec
-from jdn_core.stages.base import fit_base
+from jdn_core.stages.base_training import fit_base
 from jdn_core.stages.bench import Bench
 from jdn_core.stages.pool_assessment import assess
 from jdn_core.storage import durable

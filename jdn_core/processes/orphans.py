@@ -78,6 +78,7 @@ class OrphanGuard:
 def _main(grace: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a signal to everybody at once must not end the guard first
+    _trees(())  # imports psutil now: later, on a busy machine, orphans would run on for half a second
     guarded: set[int] = set()
     for line in sys.stdin:
         pid = int(line)

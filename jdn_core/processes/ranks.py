@@ -52,7 +52,7 @@ class Ranks:
         return int(largest) or None
 
     def add_losses(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Scalars by name, the same names everywhere, added up over all processes."""
+        """Adds scalars up over all processes, by names that are the same everywhere."""
         if self.count == 1:
             return dict(losses)
         values = torch.stack(list(losses.values()))

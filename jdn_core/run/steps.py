@@ -33,16 +33,17 @@ from jdn_core.search.hill_climbing import first_pair
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.space import actions
 from jdn_core.space.teachers import SubnetSpec
-from jdn_core.stages.base import fit_base
+from jdn_core.stages.base_training import fit_base
 from jdn_core.stages.bench import Bench, Training
 from jdn_core.stages.measurement import MeasurementRules, measure_detector
 from jdn_core.stages.pool_assessment import assess_phase
 from jdn_core.stages.pool_phase import calibrated_teacher, fit_phase
-from jdn_core.stages.student import fit_student
+from jdn_core.stages.student_training import fit_student
 from jdn_core.storage import durable
 from jdn_core.training.randomness import Stream
 
 DETECTIONS_FILE = "detections.png"
+TRAINING_SCHEMA = 1  # of training.json
 
 
 def ensure_base(run: Run) -> Path:
@@ -62,7 +63,7 @@ def ensure_base(run: Run) -> Path:
 
         def fill(staged: Path) -> None:
             save_detector(detector, staged)
-            durable.write_json(staged / TRAINING_FILE, training._asdict())
+            _note(training, staged)
 
         _make(run.base, fill)
         faultpoint(Point.BASE_SAVED)
@@ -103,7 +104,7 @@ def fit_phase_on_rank(ranks: Ranks, run: Run, index: int) -> None:
 
     def fill(staged: Path) -> None:
         save_pool(supernet, staged, origin=_origin(run, index, training, bench.train_set))
-        durable.write_json(staged / TRAINING_FILE, training._asdict())
+        _note(training, staged)
 
     if ranks.first:  # all have the same weights after every step
         _make(run.phase(index), fill)
@@ -225,10 +226,17 @@ def _make(folder: Path, fill: Callable[[Path], object]) -> None:
     durable.commit_folder(staged, folder)
 
 
+def _note(training: Training, folder: Path) -> None:
+    """Writes what a training left behind beside the weights."""
+    durable.write_json(folder / TRAINING_FILE, {"schema": TRAINING_SCHEMA, **training._asdict()})
+
+
 def _training(folder: Path) -> Training:
     """Reads what is known of a base's training; nothing, where the folder came from elsewhere."""
-    file = folder / TRAINING_FILE
-    return Training(**durable.read_json(file)) if file.is_file() else Training({}, 0.0)
+    if not (file := folder / TRAINING_FILE).is_file():
+        return Training({}, 0.0)
+    data = durable.read_json(file)
+    return Training(data["losses"], data["seconds"])
 
 
 def _origin(run: Run, index: int, training: Training, images: CocoDataset) -> Origin:
@@ -256,5 +264,5 @@ def _largest(run: Run, device: torch.device) -> Detector:
 def _forget(run: Run, pair: Pair) -> None:
     """Drops what only the evaluation needed."""
     shutil.rmtree(run.pair_work(pair.key), ignore_errors=True)
-    shutil.rmtree(run.folder / "work" / "checkpoints" / "pairs" / pair.key, ignore_errors=True)
+    run.checkpoints("pairs", pair.key).forget()
     faultpoint(Point.PAIR_FORGOTTEN)

@@ -17,25 +17,25 @@ from jdn_core.settings.whole import Settings
 from jdn_core.stages.bench import Bench
 from jdn_core.training.randomness import Stream
 
-_kept: dict[Settings, Bench] = {}  # one at the most
+_kept: dict[Settings, tuple[Bench, util.Finalize]] = {}  # one at the most
 
 
 def bench(settings: Settings) -> Bench:
     """Returns the data and the device of a run; a job uses them and does not close them."""
     if settings not in _kept:
         close()
-        _kept[settings] = _open(settings)
-    return _kept[settings]
+        opened = _open(settings)
+        # Unlike atexit's functions it is called at the end of multiprocessing's children too; made here,
+        # because a worker forgets those of the process that it was forked from.
+        _kept[settings] = opened, util.Finalize(None, opened.close, exitpriority=0)
+    return _kept[settings][0]
 
 
 def close() -> None:
     """Closes the bench that is kept, if there is one."""
     while _kept:
-        _kept.popitem()[1].close()
-
-
-# Unlike atexit's functions these are called at the end of multiprocessing's children too.
-util.Finalize(None, close, exitpriority=0)
+        _, (_, finalize) = _kept.popitem()
+        finalize()  # closes it, and is then not called at the end
 
 
 def _open(settings: Settings) -> Bench:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,7 @@ from torch import Tensor
 from jdn_core.errors import StorageError, UserError
 from jdn_core.storage import durable
 
+SCHEMA = 1  # of checkpoints.json
 KEPT = 2  # the newest may be damaged: a flipped bit loads silently from safetensors in 94 % of the cases
 
 
@@ -81,7 +83,8 @@ class Checkpoints:
         newest = _Entry(checkpoint.epochs, name, written.sha256, checkpoint.steps, dict(checkpoint.sums))
         kept = [*entries, newest][-KEPT:]
         history = {key: list(values) for key, values in checkpoint.history.items()}
-        index = {"identity": self._identity, "history": history, "kept": [asdict(entry) for entry in kept]}
+        head = {"schema": SCHEMA, "identity": self._identity}
+        index = {**head, "history": history, "kept": [asdict(entry) for entry in kept]}
         durable.write_json(self._index, index, seal=True)
         for entry in entries:
             if entry not in kept:
@@ -101,9 +104,14 @@ class Checkpoints:
             return Checkpoint(entry.epochs, safetensors.torch.load(data), cut, entry.steps, entry.sums)
         return None
 
+    def forget(self) -> None:
+        """Drops all of them, once what was trained is kept elsewhere."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
     def _entries(self) -> list[_Entry]:
         try:
             index = durable.read_json(self._index)
         except (FileNotFoundError, StorageError):  # what is not whole counts as missing
             return []
-        return [_Entry(**entry) for entry in index["kept"]] if index["identity"] == self._identity else []
+        is_ours = (index.get("schema"), index.get("identity")) == (SCHEMA, self._identity)
+        return [_Entry(**entry) for entry in index["kept"]] if is_ours else []

@@ -15,7 +15,7 @@ from jdn_core.training.randomness import Stream
 def training_plan(
     images: int, *, batch: int, resolutions: Sequence[Resolution], flip: float, stream: Stream
 ) -> Plan:
-    """Every image at most once in random order; those left over by the last whole batch wait for an epoch.
+    """Plans every image at most once, in random order; what fills no whole batch is left out for the epoch.
 
     Args:
         images: number of images, at least one batch of them.

@@ -59,10 +59,10 @@ def main(out: Path) -> None:
     from flows.cli.main import main as jdn
     from jdn_core.data import shapes
     from jdn_core.run import assemble, datasets, warm
-    from jdn_core.stages import base, measurement, pool_phase, student
+    from jdn_core.stages import base_training, measurement, pool_phase, student_training
     from jdn_core.storage import durable
 
-    stages = (base, measurement, pool_phase, student)
+    stages = (base_training, measurement, pool_phase, student_training)
     methods = [(module, METHOD) for module in (assemble, datasets, warm, *stages, shapes)]
     for module, kind in (*methods, (durable, FILES)):
         watch.on(module, kind)

@@ -17,6 +17,7 @@ import pytest
 from jdn_core.data.shapes import generate
 from jdn_core.errors import DataError, JobFailed
 from jdn_core.processes import stopping
+from jdn_core.processes.child import MemoryShortage
 from jdn_core.processes.launcher import on_ranks
 from jdn_core.processes.progress import listening
 from jdn_core.processes.ranks import ALONE
@@ -76,6 +77,11 @@ def test_an_error_of_the_users_ends_all_of_them_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="image 7"):
         on_ranks(counted, "data", starts, count=2)
     assert starts.stat().st_size == 1
+
+
+def test_too_little_memory_ends_all_of_them_with_its_numbers() -> None:
+    with pytest.raises(MemoryShortage, match=r"peak \d+\.\d\d of \d+\.\d\d GiB"):
+        on_ranks(counted, "memory", count=2)
 
 
 def test_a_fault_that_comes_again_and_again_is_said() -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from jdn_core.data.loading import Sample
 from jdn_core.data.shapes import generate
+from jdn_core.processes.devices import shares
+from jdn_core.processes.workers import Workers
 from jdn_core.run import datasets, warm
 from jdn_core.settings.whole import Settings
 from tests.tiny_run import tiny_settings
@@ -43,6 +45,21 @@ def test_nothing_is_kept_after_close(settings: Settings) -> None:
     warm.close()
     assert warm._kept == {}
     assert warm.bench(settings) is not bench
+
+
+def keep_one(data: Path, note: Path) -> None:
+    """Leaves a bench behind that writes a file when it is closed."""
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(warm.bench(tiny_settings(data)).train, "close", note.touch)
+
+
+def test_the_end_of_a_worker_closes_its_bench(settings: Settings, tmp_path: Path) -> None:
+    note = tmp_path / "closed"
+    assert settings.data.root is not None
+    with Workers(shares(1, device="cpu", threads=1)) as one:
+        one.run(keep_one, settings.data.root, note)
+        assert not note.exists()
+    assert note.exists()
 
 
 def _sample(settings: Settings) -> Sample:
