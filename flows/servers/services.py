@@ -12,16 +12,16 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 import psutil
 
 from flows.console import say
+from flows.servers.health import health
 from jdn_core.errors import ServiceUnavailable
 from jdn_core.processes.orphans import OrphanGuard
 
@@ -199,9 +199,8 @@ def _lives(process: psutil.Process) -> bool:
 
 def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(address, timeout=2) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
+        return health(address, seconds=2) == HTTPStatus.OK
+    except ServiceUnavailable:
         return False
 
 
