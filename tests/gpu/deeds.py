@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from jdn_core import faults, jobs
-from jdn_core.run import Run
+from jdn_core import faults
+from jdn_core.run import steps
+from jdn_core.run.folder import Run
 
 MEBI = 1 << 20
 
@@ -64,7 +65,7 @@ def take_less(tries: Path, *, device: str, folder: Path) -> int:
 def train_base_in(run: Run, *, share: float) -> Path:
     """Trains with a share of the GPU's memory that is too small for it."""
     torch.cuda.set_per_process_memory_fraction(share)
-    return jobs.train_base(run)
+    return steps.train_base(run)
 
 
 def train_base(run: Run, *, kill: str = "", tries: Path | None = None, deterministic: str = "") -> Path:
@@ -80,7 +81,7 @@ def train_base(run: Run, *, kill: str = "", tries: Path | None = None, determini
     torch.use_deterministic_algorithms(deterministic in ("yes", "warn"), warn_only=deterministic == "warn")
     if kill and tries is not None and _count(tries) == 1:
         faults.arm(kill)
-    return jobs.train_base(run)
+    return steps.train_base(run)
 
 
 def _count(tries: Path) -> int:

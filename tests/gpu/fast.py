@@ -26,14 +26,14 @@ from jdn_core.detector.build import Detector, build
 from jdn_core.distillation.distiller import Distiller
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.supernet import SuperNet
-from jdn_core.sections import DistillationSettings
+from jdn_core.settings.sections import DistillationSettings
 from jdn_core.space.architecture import Resolution
 from jdn_core.space.families import Family
 from tests.gpu import cases, runs
 from tests.gpu.counters import Counts, count
 from tests.gpu.findings import Findings
 from tests.gpu.runner import Setting
-from tests.gpu.scale import Fast, Precision
+from tests.gpu.scale import Precision
 from tests.gpu.turns import Pair, Step, Turns, train_by_turns
 from tests.gpu.twins import set_frame, twin
 
@@ -240,6 +240,8 @@ def _against(pairs: list[Pair], ours: Counts, theirs: Counts) -> dict[str, float
 
 def _memory(peaks: Pair, ours: nn.Module, theirs: nn.Module) -> dict[str, float]:
     """Peaks of both in MiB, each without what the other one holds meanwhile: weights, momentum, gradients."""
-    held = [3 * sum(p.nbytes for p in m.parameters()) + sum(b.nbytes for b in m.buffers()) for m in (ours, theirs)]
+    held = [
+        3 * sum(p.nbytes for p in m.parameters()) + sum(b.nbytes for b in m.buffers()) for m in (ours, theirs)
+    ]
     mine, other = peaks[0] - held[1], peaks[1] - held[0]
     return {"peak_MiB": mine / 2**20, "torchvision_peak_MiB": other / 2**20, "peak_ratio": mine / other}

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from jdn_core import durable
+from jdn_core.storage import durable
 
 ItemState = Literal["passed", "failed", "measured", "not run"]
 State = Literal["running", "passed", "failed", "crashed", "out of time", "not run"]

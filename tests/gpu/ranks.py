@@ -8,7 +8,7 @@ import torch
 from torch import distributed
 
 from jdn_core.pool.supernet import SuperNet, synchronise
-from jdn_core.training.ranks import Ranks
+from jdn_core.processes.ranks import Ranks
 from tests.gpu import cases
 from tests.gpu.runner import Setting
 from tests.gpu.samples import Samples

@@ -14,7 +14,6 @@ import copy
 import torch
 from torch import Tensor
 
-from jdn_core import assemble, jobs
 from jdn_core.data.loading import Batch
 from jdn_core.detector.build import Detector, build
 from jdn_core.detector.folder import load_detector
@@ -22,7 +21,8 @@ from jdn_core.distillation.distiller import Distiller
 from jdn_core.evaluation.detection import evaluate
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.supernet import SuperNet
-from jdn_core.sections import DistillationSettings
+from jdn_core.run import assemble, steps
+from jdn_core.settings.sections import DistillationSettings
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.families import Family
 from tests.gpu import cases, runs
@@ -105,7 +105,7 @@ def detections(setting: Setting, findings: Findings) -> None:
 def accuracy(setting: Setting, findings: Findings) -> None:
     """AP of one slim detector, trained on the device, there and on the CPU; both by pycocotools."""
     run = runs.on_shapes(setting)
-    jobs.train_base(run)
+    steps.train_base(run)
     bench = assemble.bench(run.settings)
     frame = bench.frames[-1]
     with cases.full_float32():
@@ -161,9 +161,7 @@ def _compare(
         findings.measure(f"{name} with cuDNN's TF32", gradient_error=cases.gradient_error(coarse, wanted))
 
 
-def _recomputed(
-    name: str, detector: Detector, batch: Batch, samples: Samples, findings: Findings
-) -> None:
+def _recomputed(name: str, detector: Detector, batch: Batch, samples: Samples, findings: Findings) -> None:
     """``recompute`` changes no number, up to what two equal steps differ by (atomic additions on GPUs)."""
     plain, again = (cases.step(detector, batch, samples) for _ in range(2))
     cases.recompute(detector, on=True)

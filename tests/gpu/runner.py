@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from jdn_core.workers.child import die_with_parent
+from jdn_core.processes.child import die_with_parent
 from tests.gpu.findings import Findings, Result
 from tests.gpu.scale import Scale
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jdn_core.data.shapes import generate
-from jdn_core.run import Run
-from jdn_core.settings import Settings, parse
+from jdn_core.run.folder import Run
+from jdn_core.settings.whole import Settings, parse
 from tests.gpu.runner import Setting
 
 

@@ -87,7 +87,12 @@ def _phases(space: Sections, epochs: int, **training: Any) -> list[dict[str, Any
 
 
 _SLIM = {"family": "r18", "width": 0.25, "neck": 32, "head": 64, "anchor_sizes": (8, 16, 32, 64, 128)}
-_FEW_ROIS = {"train_proposals": (200, 100), "proposals": (100, 50), "anchors_per_image": 64, "rois_per_image": 32}
+_FEW_ROIS = {
+    "train_proposals": (200, 100),
+    "proposals": (100, 50),
+    "anchors_per_image": 64,
+    "rois_per_image": 32,
+}
 _FULL_POOL = {"depths": ((2, 3), (2, 4), (2, 23), (2, 3)), "widths": (1.0, 1.25, 1.5)}
 _SMALL_POOL = {"depths": ((1, 2),) * 4, "widths": (1.0, 1.5), "width": 0.125, "neck": 16, "head": 16}
 _BRIEF = {"batch": 4, "lr": 0.02, "schedule": "cosine"}

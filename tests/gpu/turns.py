@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from jdn_core.data.loading import Batch, BatchLoader, Plan, Sample
-from jdn_core.progress import listening
-from jdn_core.sections import TrainingSettings
+from jdn_core.processes.progress import listening
+from jdn_core.settings.sections import TrainingSettings
 from jdn_core.space.architecture import LARGEST
 from jdn_core.training.loop import Course, LossesOf, train
 from jdn_core.training.randomness import Stream
@@ -107,7 +107,9 @@ def train_by_turns(
     """Runs the training loop over one batch that is on the device, and tells ``turns`` of every step."""
     count = len(batch.sizes)
     # So low a rate that the weights, and with them the number of proposals, stay what they are.
-    regime = TrainingSettings(epochs=1, batch=count, lr=1e-6, schedule="cosine", warmup=0, precision=precision)
+    regime = TrainingSettings(
+        epochs=1, batch=count, lr=1e-6, schedule="cosine", warmup=0, precision=precision
+    )
     plan = [[Sample(image, LARGEST) for image in range(count)]] * turns.steps
     course = Course("fast", regime, lambda _: plan, Stream((0, "fast")))
     with listening(lambda stage, done, total, note: turns.after(done)):

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from jdn_core import durable
 from jdn_core.detector.folder import WEIGHTS_FILE
-from jdn_core.run import TRAINING_FILE
-from jdn_core.training.distributed import on_ranks
-from jdn_core.workers.attempts import Failure, attempt
-from jdn_core.workers.places import Place, places
-from jdn_core.workers.pool import WorkerDied, WorkerOutOfMemory, Workers
+from jdn_core.processes.attempts import Failure, attempt
+from jdn_core.processes.launcher import on_ranks
+from jdn_core.processes.places import Place, places
+from jdn_core.processes.workers import WorkerDied, WorkerOutOfMemory, Workers
+from jdn_core.run.folder import TRAINING_FILE
+from jdn_core.storage import durable
 from tests.gpu import deeds, runs
 from tests.gpu.deeds import MEBI
 from tests.gpu.findings import Findings
@@ -202,9 +202,7 @@ def _one_after_the_other(two: Workers, setting: Setting, findings: Findings) -> 
     folder, size = _folder(setting, "pair"), int(0.6 * _free_bytes(setting))
     with ThreadPoolExecutor(2) as threads:
         jobs = [
-            threads.submit(
-                attempt, two, deeds.take, size, device=setting.device, seconds=4.0, folder=folder
-            )
+            threads.submit(attempt, two, deeds.take, size, device=setting.device, seconds=4.0, folder=folder)
             for _ in range(2)
         ]
         ends = [job.result() for job in jobs]
