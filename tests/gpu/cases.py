@@ -25,7 +25,7 @@ D = TypeVar("D", bound=Detector)
 
 
 def pictures(frame: Resolution, *, batch: int, classes: int, seed: int = 0) -> Batch:
-    """Smooth noise with boxes; the last picture is a little smaller than the frame, so that it is padded."""
+    """Draws smooth noise with boxes; the last picture is a little smaller than the frame, so it is padded."""
     generator = torch.Generator().manual_seed(seed)
     images, targets = [], []
     for number in range(batch):
@@ -64,7 +64,7 @@ def step(
     distiller: Distiller | None = None,
     precision: Precision = "float32",
 ) -> Outcome:
-    """Losses and gradients of a batch under given samples; the detector's BN statistics are put back."""
+    """Returns losses and gradients of a batch under given samples, and puts the BN statistics back."""
     device = next(detector.parameters()).device
     batch, before = batch.to(device), _statistics(detector)
     modules = nn.ModuleDict({"detector": detector} | ({"distiller": distiller} if distiller else {}))
@@ -97,7 +97,7 @@ def recompute(detector: Detector, *, on: bool) -> None:
 
 @torch.no_grad()
 def tamed(detector: D) -> D:
-    """With a weak last BN in every block, as training makes it; else depth amplifies what rounding differs."""
+    """Weakens the last BN of every block, as training does; else depth amplifies differences of rounding."""
     for module in detector.modules():
         if isinstance(module, Block):
             module.layers()[-1][1].weight.fill_(0.25)
@@ -106,7 +106,7 @@ def tamed(detector: D) -> D:
 
 @torch.no_grad()
 def lively(detector: D) -> D:
-    """With heads whose scores and boxes differ from RoI to RoI, as those of a trained detector do."""
+    """Gives it heads whose scores and boxes differ from RoI to RoI, as those of a trained detector do."""
     nn.init.normal_(detector.rpn.head.cls_logits.weight, std=0.1)
     nn.init.normal_(detector.rpn.head.bbox_pred.weight, std=0.02)
     nn.init.normal_(detector.roi.box_predictor.cls_score.weight, std=0.22)
@@ -116,7 +116,7 @@ def lively(detector: D) -> D:
 
 
 def calibrated(detector: Detector, batch: Batch) -> Detector:
-    """In eval mode, with BN statistics of the batch and lively heads."""
+    """Puts a detector into eval mode, with BN statistics of the batch and lively heads."""
     reset_bn(detector, [batch])
     return lively(detector)
 
@@ -142,14 +142,14 @@ def full_float32() -> Iterator[None]:
 
 
 def loss_error(found: Outcome, wanted: Outcome) -> float:
-    """The largest relative difference of a loss."""
+    """Returns the largest relative difference of a loss."""
     return max(
         abs(found.losses[name] - value) / max(abs(value), 1e-6) for name, value in wanted.losses.items()
     )
 
 
 def gradient_error(found: Outcome, wanted: Outcome) -> float:
-    """||difference|| / ||gradient|| over all parameters together."""
+    """Returns ||difference|| / ||gradient|| over all parameters together."""
     if found.gradients.keys() != wanted.gradients.keys():
         return math.inf
     gaps = (found.gradients[name] - gradient for name, gradient in wanted.gradients.items())
@@ -157,7 +157,7 @@ def gradient_error(found: Outcome, wanted: Outcome) -> float:
 
 
 def worst_gradient(found: Outcome, wanted: Outcome) -> tuple[str, float]:
-    """The parameter whose gradient differs most, relative to its own norm, of those that matter.
+    """Returns the parameter whose gradient differs most, relative to its own norm, of those that matter.
 
     A gradient counts if its norm is at least a thousandth of the largest one: the others are rounding.
     """
@@ -173,7 +173,7 @@ def worst_gradient(found: Outcome, wanted: Outcome) -> tuple[str, float]:
 
 
 def cosine(found: Outcome, wanted: Outcome) -> float:
-    """Of the angle between two steps' whole gradients."""
+    """Returns the cosine between two steps' whole gradients."""
     product = sum(
         (found.gradients[name].double() * gradient).sum().item()
         for name, gradient in wanted.gradients.items()
@@ -182,7 +182,7 @@ def cosine(found: Outcome, wanted: Outcome) -> float:
 
 
 def statistics_error(found: Outcome, wanted: Outcome) -> float:
-    """The largest difference of a running mean or variance, relative to the largest value of its layer."""
+    """Returns the largest difference of a running mean or variance, relative to its layer's largest value."""
     return max(
         ((found.statistics[name] - value).abs().max() / value.abs().max().clamp(min=1e-6)).item()
         for name, value in wanted.statistics.items()

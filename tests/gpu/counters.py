@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-# Names of CUDA's runtime and driver calls, as the profiler has them. cudaDeviceSynchronize is the profiler's own.
+# Names of CUDA's calls, as the profiler has them. cudaDeviceSynchronize is the profiler's own.
 _LAUNCH = re.compile(r"^(cuda|cu)LaunchKernel|^cudaGraphLaunch")
 _WAIT = re.compile(r"^cudaStreamSynchronize|^cudaEventSynchronize|^cudaMemcpy$")
 
@@ -34,7 +34,7 @@ class Counts:
 
     @classmethod
     def of(cls, events: Iterable[Any], steps: int) -> Counts:
-        """From the profiler's averages over so many steps."""
+        """Reads the profiler's averages over so many steps."""
         counts = Counter({event.key: event.count for event in events})
         launches = sum(n for name, n in counts.items() if _LAUNCH.search(name))
         waits = sum(n for name, n in counts.items() if _WAIT.search(name))
@@ -43,13 +43,13 @@ class Counts:
 
 
 def profiler(*, on_gpu: bool) -> profile:
-    """The profiler, with what only a GPU has where there is one."""
+    """Makes the profiler, with what only a GPU has where there is one."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     return profile(activities=activities, acc_events=True)
 
 
 def count(step: Callable[[], object], *, device: str) -> Counts:
-    """Counts of one step."""
+    """Counts what one step does."""
     with profiler(on_gpu=device == "cuda") as seen:
         step()
     return Counts.of(seen.key_averages(), 1)

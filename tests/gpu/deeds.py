@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -14,6 +15,7 @@ from jdn_core.run import steps
 from jdn_core.run.folder import Run
 
 MEBI = 1 << 20
+Mode = Literal["no", "warn", "yes"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def train_base_in(run: Run, *, share: float) -> Path:
     return steps.train_base(run)
 
 
-def train_base(run: Run, *, kill: str = "", tries: Path | None = None, deterministic: str = "") -> Path:
+def train_base(run: Run, *, kill: str = "", tries: Path | None = None, deterministic: Mode = "no") -> Path:
     """Trains the base; is killed at a fault's place at the first try.
 
     Args:
@@ -78,7 +80,7 @@ def train_base(run: Run, *, kill: str = "", tries: Path | None = None, determini
         deterministic: whether torch's deterministic algorithms compute: ``no``, ``warn`` where there is none,
             or ``yes``: an error then.
     """
-    torch.use_deterministic_algorithms(deterministic in ("yes", "warn"), warn_only=deterministic == "warn")
+    torch.use_deterministic_algorithms(deterministic != "no", warn_only=deterministic == "warn")
     if kill and tries is not None and _count(tries) == 1:
         faults.arm(kill)
     return steps.train_base(run)

@@ -1,8 +1,8 @@
 """Fast: the project's own training loop and detection against torchvision's, paired in one process.
 
-Ours is ``jdn_core``'s loop as trainings use it, with its checks and its report after every step; torchvision's
-is the step of its reference training. Both see the same pictures, which are on the device already. Steps take
-turns, and what is told is the median of the pairs' ratios, so that a clock that changes changes both.
+Ours is ``jdn_core``'s loop as trainings use it, with its checks and its report after every step;
+torchvision's is the step of its reference training. Both see the same pictures, which are on the device
+already. Steps take turns and the ratio is the median over the pairs, so a clock that changes changes both.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ class Case:
 
 
 def r50(setting: Setting, findings: Findings) -> None:
-    """R50-FPN, distilled by the pool's largest subnet."""
+    """Measures R50-FPN, also distilled by the pool's largest subnet."""
     _family("r50", setting, findings)
 
 
 def r18(setting: Setting, findings: Findings) -> None:
-    """R18-FPN, distilled by the pool's largest subnet."""
+    """Measures R18-FPN, also distilled by the pool's largest subnet."""
     _family("r18", setting, findings)
 
 
 def r101(setting: Setting, findings: Findings) -> None:
-    """R101-FPN, distilled by the pool's largest subnet."""
+    """Measures R101-FPN, also distilled by the pool's largest subnet."""
     _family("r101", setting, findings)
 
 
 def supernet(setting: Setting, findings: Findings) -> None:
-    """The paper's full super-network, elastic layers and all, against the plain network of its size."""
+    """Measures the paper's full super-network with its elastic layers against torchvision's of its size."""
     torch.manual_seed(0)
     pool = cases.lively(cases.tamed(SuperNet(setting.scale.pool, setting.scale.spec("r50"))))
     rivals = Rivals(pool, twin(extract(pool, pool.space.largest)), setting.device)
@@ -185,7 +185,7 @@ class Bench:
         )
 
     def _proposals(self) -> list[Tensor]:
-        """As many RoIs an image as a training step samples, of the boxes' sizes."""
+        """Returns as many RoIs an image as a training step samples, of the boxes' sizes."""
         rois = self.rivals.ours.spec.region.rois_per_image
         return [target["boxes"].repeat(-(-rois // cases.BOXES), 1)[:rois] for target in self.batch.targets]
 
@@ -224,7 +224,7 @@ def _every_case(
 
 
 def _against(pairs: list[Pair], ours: Counts, theirs: Counts) -> dict[str, float]:
-    """Medians of both, the median of their ratios, and both counts."""
+    """Returns the medians of both, the median of their ratios, and both counts."""
     return {
         "ratio": median(mine / other for mine, other in pairs),
         "ms": median(mine for mine, _ in pairs),
@@ -245,3 +245,8 @@ def _memory(peaks: Pair, ours: nn.Module, theirs: nn.Module) -> dict[str, float]
     ]
     mine, other = peaks[0] - held[1], peaks[1] - held[0]
     return {"peak_MiB": mine / 2**20, "torchvision_peak_MiB": other / 2**20, "peak_ratio": mine / other}
+
+
+def _held(model: nn.Module) -> int:
+    """Returns the bytes of a model in training: weights, gradients, momentum and BN statistics."""
+    return 3 * sum(p.nbytes for p in model.parameters()) + sum(b.nbytes for b in model.buffers())

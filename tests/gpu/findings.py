@@ -116,12 +116,15 @@ class Findings:
             self._add(Item(name, "failed", reason=text))
 
     def end(self) -> Result:
-        """Says whether the part passed: some item held, and none failed."""
-        failed = self._result.failed_items
-        if failed:
-            reason = f"{failed[0].name}: {failed[0].reason}"
-            return self._write("failed", reason)
-        return self._write("passed") if self._result.items else self._write("failed", "no item was checked")
+        """Settles whether the part passed: something was seen, and nothing failed."""
+        items = self._result.items
+        if not items:
+            return self._write("failed", "no item was checked")
+        if failed := self._result.failed_items:
+            return self._write("failed", "; ".join(f"{item.name}: {item.reason}" for item in failed))
+        if all(item.state == "not run" for item in items):
+            return self._write("not run", items[0].reason)
+        return self._write("passed")
 
     def _add(self, item: Item) -> None:
         print(f"{item.name}: {item.state} {dict(item.numbers)} {item.reason}", flush=True)

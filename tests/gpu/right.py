@@ -1,8 +1,8 @@
 """Right: the device computes what the CPU computes, in every form of a step and in detection.
 
-Bounds are measured, not guessed. A GPU adds up to 4,608 products in another order and its Winograd convolutions
-round a few times more, so every sum is off by about sqrt(4,608) = 68 roundings; ``nudge`` moves the weights by
-as many, and what the CPU itself then differs by, through the same network, is what float32 may differ by.
+Bounds are measured, not guessed. A GPU adds up to 4,608 products in another order and its Winograd
+convolutions round a few times more, so every sum is off by about sqrt(4,608) = 68 roundings; ``nudge`` moves
+the weights by as many, and by what the CPU itself then differs, through the same network, float32 may differ.
 Gradients differ far more than losses: of a million ReLUs some are so near to zero that they switch (measured
 with R18 at 512x384: losses 1e-7, gradients 2e-4 after one rounding a weight).
 """
@@ -21,7 +21,8 @@ from jdn_core.distillation.distiller import Distiller
 from jdn_core.evaluation.detection import evaluate
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.supernet import SuperNet
-from jdn_core.run import assemble, steps
+from jdn_core.run import assemble
+from jdn_core.run.steps import train_base
 from jdn_core.settings.sections import DistillationSettings
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.families import Family
@@ -35,19 +36,19 @@ FAMILIES: tuple[Family, ...] = ("r18", "r50")
 ROUNDINGS = 64
 CHANCE = 4  # the nudge is one draw: which ReLUs switch is luck
 TIGHTEST, LOOSEST = 1e-5, 0.1  # a wrong gradient is off by tens of percents
-# bfloat16 has 8 bits of precision, so a product is off by up to 2^-9 = 0.2 %. Losses are means over hundreds of
-# RoIs and are computed in float32. Gradients pass up to 100 layers; a direction that is wrong has a cosine of 0.
+# bfloat16 has 8 bits of precision, so a product is off by up to 2^-9 = 0.2 %. Losses are means over hundreds
+# of RoIs, computed in float32. Gradients pass up to 100 layers; a wrong direction has a cosine of about 0.
 NARROW_LOSS, NARROW_COSINE = 0.05, 0.9
 REPEATS = 10  # how much more than two equal steps a step may differ that should be equal
-# A detection near the score's or the NMS's threshold may come or go with a rounding; tests against torchvision
-# on one CPU see 99 % of them within 0.01 pixel and 1e-4.
+# A detection near the score's or the NMS's threshold may come or go with a rounding; tests against
+# torchvision on one CPU see 99 % of them within 0.01 pixel and 1e-4.
 MATCHED, PIXELS, SCORE = 0.98, 0.05, 1e-3
 # One detection that comes or goes in one of ten IoU thresholds and six classes moves AP by less than this.
 AP_GAP = 0.003
 
 
-def steps(setting: Setting, findings: Findings) -> None:
-    """Losses and gradients on the device against the CPU's, plain, distilled and elastic."""
+def gradients(setting: Setting, findings: Findings) -> None:
+    """Checks losses and gradients against the CPU's, plain, distilled and elastic."""
     with cases.full_float32():
         pool = _pool(setting)
         teacher = extract(pool, pool.space.largest)
@@ -63,7 +64,7 @@ def steps(setting: Setting, findings: Findings) -> None:
 
 
 def precision(setting: Setting, findings: Findings) -> None:
-    """bfloat16 against float32, and a step that computes activations twice against one that keeps them."""
+    """Checks bfloat16 against float32, and steps that compute activations twice against plain ones."""
     for name in FAMILIES:
         with findings.surviving(f"{name} bfloat16"), cases.full_float32():
             detector, samples = _student(setting, name).to(setting.device), Samples()
@@ -83,7 +84,7 @@ def precision(setting: Setting, findings: Findings) -> None:
 
 
 def detections(setting: Setting, findings: Findings) -> None:
-    """Boxes, scores and labels of random detectors with calibrated BN, on the device against the CPU's."""
+    """Checks boxes, scores and labels of random detectors with calibrated BN against the CPU's."""
     for name in FAMILIES:
         with findings.surviving(f"{name} detections"), cases.full_float32():
             batch = _batch(setting)
@@ -103,9 +104,9 @@ def detections(setting: Setting, findings: Findings) -> None:
 
 
 def accuracy(setting: Setting, findings: Findings) -> None:
-    """AP of one slim detector, trained on the device, there and on the CPU; both by pycocotools."""
+    """Checks the AP of a slim detector, trained on the device, there against the CPU; by pycocotools."""
     run = runs.on_shapes(setting)
-    steps.train_base(run)
+    train_base(run)
     bench = assemble.bench(run.settings)
     frame = bench.frames[-1]
     with cases.full_float32():
@@ -126,7 +127,7 @@ def accuracy(setting: Setting, findings: Findings) -> None:
 def _compare(
     name: str, detector: Detector, teacher: Detector | None, setting: Setting, findings: Findings
 ) -> None:
-    """One step on the CPU, the same one nudged, and the same one on the device."""
+    """Takes one step on the CPU, the same one nudged, and the same one on the device."""
     batch, samples = _batch(setting), Samples()
 
     def outcome(device: str, *, nudged: bool = False) -> Outcome:
@@ -162,7 +163,7 @@ def _compare(
 
 
 def _recomputed(name: str, detector: Detector, batch: Batch, samples: Samples, findings: Findings) -> None:
-    """``recompute`` changes no number, up to what two equal steps differ by (atomic additions on GPUs)."""
+    """Checks that ``recompute`` changes no number, but for atomic additions, which two equal steps show."""
     plain, again = (cases.step(detector, batch, samples) for _ in range(2))
     cases.recompute(detector, on=True)
     found = cases.step(detector, batch, samples)
@@ -189,7 +190,7 @@ def _student(setting: Setting, name: Family) -> Detector:
 
 
 def _distiller(teacher: Detector, student: DetectorSpec, device: str) -> Distiller:
-    """With a teacher of its own on the device, because a distiller does not move the one that it holds."""
+    """Makes a distiller with a teacher of its own on the device, since it does not move the one it holds."""
     torch.manual_seed(0)
     return Distiller(copy.deepcopy(teacher).to(device), student, DistillationSettings()).to(device)
 
@@ -199,7 +200,7 @@ def _batch(setting: Setting) -> Batch:
 
 
 def _matches(theirs: dict[str, Tensor], mine: dict[str, Tensor]) -> int:
-    """How many of theirs have one of ours of the same label, near in place and score."""
+    """Counts those of theirs that have one of ours of the same label, near in place and score."""
     mine = {name: value.cpu() for name, value in mine.items()}
     near = (theirs["boxes"][:, None] - mine["boxes"]).abs().amax(dim=-1) <= PIXELS
     close = (theirs["scores"][:, None] - mine["scores"]).abs() <= SCORE

@@ -1,4 +1,8 @@
-"""A part in a process of its own: it may crash, hang or be killed, and the next part begins all the same."""
+"""A part in a process of its own: it may crash, hang or be killed, and the next part begins all the same.
+
+Parts are forked from this process, which has torch imported, so that they begin at once. It computes nothing
+itself: no part inherits a thread of torch or a context of CUDA.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,7 +21,6 @@ from jdn_core.processes.child import die_with_parent
 from tests.gpu.findings import Findings, Result
 from tests.gpu.scale import Scale
 
-METHOD = "forkserver"  # torch is imported once, and no part inherits a GPU context or a thread
 LEAST = 3.0  # seconds under which no part is begun
 
 
@@ -65,18 +68,13 @@ class Part:
     @property
     def must_pass(self) -> bool:
         """Whether the whole check fails with it; the others only measure, as far as the time allows."""
-        return self.group in ("right", "works")
-
-
-def prepare(modules: Sequence[str]) -> None:
-    """Names what the server imports from which all parts are forked."""
-    multiprocessing.get_context(METHOD).set_forkserver_preload([__name__, *modules])
+        return self.group in ("machine", "right", "works")
 
 
 def run(part: Part, setting: Setting, out: Path, *, deadline: float) -> Result:
     """Runs a part until it ends, its limit is over, or the deadline (``time.monotonic``) is reached.
 
-    Its output goes to ``out/NAME.log``, its result to ``out/NAME.json``, which is also returned.
+    Its output goes to ``out/NAME.log``, its result to ``out/NAME.json`` as well.
     """
     out.mkdir(parents=True, exist_ok=True)
     file, left = out / f"{part.name}.json", deadline - time.monotonic()
@@ -86,7 +84,7 @@ def run(part: Part, setting: Setting, out: Path, *, deadline: float) -> Result:
         return result
     limit = min(part.seconds, part.share * left)
     setting.scratch.mkdir(parents=True, exist_ok=True)
-    process = multiprocessing.get_context(METHOD).Process(
+    process = multiprocessing.get_context("fork").Process(
         target=_serve, args=(part, setting, file, limit), name=part.name
     )
     begun = time.monotonic()
@@ -100,7 +98,7 @@ def run(part: Part, setting: Setting, out: Path, *, deadline: float) -> Result:
 
 
 def _serve(part: Part, setting: Setting, file: Path, limit: float) -> None:
-    """What the part's process does."""
+    """Runs in the part's process."""
     os.setsid()  # a group of its own, so that all it starts can be ended with it
     die_with_parent()
     log = os.open(file.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -129,7 +127,7 @@ def _end_group(process: BaseProcess) -> None:
 def _told(
     part: Part, file: Path, process: BaseProcess, *, seconds: float, limit: float, is_late: bool
 ) -> Result:
-    """The part's own result, or what became of it with the items that it had written."""
+    """Returns the part's own result, or what became of it with the items that it had written."""
     found = Result.read(file) if file.is_file() else Result(part.name, "running")
     found = replace(found, seconds=seconds, limit=limit)
     if found.state != "running":

@@ -1,19 +1,25 @@
-"""Runs of the method on disk: slim ones on generated shapes, and the settings of the whole upgrade."""
+"""Runs of the method on disk, slim ones on generated shapes and the whole upgrade, and their workers."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jdn_core.data.shapes import generate
+from jdn_core.processes.places import Place, places
+from jdn_core.processes.workers import Workers
 from jdn_core.run.folder import Run
+from jdn_core.settings.sections import TrainingSettings
 from jdn_core.settings.whole import Settings, parse
 from tests.gpu.runner import Setting
 
+T = TypeVar("T", bound=TrainingSettings)
+
 
 def on_shapes(setting: Setting, name: str = "run", **over: Any) -> Run:
-    """A run of the slim detector on shapes; ``over``, values or sections, is laid over its settings.
+    """Makes a run of the slim detector on shapes; ``over``, values or sections, is laid over its settings.
 
     All runs of a part share the photos.
     """
@@ -23,16 +29,19 @@ def on_shapes(setting: Setting, name: str = "run", **over: Any) -> Run:
     return Run(settings, folder)
 
 
-def upgrade(setting: Setting) -> Run:
-    """The whole upgrade, on the dataset that was named, or on shapes."""
-    settings = _settings(setting, setting.data or photos(setting), setting.scale.upgrade)
+def upgrade(setting: Setting, *, share: float) -> Run:
+    """Makes the run of the whole upgrade, whose trainings take a share of their epochs."""
+    whole = _settings(setting, setting.data or photos(setting), setting.scale.upgrade)
+    phases = tuple(_shorter(phase, share) for phase in whole.pool.phases)
+    pool = whole.pool.model_copy(update={"phases": phases})
+    settings = whole.model_copy(update={"base": _shorter(whole.base, share), "pool": pool})
     folder = setting.scratch / "upgrade"
     folder.mkdir(parents=True, exist_ok=True)
     return Run(settings, folder)
 
 
 def photos(setting: Setting) -> Path:
-    """A folder of generated photos, made once a part."""
+    """Returns a folder of generated photos, made once a part."""
     folder = setting.scratch / "shapes"
     if not folder.is_dir():
         images, side = setting.scale.shapes
@@ -40,8 +49,19 @@ def photos(setting: Setting) -> Path:
     return folder
 
 
+def hired(setting: Setting, count: int, **environment: str) -> Workers:
+    """Makes workers as a search has them, with variables of their own."""
+    logging.basicConfig(level=logging.WARNING)
+    seats = places(count, device=setting.device, threads=None if setting.on_gpu else 1)
+    return Workers([Place(s.device, s.threads, {**s.environment, **environment}) for s in seats])
+
+
+def _shorter(training: T, share: float) -> T:
+    return training.model_copy(update={"epochs": max(1, round(training.epochs * min(1.0, share)))})
+
+
 def _settings(setting: Setting, root: Path, *layers: Mapping[str, Any]) -> Settings:
-    """Each layer over the one before it, section by section."""
+    """Lays each layer over the one before it, section by section."""
     data: dict[str, Any] = {"name": "check", "device": setting.device, "tracking": {"preview_images": 0}}
     for name, value in (entry for layer in layers for entry in layer.items()):
         data[name] = {**data.get(name, {}), **value} if isinstance(value, Mapping) else value

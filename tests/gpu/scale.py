@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec, RegionSpec, Resolution
@@ -48,6 +48,7 @@ class Scale:
         learnt: AP that a slim detector has at the least after its training on them.
         slim: settings of the runs on generated shapes.
         upgrade: settings of the whole upgrade.
+        upgrade_seconds: what it takes; with less, its trainings are shorter.
     """
 
     width: float
@@ -64,10 +65,11 @@ class Scale:
     shapes: tuple[int, int]
     learnt: float
     slim: Sections
-    upgrade: Sections = field(repr=False)
+    upgrade: Sections
+    upgrade_seconds: float
 
     def spec(self, name: Family) -> DetectorSpec:
-        """A family's detector for so many classes without meaning."""
+        """Returns a family's detector for so many classes without meaning."""
         whole = family(name, width=self.width)
         backbone = BackboneSpec(whole.stem, tuple(blocks[: self.depth] for blocks in whole.stages))
         classes = tuple((number, f"class {number}") for number in range(1, self.classes + 1))
@@ -81,7 +83,7 @@ def _space(depths: Any, *, width: float = 1.0, neck: int = 256, head: int = 1024
 
 
 def _phases(space: Sections, epochs: int, **training: Any) -> list[dict[str, Any]]:
-    """Two phases of a pool: the super-network alone, then all of its subnets."""
+    """Returns two phases of a pool: the super-network alone, then all of its subnets."""
     shrinking = {"name": "shrink", "depths": space["depths"], "widths": space["widths"]}
     return [{"name": "supernet", "epochs": epochs, **training}, {**shrinking, "epochs": 1, **training}]
 
@@ -118,6 +120,7 @@ FULL = Scale(
         warmup=3,
         pairs=7,
     ),
+    upgrade_seconds=300.0,
     shapes=(400, 128),
     learnt=0.1,
     slim={
@@ -156,6 +159,7 @@ SMALL = Scale(
     fast=Fast(
         frames=(Resolution(96, 64),), batches=(2,), precisions=("float32", "bfloat16"), warmup=1, pairs=2
     ),
+    upgrade_seconds=0.0,
     shapes=(40, 64),
     learnt=0.001,
     slim={

@@ -51,17 +51,17 @@ class Turns:
 
     @property
     def steps(self) -> int:
-        """How many of ours are needed: for the clock, the profiler, and a look at where they wait."""
+        """Counts those of ours: for the clock, for the profiler, and for a look at where they wait."""
         return self._fast.warmup + self._fast.pairs + PROFILED + self._on_gpu
 
     def both(self, ours: Step) -> Pair:
-        """Milliseconds of a step of ours, and of the other one behind it."""
+        """Times a step of ours and the other one behind it, in milliseconds."""
         self._begun = self._now()
         ours()
         return self._turn()
 
     def after(self, done: int) -> None:
-        """Is told of every step of ours that is done, and lets the other one run while the clock does."""
+        """Follows every step of ours, and lets the other one run while the clock does."""
         timed = self._fast.warmup + self._fast.pairs
         if done <= timed:
             pair = self._turn()
@@ -87,13 +87,13 @@ class Turns:
         return 1e3 * ours, 1e3 * other
 
     def _now(self) -> float:
-        """Seconds, once all that was begun is done."""
+        """Reads the clock once all that was begun is done."""
         if self._on_gpu:
             torch.cuda.synchronize()
         return time.perf_counter()
 
     def _peak(self) -> float:
-        """Most bytes held since the last look."""
+        """Returns the most bytes that were held since the last call."""
         if not self._on_gpu:
             return 0.0
         peak = torch.cuda.max_memory_allocated()
@@ -104,7 +104,7 @@ class Turns:
 def train_by_turns(
     module: nn.Module, losses_of: LossesOf, batch: Batch, turns: Turns, *, precision: Precision
 ) -> None:
-    """Runs the training loop over one batch that is on the device, and tells ``turns`` of every step."""
+    """Runs the training loop over one batch that is on the device, by turns with another step."""
     count = len(batch.sizes)
     # So low a rate that the weights, and with them the number of proposals, stay what they are.
     regime = TrainingSettings(

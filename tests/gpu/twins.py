@@ -16,7 +16,7 @@ from jdn_core.detector.naming import TORCHVISION
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution
 
 
-class _ResNet(ResNet):  # type: ignore[misc]  # torchvision has no types
+class _ResNet(ResNet):
     """torchvision's ResNet with the widths of a specification instead of 64, 128, 256 and 512."""
 
     def __init__(self, spec: BackboneSpec) -> None:
@@ -35,7 +35,7 @@ class _ResNet(ResNet):  # type: ignore[misc]  # torchvision has no types
 
 
 def twin(detector: Detector) -> FasterRCNN:
-    """torchvision's detector with the weights of ours, on its device; training does not resize pictures.
+    """Makes torchvision's detector with the weights of ours, on its device.
 
     Raises:
         RuntimeError: the architecture is not torchvision's.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -16,20 +15,20 @@ from safetensors.torch import load_file
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.processes.attempts import Failure, attempt
 from jdn_core.processes.launcher import on_ranks
-from jdn_core.processes.places import Place, places
 from jdn_core.processes.workers import WorkerDied, WorkerOutOfMemory, Workers
 from jdn_core.run.folder import TRAINING_FILE
 from jdn_core.storage import durable
 from tests.gpu import deeds, runs
-from tests.gpu.deeds import MEBI
+from tests.gpu.deeds import MEBI, Mode
 from tests.gpu.findings import Findings
 from tests.gpu.ranks import train_in_group
 from tests.gpu.runner import Setting
+from tests.gpu.runs import hired
 
 SEATED = 256  # MiB that a worker fills
 # A context of CUDA is 300 to 600 MiB; what is left of one that was given back is far less.
 LEFT = 64  # MiB
-# Other kernels sum the same 10^5 numbers in another order, in each of some 50 layers; see ``right.ROUNDINGS``.
+# Other kernels sum the same 10^5 numbers in another order, in each of 50 layers; see ``right.ROUNDINGS``.
 SYNCHRONISED = 3e-3
 KILL = "base.mid_epoch:4:kill9"  # after the fourth step's faultpoint; three checkpoints are there
 # Atomic additions make equal trainings differ, and the largest of millions of differences is a rough measure.
@@ -37,53 +36,26 @@ REPEATS = 10
 
 
 def workers(setting: Setting, findings: Findings) -> None:
-    """A worker gets the device and gives it back; one that is killed is replaced."""
+    """Checks workers on the device: leased, killed, and with too little memory."""
     with findings.surviving("a worker on the device"):
         _leased(setting, findings)
-    with findings.surviving("a killed worker"), _hired(setting, 1) as one:
-        before = one.run(deeds.sit, 1, device=setting.device)
-        tries = setting.scratch / "tries"
-        run = runs.on_shapes(setting, "killed", base={"epochs": 2})
-        base = attempt(one, deeds.train_base, run, kill="base.mid_epoch:3:kill9", tries=tries)
-        after = one.run(deeds.sit, 1, device=setting.device)
-        findings.check(
-            "a worker killed in a training is replaced, and the training ends",
-            isinstance(base, Path) and before.pid != after.pid and tries.stat().st_size == 2,
-            tries=tries.stat().st_size,
-        )
-
-
-def memory(setting: Setting, findings: Findings) -> None:
-    """Too little memory is caught, tried again alone, reported with peak and limit, and forgotten."""
-    with findings.surviving("more than there is"), _hired(setting, 2) as two:
-        tries = setting.scratch / "tries"
-        alone = attempt(two, deeds.take_less, tries, device=setting.device, folder=_folder(setting, "less"))
-        findings.check("a job that asks for less at its second try ends well", alone == 0)
-        for_ever = attempt(
-            two, deeds.take, 2**50, device=setting.device, seconds=0.0, folder=_folder(setting, "ever")
-        )
-        text = for_ever.reason if isinstance(for_ever, Failure) else str(for_ever)
-        findings.check(
-            "a job that never fits fails with peak and limit",
-            text.startswith("oom: peak ") and text.endswith(" GiB"),
-            reason=text,
-        )
-        well = two.run(deeds.sit, 1, device=setting.device)
-        findings.check("the next job is well", well.held >= MEBI)
+    with findings.surviving("a killed worker"), hired(setting, 1) as one:
+        _killed(one, setting, findings)
+    with findings.surviving("more than there is"), hired(setting, 2) as two:
+        _never_enough(two, setting, findings)
     if not setting.on_gpu:
-        findings.leave_out(
-            "two jobs that only fit one after the other", "a pebibyte stands in for a full GPU above"
-        )
-        findings.leave_out("a training that does not fit", "a CPU has no share of memory to set")
+        stand_in = "a pebibyte stands in for a full GPU"
+        findings.leave_out("two jobs that only fit one after the other", stand_in)
+        findings.leave_out("a training that does not fit", stand_in)
         return
-    with findings.surviving("two jobs that only fit one after the other"), _hired(setting, 2) as two:
+    with findings.surviving("two jobs that only fit one after the other"), hired(setting, 2) as two:
         _one_after_the_other(two, setting, findings)
-    with findings.surviving("a training that does not fit"), _hired(setting, 1) as one:
+    with findings.surviving("a training that does not fit"), hired(setting, 1) as one:
         _training_without_room(one, setting, findings)
 
 
 def group(setting: Setting, findings: Findings) -> None:
-    """NCCL in a group of one process: sums on the device, and synchronised BN that equals plain BN."""
+    """Checks NCCL in a group of one process: sums on the device, and synchronised BN equal to plain BN."""
     seen = on_ranks(train_in_group, setting, count=1)
     backend = "nccl" if setting.on_gpu else "gloo"
     findings.check(
@@ -105,10 +77,19 @@ def group(setting: Setting, findings: Findings) -> None:
 
 
 def resume(setting: Setting, findings: Findings) -> None:
-    """A training that is killed and resumed, against two undisturbed ones."""
-    with _hired(setting, 1) as one:
-        first, second = (_trained(one, setting, name) for name in ("first", "second"))
-        resumed = _trained(one, setting, "resumed", kill=True)
+    """Checks a training that is killed and resumed against undisturbed ones, also a deterministic one."""
+    with findings.surviving("resume"), hired(setting, 1) as one:
+        plain = _resumed(one, setting, findings)
+    # torchvision's deterministic RoIAlign is Python meant for torch.compile, which takes too long here.
+    deterministic = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "TORCHDYNAMO_DISABLE": "1"}
+    with findings.surviving("deterministic resume"), hired(setting, 1, **deterministic) as one:
+        _resumed_deterministically(one, plain, setting, findings)
+
+
+def _resumed(one: Workers, setting: Setting, findings: Findings) -> _Trained:
+    """Compares with what two undisturbed trainings differ by."""
+    first, second = (_trained(one, setting, name) for name in ("first", "second"))
+    resumed = _trained(one, setting, "resumed", kill=True)
     apart, repeat = _apart(first, resumed), _apart(first, second)
     findings.check(
         "a training killed and resumed ends where an undisturbed one ends",
@@ -116,33 +97,29 @@ def resume(setting: Setting, findings: Findings) -> None:
         reason="bit-equal" if apart == 0 else f"{apart:.1e} apart",
         largest_difference=apart,
         equal_trainings_differ_by=repeat,
-        seconds=first.seconds,
+        seconds=second.seconds,
     )
+    return second
 
 
-def deterministic(setting: Setting, findings: Findings) -> None:
-    """The same with torch's deterministic algorithms, as far as there are any, and what they cost.
-
-    torchvision then has a RoIAlign in Python, which is meant for ``torch.compile``; compiled it would be
-    faster, but compiling takes longer than this part has.
-    """
-    with _hired(setting, 1, CUBLAS_WORKSPACE_CONFIG=":4096:8", TORCHDYNAMO_DISABLE="1") as one:
-        plain = _trained(one, setting, "plain")
-        mode = "yes"
-        try:
-            first = _trained(one, setting, "first", deterministic=mode)
-        except WorkerDied as error:
-            findings.measure("an operation has no deterministic algorithm", error=str(error))
-            mode = "warn"
-            first = _trained(one, setting, "warned", deterministic=mode)
-        resumed = _trained(one, setting, "resumed", kill=True, deterministic=mode)
+def _resumed_deterministically(one: Workers, plain: _Trained, setting: Setting, findings: Findings) -> None:
+    """Demands bit-equality, unless torch has no deterministic algorithm for some operation."""
+    mode: Mode = "yes"
+    try:
+        _trained(one, setting, "warming", deterministic=mode)
+    except WorkerDied as error:
+        findings.measure("an operation has no deterministic algorithm", error=str(error))
+        mode = "warn"
+    first = _trained(one, setting, "deterministic", deterministic=mode)
+    resumed = _trained(one, setting, "deterministic-resumed", kill=True, deterministic=mode)
     apart = _apart(first, resumed)
     findings.check(
         "a deterministic training killed and resumed is bit-equal",
         apart == 0 or mode == "warn",
         reason="bit-equal" if apart == 0 else f"{apart:.1e} apart",
         largest_difference=apart,
-        times_the_seconds=first.seconds / plain.seconds,
+        seconds=first.seconds,
+        times_the_plain_seconds=first.seconds / plain.seconds,
     )
 
 
@@ -155,7 +132,7 @@ class _Trained:
 
 
 def _trained(
-    one: Workers, setting: Setting, name: str, *, kill: bool = False, deterministic: str = "no"
+    one: Workers, setting: Setting, name: str, *, kill: bool = False, deterministic: Mode = "no"
 ) -> _Trained:
     """Trains one epoch; with ``kill`` it has a checkpoint after every step and dies after some."""
     minutes = {"checkpoint_minutes": 1e-6} if kill else {}
@@ -171,14 +148,14 @@ def _trained(
 
 
 def _apart(one: _Trained, other: _Trained) -> float:
-    """The largest difference of a weight or BN statistic."""
+    """Returns the largest difference of a weight or BN statistic."""
     ours, theirs = (load_file(base.folder / WEIGHTS_FILE) for base in (one, other))
     return max((ours[name].double() - value.double()).abs().max().item() for name, value in theirs.items())
 
 
 def _leased(setting: Setting, findings: Findings) -> None:
     free = _free_bytes(setting)
-    with _hired(setting, 1) as one:
+    with hired(setting, 1) as one:
         seat = one.run(deeds.sit, SEATED, device=setting.device)
         taken = free - _free_bytes(setting)
     back = _until(lambda: _gone(seat.pid) and free - _free_bytes(setting) <= LEFT * MEBI)
@@ -197,8 +174,37 @@ def _leased(setting: Setting, findings: Findings) -> None:
     )
 
 
+def _killed(one: Workers, setting: Setting, findings: Findings) -> None:
+    before = one.run(deeds.sit, 1, device=setting.device)
+    tries = setting.scratch / "tries"
+    run = runs.on_shapes(setting, "killed", base={"epochs": 1})
+    base = attempt(one, deeds.train_base, run, kill="base.mid_epoch:3:kill9", tries=tries)
+    after = one.run(deeds.sit, 1, device=setting.device)
+    findings.check(
+        "a worker killed in a training is replaced, and the training ends",
+        isinstance(base, Path) and before.pid != after.pid,
+        tries=tries.stat().st_size,
+    )
+
+
+def _never_enough(two: Workers, setting: Setting, findings: Findings) -> None:
+    """Asks for a pebibyte, which no device has."""
+    folder, tries = _folder(setting, "takers"), setting.scratch / "shortages"
+    alone = attempt(two, deeds.take_less, tries, device=setting.device, folder=folder)
+    findings.check("a job that asks for less at its second try ends well", alone == 0)
+    never = attempt(two, deeds.take, 2**50, device=setting.device, seconds=0.0, folder=folder)
+    text = never.reason if isinstance(never, Failure) else f"it got {never}"
+    findings.check(
+        "a job that never fits fails with peak and limit",
+        text.startswith("oom: peak ") and text.endswith(" GiB"),
+        reason=text,
+    )
+    well = two.run(deeds.sit, 1, device=setting.device)
+    findings.check("the next job is well", well.held >= MEBI)
+
+
 def _one_after_the_other(two: Workers, setting: Setting, findings: Findings) -> None:
-    """Both want three fifths of what is free, so one of them has to wait and to be alone."""
+    """Gives both three fifths of what is free to take, so one of them has to wait and to be alone."""
     folder, size = _folder(setting, "pair"), int(0.6 * _free_bytes(setting))
     with ThreadPoolExecutor(2) as threads:
         jobs = [
@@ -215,7 +221,7 @@ def _one_after_the_other(two: Workers, setting: Setting, findings: Findings) -> 
 
 
 def _training_without_room(one: Workers, setting: Setting, findings: Findings) -> None:
-    """A ResNet-50 at full width has 90 MiB of weights, and as much of gradients; its activations find no room."""
+    """Trains a ResNet-50 with 90 MiB of weights, and as much of gradients, in 256 MiB."""
     run = runs.on_shapes(setting, "roomless", base={"epochs": 1}, detector={"family": "r50", "width": 1.0})
     share = 256 * MEBI / torch.cuda.mem_get_info()[1]
     try:
@@ -226,13 +232,6 @@ def _training_without_room(one: Workers, setting: Setting, findings: Findings) -
     findings.check("a training that does not fit says so", text.startswith("peak "), reason=text)
     well = attempt(one, deeds.train_base, run)
     findings.check("the same training ends well where there is room", isinstance(well, Path))
-
-
-def _hired(setting: Setting, count: int, **environment: str) -> Workers:
-    """Workers as a search has them."""
-    logging.basicConfig(level=logging.WARNING)
-    seats = places(count, device=setting.device, threads=None if setting.on_gpu else 1)
-    return Workers([Place(s.device, s.threads, {**s.environment, **environment}) for s in seats])
 
 
 def _folder(setting: Setting, name: str) -> Path:
