@@ -57,6 +57,7 @@ def serve(channel: Connection, share: DeviceShare) -> None:
             except EOFError:
                 return
             answer = _answer(call)
+            _free_memory()
             _send(channel, answer)
             if not isinstance(answer, Done | Refused):
                 return
@@ -82,6 +83,12 @@ def _answer(call: Call) -> Answer:
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_MEMORY in text:
             return OutOfMemory(*_memory(), text)
         return Broken(text, traceback.format_exc())
+
+
+def _free_memory() -> None:
+    """Returns cached GPU memory to the device: another worker may wait for it, to be alone there."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
 
 
 def _memory() -> tuple[int, int]:
