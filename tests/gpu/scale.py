@@ -144,7 +144,7 @@ FULL = Scale(
 
 SMALL = Scale(
     width=1 / 8,
-    depth=3,
+    depth=2,
     neck=16,
     head=24,
     region=REGION,
@@ -157,16 +157,16 @@ SMALL = Scale(
         SubnetSpec((2, 2, 2, 2), 1.25, (1.0, 1.25, 1.5, 1.25), 1.25),
     ),
     fast=Fast(
-        frames=(Resolution(96, 64),), batches=(2,), precisions=("float32", "bfloat16"), warmup=1, pairs=2
+        frames=(Resolution(96, 64),), batches=(2,), precisions=("float32", "bfloat16"), warmup=1, pairs=1
     ),
     upgrade_seconds=0.0,
     shapes=(40, 64),
-    learnt=0.001,
+    learnt=1e-4,
     slim={
         "threads": 1,
         "data": {"resolutions": ("64x64",)},
         "detector": {**_SLIM, **_FEW_ROIS},
-        "base": {"epochs": 10, **_BRIEF},
+        "base": {"epochs": 5, "batch": 2, "lr": 0.02, "schedule": "cosine", "warmup": 8},
         "pool": {"phases": [{"name": "supernet", "epochs": 1, "batch": 4}]},
     },
     upgrade={

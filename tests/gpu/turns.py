@@ -70,7 +70,7 @@ class Turns:
             self._profile = self._stack.enter_context(profiler(on_gpu=self._on_gpu))
         elif done == timed + PROFILED:
             self._stack.close()
-            self.counts = Counts.of(self._profile.key_averages(), PROFILED)
+            self.counts = Counts.of(self._profile, steps=PROFILED)
             if self._on_gpu:
                 self.waits = self._stack.enter_context(waits_by_line())
         elif done > timed:
