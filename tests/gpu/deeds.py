@@ -67,7 +67,7 @@ def take_less(tries: Path, *, device: str, folder: Path) -> int:
 def train_base_in(run: Run, *, share: float) -> Path:
     """Trains with a share of the GPU's memory that is too small for it."""
     torch.cuda.set_per_process_memory_fraction(share)
-    return steps.train_base(run)
+    return steps.ensure_base(run)
 
 
 def train_base(run: Run, *, kill: str = "", tries: Path | None = None, deterministic: Mode = "no") -> Path:
@@ -83,7 +83,7 @@ def train_base(run: Run, *, kill: str = "", tries: Path | None = None, determini
     torch.use_deterministic_algorithms(deterministic != "no", warn_only=deterministic == "warn")
     if kill and tries is not None and _count(tries) == 1:
         faults.arm(kill)
-    return steps.train_base(run)
+    return steps.ensure_base(run)
 
 
 def _count(tries: Path) -> int:

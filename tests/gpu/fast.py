@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 
-from jdn_core.data.coco import find_split, load
+from jdn_core.data.coco.dataset import load
+from jdn_core.data.layouts import find_split
 from jdn_core.data.loading import Batch, BatchLoader, Sample
 from jdn_core.detector.build import Detector, build
 from jdn_core.distillation.distiller import Distiller

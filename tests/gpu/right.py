@@ -3,8 +3,9 @@
 Bounds are measured, not guessed. A GPU adds up to 4,608 products in another order and its Winograd
 convolutions round a few times more, so every sum is off by about sqrt(4,608) = 68 roundings; ``nudge`` moves
 the weights by as many, and by what the CPU itself then differs, through the same network, float32 may differ.
-Gradients differ far more than losses: of a million ReLUs some are so near to zero that they switch (measured
-with R18 at 512x384: losses 1e-7, gradients 2e-4 after one rounding a weight).
+Gradients differ far more than losses: of a million ReLUs some are so near to zero that they switch. Measured
+at 512x384 on a CPU after the nudge: losses 3e-7 (R18) and 2e-6 (R50), gradients 3e-4 and 1e-3; with bfloat16
+instead losses 0.3 %, and a cosine of 0.999 between the gradients (R50).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jdn_core.evaluation.detection import evaluate
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.run import assemble
-from jdn_core.run.steps import train_base
+from jdn_core.run.steps import ensure_base
 from jdn_core.settings.sections import DistillationSettings
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.families import Family
@@ -35,7 +36,8 @@ from tests.gpu.samples import Samples
 FAMILIES: tuple[Family, ...] = ("r18", "r50")
 ROUNDINGS = 64
 CHANCE = 4  # the nudge is one draw: which ReLUs switch is luck
-TIGHTEST, LOOSEST = 1e-5, 0.1  # a wrong gradient is off by tens of percents
+# Least bounds, because one ReLU of the box head is 2e-4 of all gradients; a wrong number is off by percents.
+LOSS, GRADIENT, STATISTICS, LOOSEST = 1e-4, 2e-3, 1e-4, 0.1
 # bfloat16 has 8 bits of precision, so a product is off by up to 2^-9 = 0.2 %. Losses are means over hundreds
 # of RoIs, computed in float32. Gradients pass up to 100 layers; a wrong direction has a cosine of about 0.
 NARROW_LOSS, NARROW_COSINE = 0.05, 0.9
@@ -106,7 +108,7 @@ def detections(setting: Setting, findings: Findings) -> None:
 def accuracy(setting: Setting, findings: Findings) -> None:
     """Checks the AP of a slim detector, trained on the device, there against the CPU; by pycocotools."""
     run = runs.on_shapes(setting)
-    train_base(run)
+    ensure_base(run)
     bench = assemble.bench(run.settings)
     frame = bench.frames[-1]
     with cases.full_float32():
@@ -140,20 +142,21 @@ def _compare(
     wanted, nudged = outcome("cpu"), outcome("cpu", nudged=True)
     found = outcome(setting.device)
     loss_bound, bound = (
-        min(max(CHANCE * error(nudged, wanted), TIGHTEST), LOOSEST)
-        for error in (cases.loss_error, cases.gradient_error)
+        min(max(CHANCE * error(nudged, wanted), least), LOOSEST)
+        for error, least in ((cases.loss_error, LOSS), (cases.gradient_error, GRADIENT))
     )
     loss, gradient = cases.loss_error(found, wanted), cases.gradient_error(found, wanted)
+    statistics = cases.statistics_error(found, wanted)
     worst, worst_error = cases.worst_gradient(found, wanted)
     findings.check(
         name,
-        loss <= loss_bound and gradient <= bound,
+        loss <= loss_bound and gradient <= bound and statistics <= STATISTICS,
         loss_error=loss,
         loss_bound=loss_bound,
         gradient_error=gradient,
         gradient_bound=bound,
         worst_gradient=f"{worst} {worst_error:.1e}",
-        statistics_error=cases.statistics_error(found, wanted),
+        statistics_error=statistics,
     )
     if setting.on_gpu:
         torch.backends.cudnn.allow_tf32 = True

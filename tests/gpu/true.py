@@ -33,12 +33,12 @@ def upgrade(setting: Setting, findings: Findings) -> None:
     run = runs.upgrade(setting, share=findings.seconds_left / max(1.0, setting.scale.upgrade_seconds))
     with runs.hired(setting, run.settings.search.workers) as workers:
         with _timed("train the base", findings):
-            insist(workers, steps.train_base, run)
+            insist(workers, steps.ensure_base, run)
         for index, phase in enumerate(run.settings.pool.phases):
             with _timed(f"train the pool, {phase.name}", findings):
-                insist(workers, steps.train_phase, run, index)
+                insist(workers, steps.ensure_phase, run, index)
         with _timed("measure the base", findings):
-            base = insist(workers, steps.evaluate_base, run)
+            base = insist(workers, steps.ensure_base_record, run)
         findings.measure("base", **_numbers(run, base))
         with _timed("search", findings):
             _search(run, workers, findings)
@@ -67,11 +67,11 @@ def _search(run: Run, workers: Workers, findings: Findings) -> None:
 
 def _evaluate(run: Run, pair: Pair, workers: Workers) -> PairRecord:
     """Evolves a pair's student, calibrates its teacher, and evaluates both; a failure is a record too."""
-    student = attempt(workers, steps.mutate, run, pair)
-    teacher = attempt(workers, steps.reset_bn, run, pair.teacher)
+    student = attempt(workers, steps.make_student, run, pair)
+    teacher = attempt(workers, steps.ensure_teacher, run, pair.teacher)
     if isinstance(student, Failure) or isinstance(teacher, Failure):
         return steps.commit_failure(run, pair, f"{student} {teacher}")
-    record = attempt(workers, steps.fast_evaluate, run, pair, student, teacher)
+    record = attempt(workers, steps.ensure_record, run, pair, student, teacher)
     return steps.commit_failure(run, pair, record.reason) if isinstance(record, Failure) else record
 
 

@@ -106,11 +106,11 @@ def _resumed_deterministically(one: Workers, plain: _Trained, setting: Setting, 
     """Demands bit-equality, unless torch has no deterministic algorithm for some operation."""
     mode: Mode = "yes"
     try:
-        _trained(one, setting, "warming", deterministic=mode)
+        first = _trained(one, setting, "deterministic", deterministic=mode)
     except WorkerDied as error:
         findings.measure("an operation has no deterministic algorithm", error=str(error))
         mode = "warn"
-    first = _trained(one, setting, "deterministic", deterministic=mode)
+        first = _trained(one, setting, "deterministic-if-any", deterministic=mode)
     resumed = _trained(one, setting, "deterministic-resumed", kill=True, deterministic=mode)
     apart = _apart(first, resumed)
     findings.check(
