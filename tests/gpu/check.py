@@ -67,14 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", default="", help="names or groups: machine, right, works, fast, true")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu runs in small")
     parser.add_argument("--data", type=Path, default=_known_data(), help="dataset in COCO format, for true")
-    told = parser.parse_args(arguments)
-    wanted = [name for name in told.parts.split(",") if name]
+    options = parser.parse_args(arguments)
+    wanted = [name for name in options.parts.split(",") if name]
     known = {name for part in PARTS for name in (part.name, part.group)}
     if unknown := sorted(set(wanted) - known):
         parser.error(f"unknown parts: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     parts = [part for part in PARTS if not wanted or {part.name, part.group} & set(wanted)]
-    data = None if told.device == "cpu" else told.data
-    return 0 if check(parts, told.out, device=told.device, minutes=told.minutes, data=data) else 1
+    data = None if options.device == "cpu" else options.data
+    return 0 if check(parts, options.out, device=options.device, minutes=options.minutes, data=data) else 1
 
 
 def _known_data() -> Path | None:

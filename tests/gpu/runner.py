@@ -92,7 +92,7 @@ def run(part: Part, setting: Setting, out: Path, *, deadline: float) -> Result:
     process.join(limit)
     is_late = process.is_alive()
     _end_group(process)
-    result = _told(part, file, process, seconds=time.monotonic() - begun, limit=limit, is_late=is_late)
+    result = _result_of(part, file, process, seconds=time.monotonic() - begun, limit=limit, is_late=is_late)
     result.write(file)
     return result
 
@@ -124,7 +124,7 @@ def _end_group(process: BaseProcess) -> None:
     process.join()
 
 
-def _told(
+def _result_of(
     part: Part, file: Path, process: BaseProcess, *, seconds: float, limit: float, is_late: bool
 ) -> Result:
     """Returns the part's own result, or what became of it with the items that it had written."""

@@ -18,8 +18,7 @@ from jdn_core.run.folder import Run
 from jdn_core.search import engine
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
-from jdn_core.search.score import Base, Scorer
-from jdn_core.search.top_k import top_k
+from jdn_core.search.standing import Graded, Standing
 from tests.gpu import runs
 from tests.gpu.findings import Findings, Numbers
 from tests.gpu.runner import Setting
@@ -38,17 +37,19 @@ def upgrade(setting: Setting, findings: Findings) -> None:
             with _timed(f"train the pool, {phase.name}", findings):
                 insist(workers, steps.ensure_phase, run, index)
         with _timed("measure the base", findings):
-            base = insist(workers, steps.ensure_base_record, run)
-        findings.measure("base", **_numbers(run, base))
+            insist(workers, steps.ensure_base_record, run)
+        standing = Standing(run.settings.score, run.records.all())
+        base = standing.records[0].pair.key
+        findings.measure("base", **_numbers(standing.graded(base)))
         with _timed("search", findings):
-            _search(run, workers, findings)
-        best = top_k(run.records.all(), _scorer(run), 1)[0]
-        findings.measure(f"winner, pair {best.pair.index}", **_numbers(run, best))
+            _search(run, standing, workers, findings)
+        (best,) = standing.best(1)
+        findings.measure(f"winner, pair {best.record.pair.index}", **_numbers(best))
 
 
-def _search(run: Run, workers: Workers, findings: Findings) -> None:
+def _search(run: Run, standing: Standing, workers: Workers, findings: Findings) -> None:
     """Climbs over pairs, each with its own line, as many as there is time for."""
-    climber = HillClimber(assemble.climb_rules(run.settings), run.records.all())
+    climber = HillClimber(assemble.climb_rules(run.settings), standing.records)
     iterations, count = run.settings.search.iterations, len(workers)
     begun, longest = time.monotonic(), 0.0
     with ThreadPoolExecutor(count) as threads:
@@ -58,8 +59,9 @@ def _search(run: Run, workers: Workers, findings: Findings) -> None:
 
         climbing = engine.climb(climber, iterations=iterations, workers=count, submit=submit)
         for done, record in enumerate(climbing, start=1):
-            findings.measure(f"pair {record.pair.index} {record.pair.action}", **_numbers(run, record))
-            longest = max(longest, time.monotonic() - begun) if done <= count else longest
+            graded = standing.add(record)
+            findings.measure(f"pair {record.pair.index} {record.pair.action}", **_numbers(graded))
+            longest = time.monotonic() - begun if done <= count else longest  # of a round of all workers
             if findings.seconds_left < 2 * longest and done < iterations:
                 findings.leave_out(f"the pairs after {done}", "no time was left")
                 break
@@ -75,27 +77,20 @@ def _evaluate(run: Run, pair: Pair, workers: Workers) -> PairRecord:
     return steps.commit_failure(run, pair, record.reason) if isinstance(record, Failure) else record
 
 
-def _numbers(run: Run, record: PairRecord) -> Numbers:
+def _numbers(graded: Graded) -> Numbers:
     """Returns AP, cost and latency of a pair at the resolution that it is ranked at."""
-    if record.evaluation is None:
+    record, grade = graded
+    if record.evaluation is None or grade is None:
         return {"failed": record.reason}
-    grade = _scorer(run).grade(record.evaluation)
-    frame = grade.measurement.resolution
+    frame = str(grade.measurement.resolution)
     return {
-        "frame": str(frame),
+        "frame": frame,
         "AP": grade.measurement.ap,
         "GMACs": grade.measurement.macs / 1e9,
-        "latency_ms": record.evaluation.timing.latency_ms[str(frame)],
+        "latency_ms": record.evaluation.timing.latency_ms[frame],
         "H": grade.score,
         "training_s": record.evaluation.timing.train_seconds,
     }
-
-
-def _scorer(run: Run) -> Scorer:
-    base = run.records.all()[0].evaluation
-    if base is None:
-        raise RuntimeError("pair 0 has no evaluation")
-    return Scorer(assemble.score_rule(run.settings), Base.of(base))
 
 
 @contextmanager
