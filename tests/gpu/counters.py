@@ -76,5 +76,5 @@ def waits_by_line() -> Iterator[Counter[str]]:
     lines.update(
         f"{'/'.join(warning.filename.split('/')[-2:])}:{warning.lineno}"
         for warning in seen
-        if "synchroniz" in str(warning.message)
+        if "called a synchronizing" in str(warning.message)
     )

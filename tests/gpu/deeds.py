@@ -48,7 +48,11 @@ def sit(megabytes: int, *, device: str) -> Seat:
 
 
 def take(size: int, *, device: str, seconds: float, folder: Path) -> int:
-    """Takes so many bytes and keeps them for a while; gives how many others held theirs at that time."""
+    """Takes so many bytes for a while; returns how many others had theirs at that time.
+
+    ``folder`` is where those meet that take at the same time; beside it tries are counted.
+    """
+    _count(folder.with_suffix(".tries"))
     held = torch.empty(size, dtype=torch.uint8, device=device)
     mark = folder / f"{os.getpid()}"
     mark.touch()
@@ -80,6 +84,9 @@ def train_base(run: Run, *, kill: str = "", tries: Path | None = None, determini
         deterministic: whether torch's deterministic algorithms compute: ``no``, ``warn`` where there is none,
             or ``yes``: an error then.
     """
+    if deterministic != "no":
+        # torchvision's deterministic RoIAlign is Python for torch.compile, which takes longer than all else.
+        torch.compiler.set_stance("force_eager")
     torch.use_deterministic_algorithms(deterministic != "no", warn_only=deterministic == "warn")
     if kill and tries is not None and _count(tries) == 1:
         faults.arm(kill)

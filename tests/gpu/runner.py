@@ -47,19 +47,19 @@ class Setting:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the check that is tried, timed and told alone.
+    """A piece of the check that is tried, timed and reported alone.
 
     Attributes:
         name: the group first, such as ``works.workers``.
         work: checks and measures; a function of a module, since another process imports it.
         seconds: after which it hangs for sure.
-        share: most of the time left that it may take, in (0, 1].
+        weight: its share of the time that is left, among the parts behind that only measure as it does.
     """
 
     name: str
     work: Callable[[Setting, Findings], None]
     seconds: float = 120.0
-    share: float = 1.0
+    weight: float = 1.0
 
     @property
     def group(self) -> str:
@@ -71,8 +71,8 @@ class Part:
         return self.group in ("machine", "right", "works")
 
 
-def run(part: Part, setting: Setting, out: Path, *, deadline: float) -> Result:
-    """Runs a part until it ends, its limit is over, or the deadline (``time.monotonic``) is reached.
+def run(part: Part, setting: Setting, out: Path, *, deadline: float, share: float = 1.0) -> Result:
+    """Runs a part until it ends, its limit is over, or its share of the time to the deadline is.
 
     Its output goes to ``out/NAME.log``, its result to ``out/NAME.json`` as well.
     """
@@ -82,7 +82,7 @@ def run(part: Part, setting: Setting, out: Path, *, deadline: float) -> Result:
         result = Result(part.name, "not run", reason="no time was left")
         result.write(file)
         return result
-    limit = min(part.seconds, part.share * left)
+    limit = min(part.seconds, share * left)
     setting.scratch.mkdir(parents=True, exist_ok=True)
     process = multiprocessing.get_context("fork").Process(
         target=_serve, args=(part, setting, file, limit), name=part.name

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from jdn_core.detector.folder import load_detector
+from jdn_core.evaluation.latency import measure
 from jdn_core.processes.attempts import Failure, attempt, insist
 from jdn_core.processes.workers import Workers
 from jdn_core.run import assemble, steps
@@ -40,11 +42,12 @@ def upgrade(setting: Setting, findings: Findings) -> None:
             insist(workers, steps.ensure_base_record, run)
         standing = Standing(run.settings.score, run.records.all())
         base = standing.records[0].pair.key
-        findings.measure("base", **_numbers(standing.graded(base)))
+        findings.measure("pair 0, the base", **_numbers(standing.graded(base)))
         with _timed("search", findings):
             _search(run, standing, workers, findings)
-        (best,) = standing.best(1)
-        findings.measure(f"winner, pair {best.record.pair.index}", **_numbers(best))
+    (best,) = standing.best(1)
+    for name, graded in {"base": standing.graded(base), "winner": best}.items():
+        findings.measure(f"{name}, alone", **_numbers(graded), **_latency_alone(run, graded, setting))
 
 
 def _search(run: Run, standing: Standing, workers: Workers, findings: Findings) -> None:
@@ -91,6 +94,14 @@ def _numbers(graded: Graded) -> Numbers:
         "H": grade.score,
         "training_s": record.evaluation.timing.train_seconds,
     }
+
+
+def _latency_alone(run: Run, graded: Graded, setting: Setting) -> Numbers:
+    """Measures a pair's latency again while nothing else computes: pairs are measured beside each other."""
+    if graded.grade is None:
+        return {}
+    detector = load_detector(run.records.path(graded.record.pair.key), setting.device)
+    return {"latency_alone_ms": measure(detector, graded.grade.measurement.resolution).median_ms}
 
 
 @contextmanager

@@ -80,9 +80,8 @@ def resume(setting: Setting, findings: Findings) -> None:
     """Checks a training that is killed and resumed against undisturbed ones, also a deterministic one."""
     with findings.surviving("resume"), hired(setting, 1) as one:
         plain = _resumed(one, setting, findings)
-    # torchvision's deterministic RoIAlign is Python meant for torch.compile, which takes too long here.
-    deterministic = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "TORCHDYNAMO_DISABLE": "1"}
-    with findings.surviving("deterministic resume"), hired(setting, 1, **deterministic) as one:
+    cublas = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # without it its sums are not deterministic
+    with findings.surviving("deterministic resume"), hired(setting, 1, **cublas) as one:
         _resumed_deterministically(one, plain, setting, findings)
 
 
@@ -208,14 +207,15 @@ def _one_after_the_other(two: Workers, setting: Setting, findings: Findings) -> 
     folder, size = _folder(setting, "pair"), int(0.6 * _free_bytes(setting))
     with ThreadPoolExecutor(2) as threads:
         jobs = [
-            threads.submit(attempt, two, deeds.take, size, device=setting.device, seconds=4.0, folder=folder)
+            threads.submit(attempt, two, deeds.take, size, device=setting.device, seconds=8.0, folder=folder)
             for _ in range(2)
         ]
         ends = [job.result() for job in jobs]
+    tries = folder.with_suffix(".tries").stat().st_size  # one of them runs out of memory once
     findings.check(
         "two jobs that only fit one after the other both end, the second alone",
-        ends == [0, 0],
-        reason=str(ends),
+        ends == [0, 0] and tries == 3,
+        reason=f"{ends} in {tries} tries",
         each_GiB=size / 2**30,
     )
 
