@@ -52,7 +52,7 @@ class Part:
     Attributes:
         name: the group first, such as ``works.workers``.
         work: checks and measures; a function of a module, since another process imports it.
-        seconds: after which it hangs for sure.
+        seconds: after which it hangs for sure, on a machine that does all in ``check.MINUTES``.
         weight: its share of the time that is left, among the parts behind that only measure as it does.
     """
 

@@ -14,7 +14,7 @@ import pytest
 from tests.gpu.check import PARTS
 from tests.processes import unmeasured
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 HIDDEN = ("prefect", "mlflow", "matplotlib", "yaml", "pytest")
 
 
@@ -48,7 +48,7 @@ def test_packages_are_hidden_there(bare: dict[str, str]) -> None:
 
 
 def test_every_part_passes_on_a_cpu_in_small(bare: dict[str, str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.gpu.check", "--device", "cpu", "--minutes", "3"]
+    command = [sys.executable, "-m", "tests.gpu.check", "--device", "cpu", "--minutes", f"{_minutes():.1f}"]
     run = subprocess.run([*command, "--out", tmp_path], env=bare, capture_output=True, text=True)
     report = json.loads((tmp_path / "check.json").read_text())
     assert [(part["part"], part["state"]) for part in report["parts"]] == [
@@ -58,3 +58,8 @@ def test_every_part_passes_on_a_cpu_in_small(bare: dict[str, str], tmp_path: Pat
     assert run.returncode == 0
     table = (tmp_path / "check.md").read_text()
     assert all(f"| {part.name} | passed |" in table for part in PARTS)
+
+
+def _minutes() -> float:
+    """Returns three minutes, and more where each core has more than one process that wants it."""
+    return 3 * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
