@@ -95,7 +95,7 @@ def detections(setting: Setting, findings: Findings) -> None:
             wanted = detector.detect(batch.images, batch.sizes)
             there = batch.to(setting.device)
             found = detector.to(setting.device).detect(there.images, there.sizes)
-            matched = sum(_matches(theirs, mine) for theirs, mine in zip(wanted, found, strict=True))
+            matched = sum(matches(theirs, mine) for theirs, mine in zip(wanted, found, strict=True))
             count = sum(len(boxes["labels"]) for boxes in wanted)
             findings.check(
                 f"{name} detections",
@@ -205,7 +205,7 @@ def _batch(setting: Setting) -> Batch:
     return cases.pictures(setting.scale.frame, batch=2, classes=setting.scale.classes)
 
 
-def _matches(theirs: dict[str, Tensor], mine: dict[str, Tensor]) -> int:
+def matches(theirs: dict[str, Tensor], mine: dict[str, Tensor]) -> int:
     """Counts those of theirs that have one of ours of the same label, near in place and score."""
     mine = {name: value.cpu() for name, value in mine.items()}
     near = (theirs["boxes"][:, None] - mine["boxes"]).abs().amax(dim=-1) <= PIXELS
