@@ -22,7 +22,7 @@ from jdn_core.distillation.distiller import Distiller
 from jdn_core.evaluation.detection import evaluate
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.supernet import SuperNet
-from jdn_core.run import assemble
+from jdn_core.run import warm
 from jdn_core.run.steps import ensure_base
 from jdn_core.settings.sections import DistillationSettings
 from jdn_core.space.architecture import DetectorSpec
@@ -110,7 +110,7 @@ def accuracy(setting: Setting, findings: Findings) -> None:
     """Checks the AP of a slim detector, trained on the device, there against the CPU; by pycocotools."""
     run = runs.on_shapes(setting)
     ensure_base(run)
-    bench = assemble.bench(run.settings)
+    bench = warm.bench(run.settings)
     frame = bench.frames[-1]
     with cases.full_float32():
         there, here = (

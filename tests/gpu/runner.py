@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from jdn_core.processes.child import die_with_parent
+from jdn_core.processes.orphans import OrphanGuard
 from tests.gpu.findings import Findings, Result
 from tests.gpu.scale import Scale
 
@@ -89,9 +89,11 @@ def run(part: Part, setting: Setting, out: Path, *, deadline: float, share: floa
     )
     begun = time.monotonic()
     process.start()
-    process.join(limit)
-    is_late = process.is_alive()
-    _end_group(process)
+    with OrphanGuard() as guard:
+        guard.add(process.pid or 0)
+        process.join(limit)
+        is_late = process.is_alive()
+        _end_group(process)
     result = _result_of(part, file, process, seconds=time.monotonic() - begun, limit=limit, is_late=is_late)
     result.write(file)
     return result
@@ -100,7 +102,6 @@ def run(part: Part, setting: Setting, out: Path, *, deadline: float, share: floa
 def _serve(part: Part, setting: Setting, file: Path, limit: float) -> None:
     """Runs in the part's process."""
     os.setsid()  # a group of its own, so that all it starts can be ended with it
-    die_with_parent()
     log = os.open(file.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(log, stream.fileno())

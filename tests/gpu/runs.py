@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jdn_core.data.shapes import generate
-from jdn_core.processes.places import Place, places
+from jdn_core.processes.devices import DeviceShare, shares
+from jdn_core.processes.fork_server import prepare
 from jdn_core.processes.workers import Workers
 from jdn_core.run.folder import Run
 from jdn_core.settings.sections import TrainingSettings
@@ -52,8 +53,9 @@ def photos(setting: Setting) -> Path:
 def hired(setting: Setting, count: int, **environment: str) -> Workers:
     """Makes workers as a search has them, with variables of their own."""
     logging.basicConfig(level=logging.WARNING)
-    seats = places(count, device=setting.device, threads=None if setting.on_gpu else 1)
-    return Workers([Place(s.device, s.threads, {**s.environment, **environment}) for s in seats])
+    prepare("jdn_core.run.steps", "tests.gpu.deeds")
+    each = shares(count, device=setting.device, threads=None if setting.on_gpu else 1)
+    return Workers([DeviceShare(s.device, s.threads, {**s.environment, **environment}) for s in each])
 
 
 def _shorter(training: T, share: float) -> T:

@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.processes.attempts import Failure, attempt
+from jdn_core.processes.child import MemoryShortage
+from jdn_core.processes.children import ChildDied
 from jdn_core.processes.launcher import on_ranks
-from jdn_core.processes.workers import WorkerDied, WorkerOutOfMemory, Workers
+from jdn_core.processes.workers import Workers
 from jdn_core.run.folder import TRAINING_FILE
 from jdn_core.storage import durable
 from tests.gpu import deeds, runs
@@ -106,7 +108,7 @@ def _resumed_deterministically(one: Workers, plain: _Trained, setting: Setting, 
     mode: Mode = "yes"
     try:
         first = _trained(one, setting, "deterministic", deterministic=mode)
-    except WorkerDied as error:
+    except ChildDied as error:
         findings.measure("an operation has no deterministic algorithm", error=str(error))
         mode = "warn"
         first = _trained(one, setting, "deterministic-if-any", deterministic=mode)
@@ -227,7 +229,7 @@ def _training_without_room(one: Workers, setting: Setting, findings: Findings) -
     try:
         one.run(deeds.train_base_in, run, share=share)
         text = "it fitted"
-    except WorkerOutOfMemory as error:
+    except MemoryShortage as error:
         text = str(error)
     findings.check("a training that does not fit says so", text.startswith("peak "), reason=text)
     well = attempt(one, deeds.train_base, run)
