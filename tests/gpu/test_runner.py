@@ -13,7 +13,7 @@ import pytest
 from tests.gpu.findings import Findings, Result
 from tests.processes import lives, until
 
-pytestmark = pytest.mark.timeout(300)  # the check imports torch
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # each check imports torch
 
 
 class Checked(NamedTuple):
