@@ -28,10 +28,10 @@ def markdown(results: Sequence[Result], *, passed: bool) -> str:
     )
     lines = ["# GPU check", "", verdict, "", *_table(head, rows)]
     for result in results:
-        lines += ["", f"## {result.part}", ""]
+        lines += ["", f"## {result.part}"]
         for items in _alike(result.items):
-            lines += [*_item_table(items), ""]
-    return "\n".join(lines).rstrip() + "\n"
+            lines += ["", *_item_table(items)]
+    return "\n".join(lines) + "\n"
 
 
 def _alike(items: Sequence[Item]) -> Iterator[list[Item]]:
