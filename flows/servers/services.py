@@ -191,7 +191,7 @@ def _send(processes: set[psutil.Process], number: signal.Signals) -> None:
 
 
 def _lives(process: psutil.Process) -> bool:
-    """Says whether it has not ended; a zombie has, but in a container nobody may ever reap it."""
+    """Says whether it has not ended; a zombie has ended, though in a container it may stay for ever."""
     with suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False

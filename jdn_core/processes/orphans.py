@@ -65,7 +65,7 @@ class OrphanGuard:
 
     def _write(self, line: str) -> None:
         if self._helper is not None and self._helper.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # somebody killed the helper; the work goes on
+            with contextlib.suppress(BrokenPipeError):  # the helper was killed; the work goes on
                 os.write(self._helper.stdin.fileno(), line.encode())
 
     def __enter__(self) -> Self:
