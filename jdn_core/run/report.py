@@ -130,7 +130,8 @@ def _facts(run: Run, standing: Standing) -> dict[str, str]:
         "folder": str(run.folder),
     }
     file = run.folder / FINGERPRINT_FILE
-    return facts | (durable.read_json(file) if file.is_file() else {})
+    noted = durable.read_json(file) if file.is_file() else {}
+    return facts | {name: str(value) for name, value in noted.items() if name != "schema"}
 
 
 def _text(file: Path) -> str:
