@@ -18,9 +18,10 @@ from flows.launch.opening import hired
 from jdn_core.errors import InputMissing, OwnedByAnother
 from jdn_core.processes.fork_server import prepare
 from jdn_core.run import STEPS
-from jdn_core.run.file_names import FINGERPRINT_FILE, SEARCH_FILE
+from jdn_core.run.file_names import FINGERPRINT_FILE
 from jdn_core.run.fingerprint import fingerprint, require_same
 from jdn_core.run.folder import Run
+from jdn_core.run.identity import search_id
 from jdn_core.search.pairs import Pair
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
@@ -67,7 +68,7 @@ def own_folder(head: Path, uri: str, pair: Pair) -> Iterator[Run]:
     """
     settings = settings_here(read_back(head), uri)
     require_same(head / FINGERPRINT_FILE, fingerprint(settings))
-    root = home() / "evaluations" / durable.read_json(head / SEARCH_FILE)["id"]
+    root = home() / "evaluations" / str(search_id(head))
     with ExitStack() as stack:
         for folder in _folders(root, pair):
             folder.mkdir(parents=True, exist_ok=True)

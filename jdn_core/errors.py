@@ -97,6 +97,12 @@ class CheckpointError(UserError):
     exit_code = 65
 
 
+class FormatError(UserError):
+    """A file was written by a newer version of jdn, or says nothing of its format."""
+
+    exit_code = 65
+
+
 class FingerprintError(UserError):
     """A search was resumed with other settings, data or code than it began with."""
 

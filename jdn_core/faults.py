@@ -111,11 +111,6 @@ def arm(text: str) -> None:
     _armed[point] = _Countdown(int(hit), text, happening)
 
 
-def disarm() -> None:
-    """Forgets whatever was armed."""
-    _armed.clear()
-
-
 def watch(seen: Callable[[Point], object]) -> None:
     """Calls ``seen`` at every place, in place of whatever was armed."""
     _armed.update({point: partial(_call, seen, point) for point in Point})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from pathlib import Path
 
 from flows.inputs import settings_file
@@ -13,9 +12,10 @@ from flows.launch.trained import link_or_copy
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.errors import CheckpointError, FingerprintError, InputMissing, Problem, UsageError
 from jdn_core.processes.progress import report
-from jdn_core.run.file_names import FINGERPRINT_FILE, SEARCH_FILE, SETTINGS_FILE
-from jdn_core.run.fingerprint import fingerprint
+from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
+from jdn_core.run.fingerprint import fingerprint, noted
 from jdn_core.run.folder import Run
+from jdn_core.run.identity import search_id, write_search_id
 from jdn_core.search.forking import replanted
 from jdn_core.search.pairs import PairRecord
 from jdn_core.settings.whole import Settings
@@ -76,9 +76,8 @@ def _fill(staged: Path, old: Run, records: tuple[PairRecord, ...], settings: Set
         kept = new.records.get(record.pair.key)
         if kept is None or kept.files != record.files:
             raise CheckpointError(f"{old.records.path(key)}: damaged; `jdn verify {old.folder}` says more")
-    before = old.folder / SEARCH_FILE
-    origin = durable.read_json(before)["id"] if before.is_file() else str(old.folder)
-    durable.write_json(staged / SEARCH_FILE, {"id": str(uuid.uuid4()), "forked_from": origin})
+    origin = search_id(old.folder) or str(old.folder)
+    write_search_id(staged, forked_from=origin)
     durable.write_bytes(staged / SETTINGS_FILE, settings_file.dump(settings).encode())
 
 
@@ -94,8 +93,7 @@ def _refuse_other_meaning(old: Run, settings: Settings) -> None:
         for name, was in before.items()
         if name.startswith(_MEANING) and was != after.get(name)
     ]
-    file = old.folder / FINGERPRINT_FILE
-    data, now = durable.read_json(file) if file.is_file() else {}, fingerprint(settings)
+    data, now = noted(old.folder), fingerprint(settings)
     for split in ("train", "val"):
         if data.get(split) != now[split]:
             what = f"was {data.get(split)!r}, and the old pairs were measured on it"

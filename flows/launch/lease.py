@@ -27,8 +27,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from jdn_core.errors import OwnedByAnother, UserError
-from jdn_core.run.file_names import SEARCH_FILE
-from jdn_core.storage import durable
+from jdn_core.run.identity import search_id
 
 SECONDS = 60.0  # that a lease lasts; Prefect's server grants no less
 _TIMEOUT = 5.0  # seconds for an answer while the search runs
@@ -169,8 +168,8 @@ def _impatient() -> Iterator[SyncPrefectClient]:
 
 
 def _tag(folder: Path) -> str | None:
-    file = folder / SEARCH_FILE
-    return f"search-{durable.read_json(file)['id']}" if file.is_file() else None
+    found = search_id(folder)
+    return f"search-{found}" if found else None
 
 
 def _holder(folder: Path) -> UUID:

@@ -12,8 +12,8 @@ from flows.inputs.folders import is_search, writable
 from flows.inputs.settings_file import Override
 from flows.launch.requests import of_folder
 from jdn_core.errors import UsageError
-from jdn_core.run.file_names import SEARCH_FILE
 from jdn_core.run.folder import Run
+from jdn_core.run.identity import search_id
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
 from tasks import tracking
@@ -58,7 +58,7 @@ def rebuild(run_id: str, out: Path, changes: Sequence[Override] = ()) -> Setting
 def _refuse_another(out: Path, head: Path) -> None:
     """Raises UsageError where the folder holds another search; this one, or its beginning, is let through."""
     if is_search(out):
-        there = durable.read_json(head / SEARCH_FILE)["id"]
-        here = durable.read_json(out / SEARCH_FILE)["id"] if (out / SEARCH_FILE).is_file() else None
+        there = search_id(head)
+        here = search_id(out)
         if here != there:
             raise UsageError(f"{out} holds another search ({here}), not that of the run ({there})")

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from jdn_core.errors import JobFailed, StorageError
-from jdn_core.space.architecture import content_key
 from jdn_core.storage import durable
+from jdn_core.storage.canonical import content_key
 
 FILE = Path("work", "resumes.json")
+SCHEMA = 1
 MOST = 5  # automatic resumes in a row that may leave nothing behind (ours)
 _LASTING = ("base/*.json", "pool/*.json", "pairs/*/pair.json", "work/phases/*/*.json")
 _ON_THE_WAY = "work/checkpoints/**/checkpoints.json"
@@ -66,7 +67,7 @@ def _progress(folder: Path) -> str:
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = durable.read_json(folder / FILE)
+        found: dict[str, Any] = durable.read_json(folder / FILE, schema=SCHEMA)
     except (FileNotFoundError, StorageError):
         return {}
     return found
@@ -74,4 +75,4 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _write(folder: Path, data: dict[str, Any]) -> None:
     (folder / FILE).parent.mkdir(exist_ok=True)
-    durable.write_json(folder / FILE, data)
+    durable.write_json(folder / FILE, data, schema=SCHEMA)

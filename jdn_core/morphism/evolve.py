@@ -47,7 +47,7 @@ def evolve(detector: Detector, action: Action) -> Detector:
     assert_never(action)
 
 
-def prospects(detector: Detector, shares: Sequence[float]) -> dict[str, BackboneSpec]:
+def prunings(detector: Detector, shares: Sequence[float]) -> dict[str, BackboneSpec]:
     """Returns the architectures that actions whose outcome depends on weights would lead to, by action key.
 
     An action that is not legal is absent. No module is built, so that this is cheap enough to be kept with
@@ -56,10 +56,10 @@ def prospects(detector: Detector, shares: Sequence[float]) -> dict[str, Backbone
     backbone = detector.spec.backbone
     actions: list[PruneChannels | PruneLayer] = [*map(PruneChannels, shares), PruneLayer()]
     legal = [action for action in actions if reason_against(backbone, action) is None]
-    return {key(action): _prospect(detector, action) for action in legal}
+    return {key(action): _pruned(detector, action) for action in legal}
 
 
-def _prospect(detector: Detector, action: PruneChannels | PruneLayer) -> BackboneSpec:
+def _pruned(detector: Detector, action: PruneChannels | PruneLayer) -> BackboneSpec:
     backbone = detector.spec.backbone
     match action:
         case PruneChannels(share):

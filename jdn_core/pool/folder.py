@@ -24,7 +24,7 @@ from jdn_core.space.teachers import SubnetSpace
 from jdn_core.storage import durable
 
 POOL_FILE = "pool.json"
-SCHEMA_VERSION = 1
+SCHEMA = 1
 _SPACE = TypeAdapter(SubnetSpace)
 
 
@@ -66,13 +66,12 @@ def save_pool(supernet: SuperNet, folder: Path, *, origin: Origin) -> durable.Wr
     folder.mkdir(parents=True, exist_ok=True)
     written = durable.write_bytes(folder / WEIGHTS_FILE, save(state))
     data = {
-        "schema": SCHEMA_VERSION,
         "space": _SPACE.dump_python(supernet.space, mode="json"),
         "template": supernet.template.to_json(),
         **asdict(origin),
         "weights": {"sha256": written.sha256, "bytes": written.bytes},
     }
-    durable.write_json(folder / POOL_FILE, data, seal=True)
+    durable.write_json(folder / POOL_FILE, data, schema=SCHEMA, seal=True)
     return written
 
 
@@ -118,12 +117,10 @@ def load_pool_spec(folder: Path) -> PoolSpec:
     if not path.is_file():
         raise InputMissing(f"{path}: no such file; a pool's folder holds {POOL_FILE} and {WEIGHTS_FILE}")
     try:
-        data = durable.read_json(path)
-        if data["schema"] != SCHEMA_VERSION:
-            raise ValueError(f"schema must be {SCHEMA_VERSION}, got {data['schema']!r}")
+        data = durable.read_json(path, schema=SCHEMA)
         space = _SPACE.validate_python(data["space"])
         template = read_detector(data["template"])
-        origin = Origin(data["settings"], data.get("dataset", ""), data.get("curves", {}))
+        origin = Origin(data["settings"], data["dataset"], data["curves"])
         return PoolSpec(space, template, origin, hash_of_weights(path, data))
     except StorageError as error:
         raise CheckpointError(str(error)) from error

@@ -12,10 +12,11 @@ from typing import Any
 
 from jdn_core.errors import FingerprintError, Problem
 from jdn_core.run import datasets
+from jdn_core.run.file_names import FINGERPRINT_FILE
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
 
-SCHEMA = {"schema": 1}  # of every file that `require_same` writes
+SCHEMA = 1  # of every file that `require_same` writes
 
 
 def fingerprint(settings: Settings) -> dict[str, Any]:
@@ -34,6 +35,16 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("jdn", "torch", "torchvision")}
 
 
+def noted(folder: Path) -> dict[str, Any]:
+    """Returns the fingerprint that a search's folder holds; empty where it holds none.
+
+    Raises:
+        FormatError: another version wrote it.
+    """
+    file = folder / FINGERPRINT_FILE
+    return durable.read_json(file, schema=SCHEMA) if file.is_file() else {}
+
+
 def require_same(file: Path, now: Mapping[str, Any]) -> None:
     """Writes the fingerprint of new work; refuses to go on with another one, naming old and new.
 
@@ -41,9 +52,9 @@ def require_same(file: Path, now: Mapping[str, Any]) -> None:
         FingerprintError: the file is there and holds another one.
     """
     if not file.is_file():
-        durable.write_json(file, SCHEMA | dict(now))
+        durable.write_json(file, now, schema=SCHEMA)
         return
-    before = durable.read_json(file)
+    before = durable.read_json(file, schema=SCHEMA)
     changed = [
         Problem(file.name, name, f"was {before.get(name)!r} when the search began", repr(value))
         for name, value in now.items()

@@ -10,11 +10,12 @@ from pathlib import Path
 from jdn_core.faults import Point, faultpoint
 from jdn_core.search.records import Records
 from jdn_core.settings.whole import Settings
-from jdn_core.space.architecture import content_key
 from jdn_core.space.teachers import SubnetSpec
+from jdn_core.storage.canonical import content_key
 from jdn_core.training.checkpoints import Checkpoints
 
 TRAINING_FILE = "training.json"
+TRAINING_SCHEMA = 1
 
 
 @dataclass(frozen=True)

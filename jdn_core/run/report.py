@@ -15,8 +15,9 @@ from jdn_core.processes import devices
 from jdn_core.reports import curves, examples, page
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
 from jdn_core.run import datasets
-from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
-from jdn_core.run.folder import TRAINING_FILE, Run
+from jdn_core.run.file_names import SETTINGS_FILE
+from jdn_core.run.fingerprint import noted
+from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
 from jdn_core.search import phases
 from jdn_core.search.standing import Standing
 from jdn_core.space.architecture import Resolution
@@ -94,7 +95,7 @@ def _trainings(run: Run) -> Iterator[curves.LossCurves]:
     named = {f"pool: {phase.name}": run.phase(i) for i, phase in enumerate(run.settings.pool.phases)}
     for title, folder in {"base": run.base, **named}.items():
         if (file := folder / TRAINING_FILE).is_file():
-            yield curves.loss_curves(title, durable.read_json(file)["losses"])
+            yield curves.loss_curves(title, durable.read_json(file, schema=TRAINING_SCHEMA)["losses"])
 
 
 def _examples(run: Run, base: Candidate, best: Candidate) -> Iterator[Path]:
@@ -129,9 +130,7 @@ def _facts(run: Run, standing: Standing) -> dict[str, str]:
         "data": str(run.settings.data.root),
         "folder": str(run.folder),
     }
-    file = run.folder / FINGERPRINT_FILE
-    noted = durable.read_json(file) if file.is_file() else {}
-    return facts | {name: str(value) for name, value in noted.items() if name != "schema"}
+    return facts | {name: str(value) for name, value in noted(run.folder).items()}
 
 
 def _text(file: Path) -> str:

@@ -27,7 +27,7 @@ from jdn_core.processes.ranks import ALONE, Ranks
 from jdn_core.reports.examples import write_detections
 from jdn_core.run import assemble, datasets, warm
 from jdn_core.run.checks import require_classes
-from jdn_core.run.folder import TRAINING_FILE, Run
+from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
 from jdn_core.search import phases
 from jdn_core.search.hill_climbing import first_pair
 from jdn_core.search.pairs import Pair, PairRecord
@@ -43,7 +43,6 @@ from jdn_core.storage import durable
 from jdn_core.training.randomness import Stream
 
 DETECTIONS_FILE = "detections.png"
-TRAINING_SCHEMA = 1  # of training.json
 
 
 def ensure_base(run: Run) -> Path:
@@ -228,15 +227,14 @@ def _make(folder: Path, fill: Callable[[Path], object]) -> None:
 
 def _note(training: Training, folder: Path) -> None:
     """Writes what a training left behind beside the weights."""
-    durable.write_json(folder / TRAINING_FILE, {"schema": TRAINING_SCHEMA, **training._asdict()})
+    durable.write_json(folder / TRAINING_FILE, training._asdict(), schema=TRAINING_SCHEMA)
 
 
 def _training(folder: Path) -> Training:
     """Reads what is known of a base's training; nothing, where the folder came from elsewhere."""
     if not (file := folder / TRAINING_FILE).is_file():
         return Training({}, 0.0)
-    data = durable.read_json(file)
-    return Training(data["losses"], data["seconds"])
+    return Training(**durable.read_json(file, schema=TRAINING_SCHEMA))
 
 
 def _origin(run: Run, index: int, training: Training, images: CocoDataset) -> Origin:

@@ -12,9 +12,10 @@ from random import Random
 
 from jdn_core.evaluation.complexity import complexity
 from jdn_core.search.subnets import SubnetRecord
-from jdn_core.space.architecture import DetectorSpec, Resolution, content_key
+from jdn_core.space.architecture import DetectorSpec, Resolution
 from jdn_core.space.chance import pick
 from jdn_core.space.teachers import SubnetSpace, SubnetSpec
+from jdn_core.storage.canonical import content_key
 
 TRIES = 20  # draws per wanted child before a generation stays smaller, where the space is nearly used up
 Genes = Sequence[float]  # depths of the four stages; factors of stem, stages and neck

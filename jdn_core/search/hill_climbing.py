@@ -17,9 +17,10 @@ from jdn_core.search.pairs import BASE_ACTION, Pair, PairRecord
 from jdn_core.search.standing import Standing
 from jdn_core.settings.sections import ScoreSettings
 from jdn_core.space.actions import AddLayer, Rearrange, apply, key, kind, legal
-from jdn_core.space.architecture import BackboneSpec, DetectorSpec, content_key
+from jdn_core.space.architecture import BackboneSpec, DetectorSpec
 from jdn_core.space.chance import pick, pick_by_rank
 from jdn_core.space.teachers import SubnetSpace, SubnetSpec
+from jdn_core.storage.canonical import content_key
 
 Side = Literal["student", "teacher"]
 _TEACHER: tuple[Side, ...] = ("teacher",)
@@ -263,13 +264,13 @@ def _untried(
 def _student_changes(parent: PairRecord, rules: ClimbRules) -> Iterator[tuple[str, _Change]]:
     """(kind, change) of every legal action; where weights decide, as the parent's evaluation foresaw."""
     pair, evaluation = parent.pair, parent.evaluation
-    prospects = evaluation.prospects if evaluation else {}
+    prunings = evaluation.prunings if evaluation else {}
     for action in legal(pair.student.backbone, shares=rules.prune_shares):
         name = key(action)
         if isinstance(action, AddLayer | Rearrange):
             backbone = apply(pair.student.backbone, action)
-        elif name in prospects:
-            backbone = BackboneSpec.from_json(prospects[name])
+        elif name in prunings:
+            backbone = BackboneSpec.unpack(prunings[name])
         else:
             continue
         yield kind(action), _Change(name, replace(pair.student, backbone=backbone), pair.teacher)

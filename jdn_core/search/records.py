@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from jdn_core.errors import Problem, StorageError
 from jdn_core.faults import Point, faultpoint
 from jdn_core.search.pairs import PairRecord
-from jdn_core.search.reading import record_of
-from jdn_core.space.architecture import content_key
 from jdn_core.storage import durable, seals
 
 RECORD_FILE = "pair.json"
@@ -58,21 +56,15 @@ class Records:
                 return None
         return self._read[key]
 
-    def problems(self, *, files: bool = False) -> tuple[Problem, ...]:
-        """All that is wrong: records that are not whole and, with ``files``, files of another hash."""
+    def problems(self) -> tuple[Problem, ...]:
+        """Returns one problem for each record that is not whole."""
         found: list[Problem] = []
         for key in sorted(self._keys()):
             try:
-                record = self._load(key)
+                self._load(key)
             except (FileNotFoundError, StorageError) as error:
                 found.append(Problem(f"pairs/{key}", RECORD_FILE, "is not a whole record", str(error)))
-            else:
-                found += self._file_problems(record) if files else []
         return tuple(found)
-
-    def digest(self) -> str:
-        """One key for all results: equal for searches that found the same, whatever the clock said."""
-        return content_key([record.digest for record in self.all()])
 
     def staging(self, key: str) -> Path:
         """A new, empty folder to fill with a pair's files and to hand to ``commit``."""
@@ -110,33 +102,31 @@ class Records:
         return [*filter(_KEY.fullmatch, os.listdir(self._pairs))]
 
     def _load(self, key: str) -> PairRecord:
-        """Raises StorageError where the record is damaged, or that of another pair or version."""
-        path = self._pairs.joinpath(key, RECORD_FILE)
-        try:
-            text = seals.unsealed(durable.read_bytes(path))
-            record = _unsealed(path) if text is None else record_of(text.decode())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StorageError(f"{path}: not a record: {error!r}") from error
+        """Reads a record; raises StorageError where it is damaged, or that of another pair."""
+        record = read_record(self._pairs / key)
         if record.pair.key != key:
+            path = self._pairs / key / RECORD_FILE
             raise StorageError(f"{path}: the key must be {key}, got {record.pair.key}")
         return record
 
-    def _file_problems(self, record: PairRecord) -> Iterator[Problem]:
-        key = record.pair.key
-        for name, expected in sorted(record.files.items()):
-            try:
-                found = durable.sha256_of(self.path(key) / name)
-            except (FileNotFoundError, StorageError) as error:
-                yield Problem(f"pairs/{key}", name, "cannot be read", str(error))
-            else:
-                if found != expected:
-                    yield Problem(f"pairs/{key}", name, f"SHA-256 must be {expected}", found)
 
+def read_record(folder: Path) -> PairRecord:
+    """Reads the record in a pair's folder, wherever that lies.
 
-def _unsealed(path: Path) -> PairRecord:
-    """A record that was written before records had seals: its key is the hash of the pair in it."""
-    data = durable.read_json(path)
-    record = PairRecord.from_json(data)
-    if data["key"] != record.pair.key:
-        raise ValueError(f"the key must be {record.pair.key}, got {data['key']}")
+    Raises:
+        FileNotFoundError: there is none.
+        StorageError: it is damaged.
+        FormatError: another version wrote it.
+    """
+    path = folder / RECORD_FILE
+    try:
+        sealed = seals.unsealed(durable.read_bytes(path))
+        if sealed is None:
+            raise ValueError("it has no seal")
+        data = json.loads(sealed)
+        record = PairRecord.from_json(data)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StorageError(f"{path}: not a record: {error!r}") from error
+    # The seal vouches for the key; computing it would take a third of the time that reading does.
+    vars(record.pair)["key"] = data["key"]
     return record

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from jdn_core.errors import StorageError
-from jdn_core.space.architecture import content_key
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.storage import durable
+
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,18 @@ class SubnetRecords:
         self._folder = folder
 
     def get(self, subnet: SubnetSpec) -> SubnetRecord | None:
+        """Returns the record of a subnet, or none where there is no whole one."""
         try:
-            data = durable.read_json(self._path(subnet))
-            record = SubnetRecord.from_json(data["record"])
+            data = durable.read_json(self._path(subnet), schema=SCHEMA)
+            record = SubnetRecord.from_json(data)
         except (FileNotFoundError, StorageError, ValueError, KeyError, TypeError):
             return None
-        whole = data.get("key") == content_key(data["record"]) and record.subnet == subnet
-        return record if whole else None
+        return record if record.subnet == subnet else None
 
     def put(self, record: SubnetRecord) -> None:
-        """Raises StorageError where the disk is full or broken."""
-        data = record.to_json()
+        """Writes a record; raises StorageError where the disk is full or broken."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        durable.write_json(self._path(record.subnet), {"key": content_key(data), "record": data})
+        durable.write_json(self._path(record.subnet), record.to_json(), schema=SCHEMA, seal=True)
 
     def _path(self, subnet: SubnetSpec) -> Path:
         return self._folder / f"{str(subnet).replace(' ', '_')}.json"

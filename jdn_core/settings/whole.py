@@ -25,7 +25,7 @@ from jdn_core.settings.sections import (
     Seed,
     TrackingSettings,
 )
-from jdn_core.space.architecture import content_key
+from jdn_core.storage.canonical import content_key
 
 _YOUNGER = {"device_batch": None, "precision": "float32", "sampling": "single"}
 

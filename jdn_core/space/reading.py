@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from jdn_core.errors import shown
+from jdn_core.errors import FormatError, shown
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec
 
 # What reading something broken can raise; JSON may hold any value where a list or an object should be.
-BROKEN = (ValueError, KeyError, TypeError, AttributeError)
+BROKEN = (ValueError, KeyError, TypeError, AttributeError, FormatError)
 _DETECTOR, _BACKBONE = TypeAdapter(DetectorSpec), TypeAdapter(BackboneSpec)
 
 

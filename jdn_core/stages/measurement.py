@@ -9,7 +9,7 @@ from jdn_core.detector.build import Detector
 from jdn_core.evaluation.complexity import complexity
 from jdn_core.evaluation.detection import evaluate
 from jdn_core.evaluation.latency import measure
-from jdn_core.morphism.evolve import prospects
+from jdn_core.morphism.evolve import prunings
 from jdn_core.search.pairs import Evaluation, Measurement, Timing
 from jdn_core.stages.bench import Bench, Training
 
@@ -50,5 +50,5 @@ def measure_detector(
         device=clocks[bench.frames[-1]].device,
         threads=clocks[bench.frames[-1]].threads,
     )
-    ahead = {key: backbone.to_json() for key, backbone in prospects(detector, rules.prune_shares).items()}
+    ahead = {key: backbone.pack() for key, backbone in prunings(detector, rules.prune_shares).items()}
     return Evaluation(measurements, costs[bench.frames[-1]].params, training.losses, ahead, weights, timing)

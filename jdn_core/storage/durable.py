@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +24,9 @@ from typing import Any
 
 from jdn_core.errors import CheckpointError, OwnedByAnother, StorageError
 from jdn_core.faults import Point, faultpoint
-from jdn_core.space.architecture import canonical_json
 from jdn_core.storage import seals
+from jdn_core.storage.canonical import canonical_json
+from jdn_core.storage.schemas import require_schema
 
 LOCK_FILE = "owner.lock"
 _SUFFIX = ".tmp"
@@ -91,12 +92,15 @@ def append_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def write_json(path: Path, value: object, *, indent: int | None = 2, seal: bool = False) -> Written:
+def write_json(
+    path: Path, value: object, *, schema: int | None = None, indent: int | None = 2, seal: bool = False
+) -> Written:
     """``write_bytes`` of JSON with sorted keys; without ``indent`` it is the canonical form.
 
     Args:
         path: the file.
-        value: what ``json`` knows how to write.
+        value: what ``json`` knows how to write; with ``schema`` a mapping.
+        schema: number of the file's format, written as one more member.
         indent: spaces a level.
         seal: whether the last member, ``sha256``, vouches for the text before it.
 
@@ -104,29 +108,41 @@ def write_json(path: Path, value: object, *, indent: int | None = 2, seal: bool 
         ValueError: the value holds a NaN or an infinity.
         StorageError: as ``write_bytes`` does.
     """
-    text = canonical_json(value)
+    text = canonical_json(value if schema is None else _with_schema(value, schema))
     if indent is not None:
         text = json.dumps(json.loads(text), indent=indent, ensure_ascii=False, sort_keys=True)
     return write_text(path, (seals.sealed(text) if seal else text) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The value that a file of ours holds, without its seal.
+def read_json(path: Path, *, schema: int | None = None) -> Any:
+    """Returns the value that a file of ours holds, without its seal and its schema.
 
     What has no seal must be strict JSON, without NaN and without a key twice in one object.
+
+    Args:
+        path: the file.
+        schema: number that the file must have; none: it is not looked at.
 
     Raises:
         FileNotFoundError: there is no such file.
         StorageError: the file cannot be read, or is not what ``write_json`` writes.
+        FormatError: the file has another schema.
     """
     data = read_bytes(path)
     try:
         sealed = seals.unsealed(data)
         if sealed is not None:
-            return json.loads(sealed)
-        return json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse)
+            value = json.loads(sealed)
+        else:
+            value = json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise StorageError(f"{path}: not valid JSON: {error}") from error
+    if schema is not None:
+        if not isinstance(value, dict):
+            raise StorageError(f"{path}: must hold an object of JSON")
+        require_schema(value, schema, path)
+        del value["schema"]
+    return value
 
 
 def read_bytes(path: Path) -> bytes:
@@ -287,6 +303,12 @@ def _storage(path: Path, *, needed: int = 0) -> Iterator[None]:
         if error.errno in _FULL:
             room = f": needed {needed} bytes, free {free_bytes(path)}"
         raise StorageError(f"{path}: {error.strerror}{room}") from error
+
+
+def _with_schema(value: object, schema: int) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"only a mapping has room for a schema, got {type(value).__name__}")
+    return {"schema": schema, **value}
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -83,9 +83,8 @@ class Checkpoints:
         newest = _Entry(checkpoint.epochs, name, written.sha256, checkpoint.steps, dict(checkpoint.sums))
         kept = [*entries, newest][-KEPT:]
         history = {key: list(values) for key, values in checkpoint.history.items()}
-        head = {"schema": SCHEMA, "identity": self._identity}
-        index = {**head, "history": history, "kept": [asdict(entry) for entry in kept]}
-        durable.write_json(self._index, index, seal=True)
+        index = {"identity": self._identity, "history": history, "kept": [asdict(entry) for entry in kept]}
+        durable.write_json(self._index, index, schema=SCHEMA, seal=True)
         for entry in entries:
             if entry not in kept:
                 (self._folder / entry.file).unlink(missing_ok=True)
@@ -98,7 +97,7 @@ class Checkpoints:
                 data = durable.read_verified(self._folder / entry.file, entry.sha256)
             except (OSError, UserError):
                 continue
-            history = durable.read_json(self._index)["history"]
+            history = durable.read_json(self._index, schema=SCHEMA)["history"]
             # The index has the newest history; an older checkpoint knew only its first epochs.
             cut = {key: tuple(values[: entry.epochs]) for key, values in history.items()}
             return Checkpoint(entry.epochs, safetensors.torch.load(data), cut, entry.steps, entry.sums)
@@ -110,8 +109,8 @@ class Checkpoints:
 
     def _entries(self) -> list[_Entry]:
         try:
-            index = durable.read_json(self._index)
+            index = durable.read_json(self._index, schema=SCHEMA)
         except (FileNotFoundError, StorageError):  # what is not whole counts as missing
             return []
-        is_ours = (index.get("schema"), index.get("identity")) == (SCHEMA, self._identity)
+        is_ours = index.get("identity") == self._identity
         return [_Entry(**entry) for entry in index["kept"]] if is_ours else []

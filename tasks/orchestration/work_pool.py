@@ -35,10 +35,9 @@ from jdn_core.errors import InputMissing, JobFailed, ServiceUnavailable, UsageEr
 from jdn_core.processes.attempts import DEATHS
 from jdn_core.processes.stopping import Stopped
 from jdn_core.run import steps
-from jdn_core.run.file_names import SEARCH_FILE
 from jdn_core.run.folder import Run
+from jdn_core.run.identity import search_id
 from jdn_core.search.pairs import Pair, PairRecord
-from jdn_core.storage import durable
 from tasks.orchestration import flow_run
 from tasks.tracking import Publisher, fetch_result
 from tasks.tracking.pages import links_of, tracking_uri, ui_command
@@ -164,7 +163,7 @@ class PoolEvaluations:
 
     def _try(self, pair: Pair, number: int) -> tuple[State, bool]:
         """Returns how a try ended, and whether it is one of now: not one that an earlier process had lost."""
-        search, links = durable.read_json(self._run.folder / SEARCH_FILE)["id"], links_of(self._run)
+        search, links = search_id(self._run.folder), links_of(self._run)
         parameters = {
             "search_run": links.search_run if links else "",
             "pair": pair.to_json(),

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from jdn_core.reports.tables import Candidate
-from jdn_core.run.folder import TRAINING_FILE, Run
+from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE
 from jdn_core.settings.whole import Settings
-from jdn_core.space.architecture import content_key
 from jdn_core.storage import durable
+from jdn_core.storage.canonical import content_key
 
 # MLflow's limit is 6000; the longest notation that the paper could print has about 1500.
 LONGEST_PARAM = 5900
@@ -111,7 +111,9 @@ def of_pair(record: PairRecord, row: Candidate, folder: Path) -> Entry:
 def of_stage(stage: Stage, *, search: str) -> Entry:
     """Returns the run of a training before the search, whose folder is there."""
     file = stage.folder / TRAINING_FILE
-    training: dict[str, Any] = durable.read_json(file) if file.is_file() else {"losses": {}, "seconds": 0.0}
+    training: dict[str, Any] = {"losses": {}, "seconds": 0.0}
+    if file.is_file():
+        training = durable.read_json(file, schema=TRAINING_SCHEMA)
     finished = stage.folder.stat().st_mtime
     tags = {"jdn.kind": stage.kind, "jdn.search": search, STAGE_TAG: stage.name}
     return Entry(

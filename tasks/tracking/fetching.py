@@ -17,8 +17,9 @@ from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.errors import CheckpointError, InputMissing, StorageError, UserError
 from jdn_core.run.file_names import HEAD_FILES, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run.folder import Run
-from jdn_core.search.pairs import Pair, PairRecord
-from jdn_core.search.records import RECORD_FILE
+from jdn_core.run.identity import search_id
+from jdn_core.search.pairs import Pair
+from jdn_core.search.records import read_record
 from jdn_core.storage import durable
 from tasks.tracking.entries import FILES_TAG, PAIR_TAG, STAGE_TAG, digest, stages
 from tasks.tracking.pages import Links, address_of, keep_links, tracking_uri
@@ -64,7 +65,7 @@ def fetch_head(run_id: str, uri: str, folder: Path) -> None:
             raise InputMissing(f"{run_id}: MLflow has no {', '.join(missing)} of this search")
         for name in HEAD_FILES:
             experiment.download(found, name, folder)
-    tag, sent = found.data.tags.get("jdn.search_id"), durable.read_json(folder / SEARCH_FILE)["id"]
+    tag, sent = found.data.tags.get("jdn.search_id"), search_id(folder)
     if tag != sent:
         raise CheckpointError(f"{run_id}: {SEARCH_FILE} is of search {sent}, the run of search {tag}")
 
@@ -258,20 +259,6 @@ def holds_weights(search_run: SearchRun, key: str) -> bool:
         return durable.sha256_of(copy) == record.files[WEIGHTS_FILE]
 
 
-def record_at(folder: Path) -> PairRecord:
-    """Reads the record in a pair's folder, wherever it lies.
-
-    Raises:
-        FileNotFoundError: there is none.
-        StorageError: it is damaged.
-    """
-    path = folder / RECORD_FILE
-    try:
-        return PairRecord.from_json(durable.read_json(path))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StorageError(f"{path}: not a record: {error!r}") from error
-
-
 def _take_stages(search_run: SearchRun, *, only: str | None = None) -> None:
     """Fetches the trainings that MLflow has and the folder has not, or that of one name."""
     for _, name, folder in stages(search_run.run):
@@ -307,7 +294,7 @@ def _take_record(search_run: SearchRun, found: MlflowRun) -> bool:
     records, key = search_run.run.records, found.data.tags[PAIR_TAG]
     with _scratch(search_run.run) as scratch, _staged(records.path(key)) as staged:
         copy = search_run.experiment.files(found, scratch)
-        record = record_at(copy)
+        record = read_record(copy)
         if record.pair.key != key:
             raise StorageError(f"{copy}: the record of another pair, {record.pair.key}")
         for name, sha256 in record.files.items():

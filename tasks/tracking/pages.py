@@ -19,6 +19,7 @@ from jdn_core.storage import durable
 
 LOCAL_UI = "http://127.0.0.1:5000"
 LINKS_FILE = Path("work", "mlflow.json")
+LINKS_SCHEMA = 1
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 _SAVED_VIEW = "mlflow.sharedViewState."
@@ -136,7 +137,7 @@ def shown(uri: str) -> str:
 def links_of(run: Run) -> Links | None:
     """Reads the links that a search's folder keeps; None before its run in MLflow is made."""
     try:
-        return Links(**durable.read_json(run.folder / LINKS_FILE))
+        return Links(**durable.read_json(run.folder / LINKS_FILE, schema=LINKS_SCHEMA))
     except (FileNotFoundError, StorageError, TypeError):
         return None
 
@@ -144,7 +145,7 @@ def links_of(run: Run) -> Links | None:
 def keep_links(folder: Path, links: Links) -> None:
     """Writes the links into a search's folder."""
     (folder / LINKS_FILE).parent.mkdir(exist_ok=True)
-    durable.write_json(folder / LINKS_FILE, links._asdict())
+    durable.write_json(folder / LINKS_FILE, links._asdict(), schema=LINKS_SCHEMA)
 
 
 def where(run: Run) -> dict[str, str | None]:

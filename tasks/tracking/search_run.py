@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 from jdn_core.errors import StorageError
 from jdn_core.faults import Point, faultpoint
-from jdn_core.run.file_names import FINGERPRINT_FILE, SEARCH_FILE
+from jdn_core.run.file_names import SEARCH_FILE
+from jdn_core.run.fingerprint import noted
 from jdn_core.run.folder import Run
+from jdn_core.run.identity import search_id, write_search_id
 from jdn_core.storage import durable
 from tasks.tracking.entries import PAIR_TAG, STAGE_TAG, flat_settings
 from tasks.tracking.pages import (
@@ -214,10 +215,9 @@ class SearchRun:
 
     def datasets(self) -> dict[str, tuple[str, str]]:
         """Returns context -> (name, digest of 36 characters, which is MLflow's limit)."""
-        file, root = self.run.folder / FINGERPRINT_FILE, self.run.settings.data.root
-        if not file.is_file():
+        found, root = noted(self.run.folder), self.run.settings.data.root
+        if not found:
             return {}
-        found = durable.read_json(file)
         name = root.name if root else "dataset"
         splits = {"training": "train", "validation": "val"}
         return {context: (f"{name}/{split}", found[split][:36]) for context, split in splits.items()}
@@ -264,7 +264,4 @@ def _linked(experiment: Experiment, run: Run, tags: Mapping[str, str]) -> Mlflow
 
 def _tags(folder: Path) -> dict[str, str]:
     """Returns the tags that find a search's own run; its id stays when the folder moves."""
-    file = folder / SEARCH_FILE
-    if not file.is_file():
-        durable.write_json(file, {"id": str(uuid.uuid4())})
-    return {"jdn.kind": "search", "jdn.search_id": str(durable.read_json(file)["id"])}
+    return {"jdn.kind": "search", "jdn.search_id": search_id(folder) or write_search_id(folder)}

@@ -11,9 +11,9 @@ from jdn_core.errors import Problem, StorageError, UserError
 from jdn_core.processes.progress import report
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
+from jdn_core.search.records import read_record
 from jdn_core.storage import durable
 from tasks.tracking.entries import PAIR_TAG, STAGE_TAG, Stage, digest, stages
-from tasks.tracking.fetching import record_at
 from tasks.tracking.pages import tracking_uri
 from tasks.tracking.search_run import SearchRun
 from tasks.tracking.server import asking, is_whole
@@ -94,7 +94,7 @@ def _pair_problems(search_run: SearchRun, record: PairRecord, found: MlflowRun) 
     with tempfile.TemporaryDirectory() as scratch:
         copy = search_run.experiment.files(found, Path(scratch))
         try:
-            if record_at(copy) != record:
+            if read_record(copy) != record:
                 yield Problem(_PLACE, where, "the record differs from the folder's", remedy=remedy)
         except (FileNotFoundError, UserError) as error:
             yield Problem(_PLACE, where, "the record is not whole", str(error), remedy)

@@ -61,7 +61,6 @@ def test_the_pair_after_10_000_costs_a_fifth_of_a_second_at_the_most(
         note(f"pair after 10,000: {name.removeprefix('next ')}", 1000 * seconds[name], "ms")
     every = sum(seconds[name] for name in seconds if name.startswith("next "))
     note("pair after 10,000: records, rank, retention and proposal", 1000 * every, "ms", bound=200)
-    note("digest of 10,000 pairs", seconds["digest"], "s")
 
 
 def test_a_commit_of_40_million_parameters_takes_a_hundredth_of_a_minute(tmp_path: Path, note: Note) -> None:

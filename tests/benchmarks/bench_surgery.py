@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from jdn_core.detector.build import Detector
-from jdn_core.morphism.evolve import evolve, prospects
+from jdn_core.morphism.evolve import evolve, prunings
 from jdn_core.space.actions import Action, AddLayer, PruneChannels, PruneLayer, Rearrange, key
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.families import family
@@ -42,5 +42,5 @@ def test_surgery_on_a_full_r101_takes_less_than_a_second(action: Action, r101: D
 
 def test_a_look_ahead_on_a_full_r101_takes_less_than_a_second(r101: Detector, note: Note) -> None:
     start = time.perf_counter()
-    prospects(r101, (0.05, 0.1))
-    note("prospects of R101-FPN for two shares", time.perf_counter() - start, "s", bound=1)
+    prunings(r101, (0.05, 0.1))
+    note("prunings of R101-FPN for two shares", time.perf_counter() - start, "s", bound=1)

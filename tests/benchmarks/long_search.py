@@ -19,10 +19,11 @@ from jdn_core.search.retention import needed
 from jdn_core.search.standing import Standing
 from jdn_core.settings.sections import ScoreSettings
 from jdn_core.space.actions import AddLayer, Rearrange, apply, key, legal
-from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution, canonical_json
+from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution
 from jdn_core.space.families import family
 from jdn_core.space.teachers import SubnetSpace
 from jdn_core.storage import seals
+from jdn_core.storage.canonical import canonical_json
 from tests.made_up_search import COCO
 
 T = TypeVar("T")
@@ -58,9 +59,9 @@ def evaluated(pair: Pair, draw: Random) -> PairRecord:
     )
     losses = {f"loss_{name}": (draw.random(), draw.random(), draw.random()) for name in LOSSES}
     spec = pair.student.backbone
-    prospects = {name: thinner(spec, factor).to_json() for name, factor in AHEAD.items()}
+    prunings = {name: thinner(spec, factor).pack() for name, factor in AHEAD.items()}
     timing = Timing({str(frame): 30 * draw.random() for frame in FRAMES}, 46.2, 1.79e9, "cpu", 2)
-    evaluation = Evaluation(measurements, 1_391_765, losses, prospects, draw.randbytes(32).hex(), timing)
+    evaluation = Evaluation(measurements, 1_391_765, losses, prunings, draw.randbytes(32).hex(), timing)
     files = {name: draw.randbytes(32).hex() for name in ("detections.png", "detector.json", "weights")}
     return PairRecord(pair, "done", evaluation, files=files)
 
@@ -118,7 +119,6 @@ def main(folder: Path) -> dict[str, float]:
     best, pending, k = standing.best(RULES.top_k), climber.pending, RULES.top_k
     _, keeping = clocked(lambda: needed(standing, pending, best=best, top_k=k, horizon=horizon))
     _, next_asking = clocked(climber.ask)
-    _, digesting = clocked(records.digest)
     return {
         "read": reading,
         "climb": climbing,
@@ -128,7 +128,6 @@ def main(folder: Path) -> dict[str, float]:
         "next rank": ranking,
         "next retention": keeping,
         "next ask": next_asking,
-        "digest": digesting,
     }
 
 

@@ -16,6 +16,7 @@ from flows.servers.deploying import deploy
 from jdn_core.reports.tables import ranked
 from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
+from tests import results
 from tests.browser.house import House
 from tests.flows import teamwork
 from tests.processes import until, with_variable
@@ -71,7 +72,7 @@ def test_a_search_by_form_survives_a_crash_and_ends_as_a_registered_model(
     resumed = screens.start("resume", {"search": begun})
     screens.await_state(resumed, "Completed")
     screens.shot("resumed")
-    assert Records(folder).digest() == quiet
+    assert results.digest(Records(folder)) == quiet
     screens.follow_artifact("jdn-top-k", "All pairs in MLflow")
     _check_candidates(screens, Run(trained.settings, folder))
     _check_model(at_home, screens, trained.settings.name)

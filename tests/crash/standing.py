@@ -12,6 +12,7 @@ from jdn_core.run.folder import TRAINING_FILE, Run
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
 from tasks.tracking.search_run import PUBLISHED_FILE
+from tests import results
 from tests.crash.tiny_search import best
 
 _CLOCKS = ("train_seconds", "latency")
@@ -23,9 +24,9 @@ def standing(settings: Settings, folder: Path) -> dict[str, Any]:
     run = Run(settings, folder)
     stages = [run.base, *(run.phase(index) for index in range(len(settings.pool.phases)))]
     return {
-        "records": run.records.digest(),
+        "records": results.digest(run.records),
         "pairs": sorted(path.name for path in folder.glob("pairs/*")),
-        "problems": [str(problem) for problem in run.records.problems(files=True)],
+        "problems": [str(problem) for problem in results.problems(run.records)],
         "best": best(run) if run.records.all() else [],
         "weights": {
             str(path.relative_to(folder)): durable.sha256_of(path)

@@ -35,8 +35,8 @@ def head(settings: Settings, tmp_path: Path) -> Path:
     folder = tmp_path / "head"
     folder.mkdir()
     (folder / "settings.yaml").write_text(settings_file.dump(settings))
-    (folder / "search.json").write_text(json.dumps({"id": "a-search"}))
-    (folder / "fingerprint.json").write_text(json.dumps(fingerprint(settings)))
+    (folder / "search.json").write_text(json.dumps({"schema": 1, "id": "a-search"}))
+    (folder / "fingerprint.json").write_text(json.dumps({"schema": 1, **fingerprint(settings)}))
     return folder
 
 

@@ -16,6 +16,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
+from tests import results
 from tests.flows import teamwork
 from tests.namespaces import available, network
 from tests.postgresql import binaries, postgresql
@@ -62,8 +63,8 @@ def test_a_host_that_is_cut_off_in_the_middle_of_a_pair_changes_nothing(trained:
         os.kill(training, signal.SIGCONT)  # it finishes the pair, and nobody hears of it
         assert search.wait() == 0, (tmp_path / "search.log").read_text()
         runs = [run for run in client.read_flow_runs(limit=200) if run.name.startswith("pair-")]
-    assert Records(out).digest() == quiet
-    assert Records(out).problems(files=True) == ()
+    assert results.digest(Records(out)) == quiet
+    assert results.problems(Records(out)) == ()
     (lost,) = [run for run in runs if run.state_name != "Completed"]
     assert lost.state_name == "Crashed"
     assert [run.state_name for run in runs if pair_of(run) == pair_of(lost)].count("Completed") == 1

@@ -18,6 +18,7 @@ from jdn_core.run import steps
 from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
 from jdn_core.settings.whole import Settings
+from tests import results
 from tests.processes import descendants, is_pending, is_stopped, until
 from tests.tiny_run import shapes, tiny_settings
 
@@ -62,8 +63,8 @@ def search(trained: Run, out: Path, *, workers: int) -> str:
     flow(begin(trained, out, workers=workers), out)
     records = Records(out)
     assert len(records.all()) == ITERATIONS + 1
-    assert records.problems(files=True) == ()
-    return records.digest()
+    assert results.problems(records) == ()
+    return results.digest(records)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_sigterm_saves_the_step_at_hand_and_nothing_is_redone(
     for index in held_back:
         assert f"pair {index}: 2/" not in done.stderr
         assert f"pair {index}: 3/" in done.stderr
-    assert Records(out).digest() == quiet
+    assert results.digest(Records(out)) == quiet
 
 
 def stopped(search: int, *, workers: int) -> list[int] | None:

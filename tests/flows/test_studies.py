@@ -100,7 +100,7 @@ def _mean_alone(told: dict[str, Any]) -> float:
 
 
 def _rewrite(file: Path, ap: float) -> None:
-    from jdn_core.space.architecture import content_key
+    from jdn_core.storage.canonical import content_key
 
     data = json.loads(file.read_text())["record"]
     data["ap_by_resolution"] = dict.fromkeys(data["ap_by_resolution"], ap)

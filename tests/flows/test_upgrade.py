@@ -19,6 +19,7 @@ from flows.launch.trained import take_stage
 from jdn_core.errors import FingerprintError, InputMissing, OwnedByAnother
 from jdn_core.search.records import Records
 from jdn_core.storage import durable
+from tests import results
 from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = [
@@ -88,7 +89,7 @@ def test_base_and_best_are_told_and_every_pair_is_recorded(upgraded: tuple[Path,
     assert told["base"]["resolution"] == "64x64"
     assert told["best"]["score"] >= told["base"]["score"]
     assert {record.state for record in records} == {"done"}
-    assert Records(out).problems(files=True) == ()
+    assert results.problems(Records(out)) == ()
     assert (out / "report" / "index.html").stat().st_size > 10_000
 
 
@@ -136,7 +137,7 @@ def test_a_run_killed_again_and_again_ends_as_if_nothing_had_been(
     done = jdn("resume", str(out), "--json")
     assert [first, *later, done.returncode] == [-signal.SIGKILL] * 3 + [0], done.stderr
     whole = Records(upgraded[0])
-    assert Records(out).digest() == whole.digest()
+    assert results.digest(Records(out)) == results.digest(whole)
     weights = [
         [r.evaluation.weights for r in records.all() if r.evaluation] for records in (Records(out), whole)
     ]

@@ -10,6 +10,7 @@ from jdn_core.errors import DataError, Diverged, Problem, SettingsError, UserErr
         ("UsageError", 64),
         ("DataError", 65),
         ("CheckpointError", 65),
+        ("FormatError", 65),
         ("FingerprintError", 65),
         ("InputMissing", 66),
         ("ServiceUnavailable", 69),

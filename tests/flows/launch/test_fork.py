@@ -20,6 +20,7 @@ from jdn_core.search.records import Records
 from jdn_core.settings.sections import ScoreSettings
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
+from tests import results
 from tests.tasks.tracking.searches import climb, trained
 from tests.tiny_run import shapes, tiny_settings
 
@@ -33,7 +34,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("old")
     run = trained(tiny_settings(shapes(folder / "shapes"), iterations=PAIRS), folder / "run")
     (run.folder / "settings.yaml").write_text(settings_file.dump(run.settings))
-    durable.write_json(run.folder / "fingerprint.json", fingerprint(run.settings))
+    durable.write_json(run.folder / "fingerprint.json", fingerprint(run.settings), schema=1)
     climb(run, PAIRS)
     return run
 
@@ -52,7 +53,7 @@ def test_a_fork_goes_on_from_the_old_pairs_under_another_score(old: Run, tmp_pat
     before, after = (Records(folder).all() for folder in (old.folder, new.folder))
     assert [record.evaluation for record in after] == [record.evaluation for record in before]
     assert {(record.pair.search, record.pair.seed) for record in after} == {("thrifty", 9)}
-    assert new.records.problems(files=True) == ()
+    assert results.problems(new.records) == ()
     assert settings_file.load(str(new.folder / "settings.yaml")) == settings
     climb(new, PAIRS + 1)
     assert [record.pair.index for record in Run(settings, new.folder).records.all()] == [0, 1, 2, 3, 4]

@@ -40,7 +40,7 @@ def two_hosts(root: Path) -> tuple[Path, Path]:
     search = {"id": str(uuid4())}
     for name in ("here", "there"):
         (root / name).mkdir(parents=True)
-        durable.write_json(root / name / "search.json", search)
+        durable.write_json(root / name / "search.json", search, schema=1)
     return root / "here", root / "there"
 
 

@@ -16,6 +16,7 @@ from jdn_core.search.records import Records
 from jdn_core.storage import durable
 from tasks.tracking import sync
 from tasks.tracking.pages import links_of
+from tests import results
 from tests.tasks.tracking.searches import made, runs_of
 
 Published = tuple[Run, str, list[Override]]
@@ -66,7 +67,7 @@ def test_cut_off_it_goes_on_and_once_whole_it_asks_for_nothing(published: Publis
     (out / "settings.yaml").unlink()
     rebuild(run_id, out, changes)
     assert {path.name for path in out.iterdir()} == NO_SCRAPS
-    assert Records(out).digest() == run.records.digest()
+    assert results.digest(Records(out)) == results.digest(run.records)
     shutil.rmtree(out / "pool")
     rebuild(run_id, out, changes)
     assert not (out / "pool").exists()
@@ -75,7 +76,7 @@ def test_cut_off_it_goes_on_and_once_whole_it_asks_for_nothing(published: Publis
 def test_a_folder_of_another_search_is_refused(published: Published, tmp_path: Path) -> None:
     _, run_id, changes = published
     other = made(tmp_path / "other").folder
-    durable.write_json(other / "search.json", {"id": "another"})
+    durable.write_json(other / "search.json", {"id": "another"}, schema=1)
     with pytest.raises(UsageError, match=r"holds another search \(another\), not that of the run"):
         rebuild(run_id, other, changes)
 

@@ -30,6 +30,7 @@ from jdn_core.errors import InputMissing, ServiceUnavailable, UsageError
 from jdn_core.run.folder import Run
 from jdn_core.search.records import Records
 from jdn_core.storage import durable
+from tests import results
 from tests.flows import teamwork
 from tests.flows.prefect_process import environment_of, server
 from tests.processes import unmeasured, until
@@ -220,7 +221,7 @@ def test_a_killed_search_is_resumed_by_the_server_and_ends_as_if_nothing_had_bee
     assert again.state_name == "Completed"
     assert again.created_by is not None
     assert again.created_by.type == "AUTOMATION"
-    assert Records(out).digest() == quiet
+    assert results.digest(Records(out)) == quiet
     assert durable.read_json(out / FILE)["resumes"] == 1
 
 

@@ -21,7 +21,7 @@ from jdn_core.detector.backbone import Backbone
 from jdn_core.detector.build import Detector, weightless
 from jdn_core.detector.folder import load_detector, save_detector
 from jdn_core.evaluation.complexity import complexity
-from jdn_core.morphism.evolve import evolve, prospects
+from jdn_core.morphism.evolve import evolve, prunings
 from jdn_core.morphism.inheritance import blocks
 from jdn_core.morphism.pruning import choose_channels, cut_spec, without_block
 from jdn_core.space.actions import PruneChannels, PruneLayer, apply, key, legal, removable, weight_dependent
@@ -92,7 +92,7 @@ def _inherited(spec: DetectorSpec, rng: Random) -> Detector:
     for _ in range(ACTIONS):
         action = pick(rng, legal(detector.spec.backbone, shares=SHARES))
         share = (action.share,) if isinstance(action, PruneChannels) else ()
-        foreseen = prospects(detector, share).get(key(action)) if weight_dependent(action) else None
+        foreseen = prunings(detector, share).get(key(action)) if weight_dependent(action) else None
         detector = evolve(detector, action)
         assert foreseen in (None, detector.spec.backbone)
     return detector

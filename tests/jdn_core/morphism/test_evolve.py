@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jdn_core.morphism.evolve import evolve, prospects
+from jdn_core.morphism.evolve import evolve, prunings
 from jdn_core.space.actions import AddLayer, PruneChannels, PruneLayer, Rearrange, key, parse
 from jdn_core.space.architecture import DetectorSpec
 from tests.jdn_core.tiny import grown, tiny_spec
@@ -11,20 +11,20 @@ from tests.jdn_core.tiny import grown, tiny_spec
 SHARES = (0.05, 0.2)
 
 
-def test_prospects_are_what_evolve_does() -> None:
+def test_prunings_are_what_evolve_does() -> None:
     detector = grown(tiny_spec("r50"))
-    found = prospects(detector, SHARES)
+    found = prunings(detector, SHARES)
     assert list(found) == ["prune_channels:0.05", "prune_channels:0.2", "prune_layer"]
     for text, spec in found.items():
         assert evolve(detector, parse(text)).spec.backbone == spec
 
 
-def test_prospects_leave_out_what_is_not_legal() -> None:
+def test_prunings_leave_out_what_is_not_legal() -> None:
     detector = grown(tiny_spec("r18"))
     for _ in range(4):
         detector = evolve(detector, PruneLayer())
     assert detector.spec.backbone.depths == (1, 1, 1, 1)
-    assert list(prospects(detector, SHARES)) == ["prune_channels:0.05", "prune_channels:0.2"]
+    assert list(prunings(detector, SHARES)) == ["prune_channels:0.05", "prune_channels:0.2"]
     with pytest.raises(ValueError, match="prune_layer: every block is the last of its stage"):
         evolve(detector, PruneLayer())
     with pytest.raises(ValueError, match="stage 2 has one block"):

@@ -17,6 +17,7 @@ from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
 from jdn_core.storage import durable
+from tests import results
 from tests.jdn_core.search.worlds import MEMORY, evaluate, start
 
 PAIRS = 3
@@ -85,7 +86,7 @@ def commit(records: Records, record: PairRecord) -> None:
 def test_a_search_goes_on_after_the_failure_of_any_call_to_the_disk(
     scratch: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest = search(scratch).digest()
+    digest = results.digest(search(scratch))
     room = r": needed [1-9]\d* bytes, free \d+" if number == errno.ENOSPC else ""
     for fails_at in count(1):
         folder = scratch / str(fails_at)
@@ -100,10 +101,10 @@ def test_a_search_goes_on_after_the_failure_of_any_call_to_the_disk(
         )
         assert error.exit_code == 74
         found = Records(folder)
-        assert found.problems(files=True) == ()
+        assert results.problems(found) == ()
         if (folder / NOTE).exists():
             assert durable.read_json(folder / NOTE)["pairs"] in (len(found.all()) - 1, len(found.all()) - 2)
-        assert search(folder).digest() == digest
+        assert results.digest(search(folder)) == digest
         assert not list(folder.rglob(".*.tmp"))
     assert fails_at > 16 * PAIRS
 

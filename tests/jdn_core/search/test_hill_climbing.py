@@ -142,10 +142,10 @@ def test_a_bound_that_only_the_base_keeps_does_not_stop_the_climb() -> None:
     assert max(generations.values()) > 3
 
 
-def test_a_prospect_that_no_evaluation_foresaw_is_not_proposed() -> None:
+def test_a_pruning_that_no_evaluation_foresaw_is_not_proposed() -> None:
     climb_rules, base = start(space=ONE_TEACHER)
     assert base.evaluation is not None
-    blind = replace(base, evaluation=replace(base.evaluation, prospects={}))
+    blind = replace(base, evaluation=replace(base.evaluation, prunings={}))
     climber = HillClimber(climb_rules, [blind])
     asked = []
     while pair := climber.ask():
@@ -305,7 +305,7 @@ def test_results_after_the_horizon_are_not_looked_at() -> None:
 def test_nothing_is_proposed_before_the_base_was_evaluated() -> None:
     climb_rules, base = start()
     failed = PairRecord(base.pair, "failed", reason="oom")
-    with pytest.raises(ValueError, match="pair 0 must be evaluated before anything is proposed"):
+    with pytest.raises(ValueError, match="no evaluated base"):
         propose(1, earlier=[base.pair], records=[failed], rules=climb_rules)
 
 

@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.records import RECORD_FILE, Records
-from jdn_core.space.architecture import content_key
 from jdn_core.storage import durable
+from jdn_core.storage.canonical import content_key
+from tests import results
 from tests.jdn_core.search.worlds import MEMORY, evaluate, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -39,7 +40,7 @@ def reference() -> list[PairRecord]:
 
 REFERENCE = reference()
 KEYS = [record.pair.key for record in REFERENCE]
-DIGESTS = [record.digest for record in REFERENCE]
+DIGESTS = [results.digest_of(record) for record in REFERENCE]
 
 
 def commit(records: Records, record: PairRecord) -> bool:
@@ -158,7 +159,9 @@ class Histories(RuleBasedStateMachine):
             assert commit(self.here, self.evaluated(REFERENCE[0].pair))
         self.climber = HillClimber(self.climb_rules, self.here.all())
         assert not list(self.folder.rglob(".*.tmp"))
-        assert self.here.digest() == content_key([DIGESTS[record.pair.index] for record in self.here.all()])
+        assert results.digest(self.here) == content_key(
+            [DIGESTS[record.pair.index] for record in self.here.all()]
+        )
 
     @invariant()
     def no_pair_is_there_twice_or_is_another_than_the_references(self) -> None:
@@ -178,8 +181,8 @@ class Histories(RuleBasedStateMachine):
                 assert commit(self.here, self.evaluated(pair))
                 self.climber.tell(self.evaluated(pair))
             self.resume()
-            assert self.here.digest() == self.there.digest() == content_key(DIGESTS)
-            assert not self.here.problems(files=True) + self.there.problems(files=True)
+            assert results.digest(self.here) == results.digest(self.there) == content_key(DIGESTS)
+            assert not results.problems(self.here) + results.problems(self.there)
         self._scratch.cleanup()
 
     def known(self, which: int) -> PairRecord:

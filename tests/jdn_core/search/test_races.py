@@ -10,6 +10,7 @@ from pathlib import Path
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import RECORD_FILE, Records
 from jdn_core.storage import durable
+from tests import results
 from tests.jdn_core.search.worlds import evaluate, start
 
 RACES = 50
@@ -47,7 +48,7 @@ def test_of_two_processes_that_commit_a_pair_one_wins_and_leaves_a_whole_record(
     for racer in racers:
         racer.join(60)
     records = Records(tmp_path)
-    assert records.problems(files=True) == ()
+    assert results.problems(records) == ()
     assert len(records.all()) == RACES
     assert not list(tmp_path.rglob(".*.tmp"))
     for index, record in enumerate(records.all()):

@@ -36,7 +36,7 @@ def cost(spec: BackboneSpec) -> int:
     return sum(a * b for _, _, block in spec.blocks() for a, b in pairwise(block.channels))
 
 
-def prospects(spec: BackboneSpec) -> dict[str, BackboneSpec]:
+def prunings(spec: BackboneSpec) -> dict[str, BackboneSpec]:
     """Cuts the inner widths by each share, and takes the last block that may go."""
     found = {}
     for share in SHARES:
@@ -60,7 +60,7 @@ def evaluation(
     aps: Mapping[Resolution, float], macs: Mapping[Resolution, int], spec: BackboneSpec = BASE.backbone
 ) -> Evaluation:
     measurements = tuple(Measurement(frame, {"AP": aps[frame], "AP50": -1.0}, macs[frame]) for frame in aps)
-    foreseen = {name: backbone.to_json() for name, backbone in prospects(spec).items()}
+    foreseen = {name: backbone.pack() for name, backbone in prunings(spec).items()}
     timing = Timing({str(frame): 2.5 for frame in aps}, 1.5, 1e9, "cpu", 1)
     return Evaluation(measurements, 1000, {"loss": (2.0, 1.0)}, foreseen, "0" * 64, timing)
 

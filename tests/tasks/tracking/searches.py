@@ -15,6 +15,7 @@ from jdn_core.settings.whole import Settings, parse
 from jdn_core.storage import durable
 from tasks.tracking import Publication, Publisher
 from tasks.tracking.pages import tracking_uri
+from tests import results
 from tests.made_up_search import keep, make_records
 
 
@@ -28,9 +29,9 @@ def made(folder: Path, **tracked: object) -> Run:
         stage.mkdir(parents=True)
         (stage / "weights.safetensors").write_bytes(stage.name.encode())
         durable.write_json(
-            stage / "training.json", {"losses": {"loss_classifier": [1.0, 0.5]}, "seconds": 20.0}
+            stage / "training.json", {"losses": {"loss_classifier": [1.0, 0.5]}, "seconds": 20.0}, schema=1
         )
-    durable.write_json(folder / "fingerprint.json", {"train": "a" * 64, "val": "b" * 64})
+    durable.write_json(folder / "fingerprint.json", {"train": "a" * 64, "val": "b" * 64}, schema=1)
     (folder / "settings.yaml").write_text("name: shapes\n")
     for record in make_records(4, failing={2}):
         keep(record, folder)
@@ -41,7 +42,7 @@ def trained(settings: Settings, folder: Path) -> Run:
     """A run whose base, pool and pair 0 are real and there."""
     run = Run(settings, folder)
     folder.mkdir()
-    durable.write_json(folder / "fingerprint.json", {"train": "a" * 64, "val": "b" * 64})
+    durable.write_json(folder / "fingerprint.json", {"train": "a" * 64, "val": "b" * 64}, schema=1)
     steps.ensure_base(run)
     for index in range(len(settings.pool.phases)):
         steps.ensure_phase(run, index)
@@ -56,7 +57,7 @@ def climb(run: Run, pairs: int) -> str:
     while climber.next_index <= pairs and (pair := climber.ask()):
         student, teacher = steps.make_student(run, pair), steps.ensure_teacher(run, pair.teacher)
         climber.tell(steps.ensure_record(run, pair, student, teacher))
-    return run.records.digest()
+    return results.digest(run.records)
 
 
 def standing_of(run: Run) -> Standing:

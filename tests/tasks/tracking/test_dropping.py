@@ -15,6 +15,7 @@ from jdn_core.run.inspection import inspect
 from jdn_core.search.hill_climbing import HillClimber
 from tasks.tracking import Publisher, mlflow_problems, restore_files
 from tasks.tracking.dropping import Dropping
+from tests import results
 from tests.tasks.tracking.conftest import PAIRS
 from tests.tasks.tracking.searches import pair_of, standing_of
 from tests.tasks.tracking.servers import free_port
@@ -58,7 +59,7 @@ def test_base_and_best_stay_and_all_others_are_in_mlflow(thrifty: Run) -> None:
     assert mlflow_problems(thrifty, dropped=found.dropped) == []
     for key in found.dropped:
         assert restore_files(thrifty, key) == (WEIGHTS,)
-    assert thrifty.records.problems(files=True) == ()
+    assert results.problems(thrifty.records) == ()
 
 
 def test_weights_that_left_and_that_mlflow_lost_are_a_problem(thrifty: Run) -> None:

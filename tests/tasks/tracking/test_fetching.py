@@ -20,6 +20,7 @@ from jdn_core.settings.sections import TrackingSettings
 from jdn_core.storage import durable
 from tasks import pairs
 from tasks.tracking import Publisher, fetch_head, fetch_stage, rebuild, restore_files, sync
+from tests import results
 from tests.tasks.tracking.conftest import PAIRS
 from tests.tasks.tracking.searches import climb, pair_of, runs_of, send_all, standing_of
 from tests.tasks.tracking.servers import MlflowServer, free_port
@@ -46,21 +47,21 @@ def in_mlflow(run: Run, index: int) -> Path:
 
 
 def test_a_resumed_search_gets_the_records_that_it_lost(published: Run) -> None:
-    digest, run = published.records.digest(), again(published)
+    digest, run = results.digest(published.records), again(published)
     for lost in [folder_of(published, 2), folder_of(published, 4)]:
         shutil.rmtree(lost)
     with Publisher(run) as publisher:
         publisher.await_restored()
-        assert run.records.digest() == digest
-    assert run.records.problems(files=True) == ()
+        assert results.digest(run.records) == digest
+    assert results.problems(run.records) == ()
 
 
 def test_a_damaged_record_is_set_aside_and_fetched(published: Run) -> None:
-    digest, run = published.records.digest(), again(published)
+    digest, run = results.digest(published.records), again(published)
     flip(folder_of(published, 1) / "pair.json")
     with Publisher(run) as publisher:
         publisher.await_restored()
-    assert run.records.digest() == digest
+    assert results.digest(run.records) == digest
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "pair.json", "detections.png"])
@@ -143,7 +144,7 @@ def test_half_a_search_goes_on_to_the_same_digest_on_an_empty_machine(
     assert rebuild(second, run_id, server.uri, head) == 3
     with Publisher(second) as publisher:
         publisher.await_restored()
-        assert climb(second, PAIRS) == searched.records.digest()
+        assert climb(second, PAIRS) == results.digest(searched.records)
         publisher.follow(standing_of(second))
     assert publisher.finish() == (PAIRS + 4, 0, "", 2)
     assert [found.info.run_id for found in runs_of(second, tags)] == [run_id]

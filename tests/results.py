@@ -1,0 +1,34 @@
+"""What two searches are compared by: their results without the clock's, and whether their files are whole."""
+
+from __future__ import annotations
+
+from jdn_core.errors import Problem
+from jdn_core.search.pairs import PairRecord
+from jdn_core.search.records import Records
+from jdn_core.storage import durable
+from jdn_core.storage.canonical import content_key
+
+
+def digest_of(record: PairRecord) -> str:
+    """Key of all but clock readings: equal in every run with the same settings, seed and threads."""
+    data = record.to_json()
+    if data["evaluation"] is not None:
+        del data["evaluation"]["timing"]
+    del data["files"]
+    return content_key(data)
+
+
+def digest(records: Records) -> str:
+    """One key for all results: equal for searches that found the same, whatever the clock said."""
+    return content_key([digest_of(record) for record in records.all()])
+
+
+def problems(records: Records) -> tuple[Problem, ...]:
+    """Records that are not whole, and files that are missing or have another hash than their record says."""
+    found = list(records.problems())
+    for record in records.all():
+        for name, expected in record.files.items():
+            file = records.path(record.pair.key) / name
+            if not file.is_file() or durable.sha256_of(file) != expected:
+                found.append(Problem(f"pairs/{record.pair.key}", name, f"SHA-256 must be {expected}"))
+    return tuple(found)
