@@ -32,7 +32,7 @@ from jdn_core.errors import InputMissing, OwnedByAnother, UserError
 from jdn_core.processes.fork_server import prepare
 from jdn_core.processes.stopping import Stopped
 from jdn_core.run import STEPS
-from jdn_core.settings.sections import Count
+from jdn_core.settings.values import Count
 from jdn_core.settings.whole import Settings
 from tasks.orchestration.flow_run import is_cancelled
 

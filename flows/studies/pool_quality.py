@@ -22,7 +22,7 @@ from jdn_core.pool.folder import load_pool
 from jdn_core.run import fingerprint
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.search.subnets import SubnetRecord, SubnetRecords
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.stages.base_training import fit_base
 from jdn_core.stages.bench import Bench

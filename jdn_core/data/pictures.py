@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from jdn_core.errors import DataError, Problem
-from jdn_core.settings.sections import MOST_PIXELS
+from jdn_core.settings.data import MOST_PIXELS
 
 # Pillow would also start Ghostscript for EPS and read dozens of old formats; datasets come in these.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")

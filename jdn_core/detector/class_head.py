@@ -11,7 +11,7 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from jdn_core.detector.checkpoint_file import Checkpoint
 from jdn_core.detector.naming import BOX_WEIGHTS, DELTAS, LOGITS, Conventions
 from jdn_core.errors import CheckpointError, Problem
-from jdn_core.settings.sections import CheckpointSettings
+from jdn_core.settings.detector import CheckpointSettings
 
 _GAP = "N/A"  # in COCO's 90 labels
 _FRESH = "detector.checkpoint.head: new begins with a fresh class head"

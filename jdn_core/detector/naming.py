@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from jdn_core.settings.sections import Channels
+from jdn_core.settings.detector import Channels
 from jdn_core.space.architecture import DetectorSpec, StridedKernel
 
 Triple = tuple[float, float, float]

@@ -19,7 +19,7 @@ from jdn_core.detector.class_head import choose_rows, labels, shapes
 from jdn_core.detector.folder import state_problems
 from jdn_core.detector.naming import DELTAS, LOGITS, Conventions
 from jdn_core.errors import CheckpointError, Problem
-from jdn_core.settings.sections import CheckpointSettings
+from jdn_core.settings.detector import CheckpointSettings
 from jdn_core.space.architecture import BackboneSpec, BlockSpec, DetectorSpec
 from jdn_core.space.families import DEPTHS
 

@@ -16,7 +16,7 @@ from jdn_core.distillation.losses import (
     feature_loss,
     l1_localisation_loss,
 )
-from jdn_core.settings.sections import DistillationSettings
+from jdn_core.settings.distillation import DistillationSettings
 from jdn_core.space.architecture import DetectorSpec
 
 

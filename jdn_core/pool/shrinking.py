@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from jdn_core.detector.backbone import Block
 from jdn_core.pool.supernet import SuperNet, blocks_of
-from jdn_core.settings.sections import PhaseSettings
+from jdn_core.settings.pool import PhaseSettings
 from jdn_core.space.teachers import SubnetSpace, SubnetSpec
 from jdn_core.training.randomness import Stream
 

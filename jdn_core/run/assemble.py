@@ -13,7 +13,8 @@ from jdn_core.errors import Problem, SettingsError
 from jdn_core.pool.shrinking import Phase
 from jdn_core.run import datasets
 from jdn_core.search.hill_climbing import ClimbRules
-from jdn_core.settings.sections import CheckpointSettings, PoolSettings
+from jdn_core.settings.detector import CheckpointSettings
+from jdn_core.settings.pool import PoolSettings
 from jdn_core.settings.whole import Settings
 from jdn_core.space.architecture import DetectorSpec, RegionSpec
 from jdn_core.space.families import family

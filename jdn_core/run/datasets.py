@@ -10,7 +10,7 @@ from jdn_core.data.coco.dataset import CocoDataset, load, require_same_categorie
 from jdn_core.data.layouts import Split, find_split
 from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
 from jdn_core.processes import devices
-from jdn_core.settings.sections import DataSettings
+from jdn_core.settings.data import DataSettings
 from jdn_core.settings.whole import Settings
 
 

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from jdn_core.search.pairs import BASE_ACTION, Pair, PairRecord
 from jdn_core.search.standing import Standing
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from jdn_core.space.actions import AddLayer, Rearrange, apply, key, kind, legal
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec
 from jdn_core.space.chance import pick, pick_by_rank

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
 from jdn_core.search.pairs import Evaluation, Measurement
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 
 
 @dataclass(frozen=True)

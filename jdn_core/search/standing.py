@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jdn_core.faults import Point, faultpoint
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import Base, Grade, grade
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 
 
 class Graded(NamedTuple):

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from jdn_core.errors import MOST_PROBLEMS, Problem, SettingsError, cut, shown
-from jdn_core.settings.sections import (
-    LONGEST_NAME,
-    NAME,
-    BaseSettings,
-    Count,
-    DataSettings,
-    DetectorSettings,
-    DistillationSettings,
-    EvaluationSettings,
-    PoolSettings,
-    Rate,
-    ScoreSettings,
-    SearchSettings,
-    Seed,
-    TrackingSettings,
-)
+from jdn_core.settings.data import DataSettings
+from jdn_core.settings.detector import CheckpointSettings, DetectorSettings
+from jdn_core.settings.distillation import DistillationSettings
+from jdn_core.settings.pool import PoolSettings
+from jdn_core.settings.search import ScoreSettings, SearchSettings
+from jdn_core.settings.tracking import TrackingSettings
+from jdn_core.settings.training import BaseSettings, EvaluationSettings
+from jdn_core.settings.values import FREE, LONGEST_NAME, NAME, Count, Rate, Seed
 from jdn_core.storage.canonical import content_key
-
-_YOUNGER = {"device_batch": None, "precision": "float32", "sampling": "single"}
 
 
 class Settings(BaseModel, frozen=True, extra="forbid", title="Settings"):
@@ -40,13 +31,13 @@ class Settings(BaseModel, frozen=True, extra="forbid", title="Settings"):
         description="Name of the search and of its MLflow experiment.",
     )
     seed: Seed = Field(0, description="Seed of every random draw.")
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    device: Annotated[Literal["auto", "cpu", "cuda"], FREE] = Field(
         "auto", description="Where to train; auto takes a GPU if there is one."
     )
-    threads: Count | None = Field(
+    threads: Annotated[Count | None, FREE] = Field(
         None, description="CPU threads of the training; none: as many as torch takes."
     )
-    checkpoint_minutes: Rate = Field(
+    checkpoint_minutes: Annotated[Rate, FREE] = Field(
         10.0,
         description="Minutes between two checkpoints inside a long epoch; each epoch ends with one (ours).",
     )
@@ -58,7 +49,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", title="Settings"):
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     distillation: DistillationSettings = Field(default_factory=DistillationSettings)
     score: ScoreSettings = Field(default_factory=ScoreSettings)
-    tracking: TrackingSettings = Field(default_factory=TrackingSettings)
+    tracking: Annotated[TrackingSettings, FREE] = Field(default_factory=TrackingSettings)
 
     @model_validator(mode="after")
     def _base_comes_from_somewhere(self) -> Self:
@@ -71,46 +62,53 @@ class Settings(BaseModel, frozen=True, extra="forbid", title="Settings"):
         return self
 
     def with_lookback(self) -> Self:
-        """The same settings with the lookback spelt out, so that a resume may change the workers."""
+        """Returns the same settings with the lookback spelt out, so that a resume may change the workers."""
         search = self.search.model_copy(update={"lookback": self.search.effective_lookback})
         return self.model_copy(update={"search": search})
 
     @property
     def digest(self) -> str:
-        """Key of what results depend on; the rest may change on resume (RELIABILITY, rule 9)."""
-        data = self.model_dump(mode="json", exclude={"device", "threads", "checkpoint_minutes", "tracking"})
-        for free in ("root", "workers", "cache_mb"):
-            del data["data"][free]
-        detector = data["detector"]
-        if self.detector.pretrained is None:  # younger than the first searches, whose keys must stay
-            del detector["pretrained"], detector["checkpoint"]
-        else:
-            detector["pretrained"] = self.detector.pretrained.name
-        data["search"]["lookback"] = self.search.effective_lookback
-        if self.search.draw == "kind":  # the only one that the first searches knew
-            del data["search"]["draw"]
-        for free in ("iterations", "workers", "evaluator", "work_pool", "hang_medians", "hang_seconds"):
-            del data["search"][free]
-        for free in ("latency_warmup", "latency_repeats"):
-            del data["evaluation"][free]
-        del data["pool"]["processes"], data["pool"]["assessed_subnets"]
-        for training in (data["base"], data["evaluation"], *data["pool"]["phases"]):
-            del training["recompute"]
-            for name in [name for name, old in _YOUNGER.items() if training.get(name, old) == old]:
-                training.pop(name, None)
-        return content_key(data)
+        """Returns the key of what results depend on, which stays when a search goes on (RELIABILITY, rule 9).
+
+        It is made of the keys that are not ``FREE`` and differ from their default, so that a key that is
+        added later leaves the digests of earlier searches as they are.
+        """
+        return content_key(_deciding(self._as_it_works(), defaults=False))
 
     @property
     def of_pool(self) -> dict[str, Any]:
-        """What a pool depends on, as plain data that ``parse`` takes; without paths and this machine's."""
-        sections = {"name", "seed", "data", "detector", "pool", "distillation"}
-        data = self.model_dump(mode="json", include=sections)
-        for here in ("root", "workers", "cache_mb"):
-            del data["data"][here]
-        del data["pool"]["processes"], data["pool"]["assessed_subnets"]
+        """Returns what a pool depends on, as plain data that ``parse`` takes; without paths."""
+        data = _deciding(self, defaults=True)
+        return {name: data[name] for name in ("name", "seed", "data", "detector", "pool", "distillation")}
+
+    def _as_it_works(self) -> Self:
+        """Returns the same settings without what has no effect beside the others."""
+        settings = self.with_lookback()
         if self.detector.pretrained is not None:
-            data["detector"]["pretrained"] = self.detector.pretrained.name
-        return data
+            return settings
+        detector = self.detector.model_copy(update={"checkpoint": CheckpointSettings()})
+        return settings.model_copy(update={"detector": detector})
+
+
+def _deciding(model: BaseModel, *, defaults: bool) -> dict[str, Any]:
+    """Returns the keys of a section that are not ``FREE``, as plain data, with or without ``defaults``."""
+    found = {}
+    for name, field in type(model).model_fields.items():
+        if FREE in field.metadata:
+            continue
+        value = _plain(getattr(model, name), defaults=defaults)
+        default = _plain(field.get_default(call_default_factory=True), defaults=defaults)
+        if defaults or value != default:
+            found[name] = value
+    return found
+
+
+def _plain(value: Any, *, defaults: bool) -> Any:
+    if isinstance(value, BaseModel):
+        return _deciding(value, defaults=defaults)
+    if isinstance(value, Path):  # it may lie elsewhere on another machine
+        return value.name
+    return [_plain(each, defaults=defaults) for each in value] if isinstance(value, tuple) else value
 
 
 def parse(data: Mapping[str, Any], *, source: str = "settings") -> Settings:

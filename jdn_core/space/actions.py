@@ -7,7 +7,7 @@ their outcome. Stages count from 0 in values and from 1 in texts.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, assert_never
 
 from jdn_core.space.architecture import BackboneSpec, BlockSpec
 
@@ -59,8 +59,10 @@ def kind(action: Action) -> Kind:
             return "prune_layer"
         case AddLayer():
             return "add_layer"
-        case _:
+        case Rearrange():
             return "rearrange"
+        case _:
+            assert_never(action)
 
 
 def key(action: Action) -> str:
@@ -72,8 +74,10 @@ def key(action: Action) -> str:
             return "prune_layer"
         case AddLayer(stage):
             return f"add_layer:{stage + 1}"
+        case Rearrange(stage, end):
+            return f"rearrange:{stage + 1}:{end}"
         case _:
-            return f"rearrange:{action.stage + 1}:{action.end}"
+            assert_never(action)
 
 
 def parse(text: str) -> Action:
@@ -112,8 +116,10 @@ def reason_against(spec: BackboneSpec, action: Action) -> str | None:
             return None if removable(spec) else "every block is the last of its stage or carries a projection"
         case AddLayer(stage):
             return _no_stage(stage)
+        case Rearrange(stage, end):
+            return _no_stage(stage) or _no_move(spec, stage, end)
         case _:
-            return _no_stage(action.stage) or _no_move(spec, action.stage, action.end)
+            assert_never(action)
 
 
 def removable(spec: BackboneSpec) -> tuple[tuple[int, int], ...]:
@@ -153,11 +159,13 @@ def apply(spec: BackboneSpec, action: AddLayer | Rearrange) -> BackboneSpec:
             before = stages[stage - 1]
             stages[stage - 1] = (*before, _plain(moved, after=before[-1]))
             stages[stage] = (_halving(following), *rest)
-        case _:
+        case Rearrange():
             former, *rest = stages[stage + 1]
             *kept, moved = stages[stage]
             stages[stage + 1] = (_halving(moved), _plain(former, after=moved), *rest)
             stages[stage] = tuple(kept)
+        case _:
+            assert_never(action)
     return replace(spec, stages=tuple(stages))
 
 

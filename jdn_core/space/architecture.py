@@ -211,7 +211,7 @@ class RegionSpec:
             Detectron2 do; torchvision takes it for that of the cell's corner.
     """
 
-    anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
+    anchor_sizes: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     train_proposals: tuple[int, int] = (2000, 1000)
     proposals: tuple[int, int] = (1000, 1000)

@@ -9,7 +9,7 @@ from torch import Tensor
 from jdn_core.data.loading import Batch
 from jdn_core.detector.build import Detector
 from jdn_core.distillation.losses import bn_sparsity
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.stages.bench import Bench, Training
 from jdn_core.training.checkpoints import Checkpoints
 

@@ -14,7 +14,7 @@ from jdn_core.data.coco.dataset import CocoDataset
 from jdn_core.data.loading import BatchLoader, Plan
 from jdn_core.detector.backbone import Block
 from jdn_core.processes.ranks import ALONE, Ranks
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.space.architecture import Resolution
 from jdn_core.training.checkpoints import Checkpoints
 from jdn_core.training.loop import Course, History, LossesOf, train

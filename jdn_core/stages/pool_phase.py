@@ -14,7 +14,7 @@ from jdn_core.pool.calibration import reset_bn
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.shrinking import Phase, draws_for, sort_channels
 from jdn_core.pool.supernet import SuperNet, synchronise
-from jdn_core.settings.sections import DistillationSettings
+from jdn_core.settings.distillation import DistillationSettings
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.stages.bench import Bench, Training
 from jdn_core.training.checkpoints import Checkpoints

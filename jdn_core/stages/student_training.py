@@ -8,7 +8,8 @@ from jdn_core.data.loading import Batch
 from jdn_core.detector.build import Detector
 from jdn_core.distillation.distiller import Distiller
 from jdn_core.distillation.losses import bn_sparsity
-from jdn_core.settings.sections import DistillationSettings, TrainingSettings
+from jdn_core.settings.distillation import DistillationSettings
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.stages.bench import Bench, Training
 from jdn_core.training.checkpoints import Checkpoints
 from jdn_core.training.randomness import Stream

@@ -15,7 +15,7 @@ from jdn_core.faults import faultpoint
 from jdn_core.processes import stopping
 from jdn_core.processes.progress import report
 from jdn_core.processes.ranks import ALONE, Ranks
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.training import optimisation
 from jdn_core.training.checkpoints import Checkpoint, Checkpoints
 from jdn_core.training.randomness import Stream

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.training import TrainingSettings
 
 
 def sgd(module: nn.Module, regime: TrainingSettings) -> torch.optim.SGD:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.training import TrainingSettings
 
 
 def learning_rate(regime: TrainingSettings, *, iteration: int, total: int) -> float:

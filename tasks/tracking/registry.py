@@ -20,7 +20,7 @@ from jdn_core.errors import InputMissing, UsageError
 from jdn_core.reports.markdown import model_card
 from jdn_core.reports.tables import Candidate
 from jdn_core.run.folder import Run
-from jdn_core.settings.sections import LONGEST_NAME, NAME
+from jdn_core.settings.values import LONGEST_NAME, NAME
 from tasks.tracking.entries import PAIR_TAG
 from tasks.tracking.fetching import restore_files
 from tasks.tracking.packaging import Package, save

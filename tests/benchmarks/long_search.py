@@ -17,7 +17,7 @@ from jdn_core.search.pairs import Evaluation, Measurement, Pair, PairRecord, Tim
 from jdn_core.search.records import RECORD_FILE, Records
 from jdn_core.search.retention import needed
 from jdn_core.search.standing import Standing
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from jdn_core.space.actions import AddLayer, Rearrange, apply, key, legal
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution
 from jdn_core.space.families import family

@@ -27,7 +27,7 @@ from jdn_core.detector.build import Detector, build
 from jdn_core.distillation.distiller import Distiller
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.supernet import SuperNet
-from jdn_core.settings.sections import DistillationSettings
+from jdn_core.settings.distillation import DistillationSettings
 from jdn_core.space.architecture import Resolution
 from jdn_core.space.families import Family
 from tests.gpu import cases, runs

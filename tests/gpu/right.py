@@ -24,7 +24,7 @@ from jdn_core.pool.extraction import extract
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.run import warm
 from jdn_core.run.steps import ensure_base
-from jdn_core.settings.sections import DistillationSettings
+from jdn_core.settings.distillation import DistillationSettings
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.families import Family
 from tests.gpu import cases, runs

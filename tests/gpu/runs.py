@@ -12,7 +12,7 @@ from jdn_core.processes.devices import DeviceShare, shares
 from jdn_core.processes.fork_server import prepare
 from jdn_core.processes.workers import Workers
 from jdn_core.run.folder import Run
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.settings.whole import Settings, parse
 from tests.gpu.runner import Setting
 

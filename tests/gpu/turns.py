@@ -13,7 +13,7 @@ from torch import nn
 
 from jdn_core.data.loading import Batch, BatchLoader, Plan, Sample
 from jdn_core.processes.progress import listening
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.space.architecture import LARGEST
 from jdn_core.training.loop import Course, LossesOf, train
 from jdn_core.training.randomness import Stream

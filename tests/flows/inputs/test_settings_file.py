@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flows.inputs.settings_file import Override, dump, load, presets, read_set
 from flows.inputs.yaml_file import read_mapping
 from jdn_core.errors import InputMissing, SettingsError
-from jdn_core.settings.sections import NAME
+from jdn_core.settings.values import NAME
 
 
 def refused(text: str, *sets: str, tmp_path: Path) -> list[str]:

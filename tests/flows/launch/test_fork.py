@@ -17,7 +17,7 @@ from jdn_core.run.fingerprint import fingerprint
 from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.records import Records
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
 from tests import results

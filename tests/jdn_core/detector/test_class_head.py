@@ -10,7 +10,7 @@ from jdn_core.detector.checkpoint_file import Checkpoint
 from jdn_core.detector.class_head import choose_rows, labels
 from jdn_core.detector.naming import DELTAS, LOGITS, TORCHVISION, Conventions
 from jdn_core.errors import CheckpointError
-from jdn_core.settings.sections import CheckpointSettings
+from jdn_core.settings.detector import CheckpointSettings
 
 CHECKPOINT = Checkpoint("a.pth", TORCHVISION, {}, None, Conventions())
 BY_NAME = CheckpointSettings()

@@ -22,7 +22,7 @@ from jdn_core.detector.naming import (
 )
 from jdn_core.detector.pretrained import adapt, has_heads, load_weights
 from jdn_core.errors import CheckpointError
-from jdn_core.settings.sections import CheckpointSettings
+from jdn_core.settings.detector import CheckpointSettings
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec
 from jdn_core.space.families import Family, family
 from tests.jdn_core.detector.foreign import save, spec_of, state_of, trained

@@ -22,7 +22,7 @@ from jdn_core.data.transforms import prepare
 from jdn_core.detector.build import Detector, build
 from jdn_core.detector.checkpoint_file import read_checkpoint
 from jdn_core.detector.pretrained import adapt, load_weights
-from jdn_core.settings.sections import CheckpointSettings
+from jdn_core.settings.detector import CheckpointSettings
 from jdn_core.space.architecture import DetectorSpec, RegionSpec, Resolution
 from jdn_core.space.families import family
 from tests.jdn_core.detector.foreign import save

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from jdn_core.detector.build import Detector, build
 from jdn_core.distillation.distiller import Distiller
-from jdn_core.settings.sections import DistillationSettings
+from jdn_core.settings.distillation import DistillationSettings
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.families import family
 from tests.jdn_core.distillation.conftest import Shared

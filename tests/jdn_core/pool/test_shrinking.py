@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jdn_core.pool.shrinking import Phase, draws_for, sort_channels
 from jdn_core.pool.supernet import SuperNet, blocks_of
-from jdn_core.settings.sections import PhaseSettings
+from jdn_core.settings.pool import PhaseSettings
 from jdn_core.training.randomness import Stream
 
 SIZES = [(64, 96), (60, 80)]

@@ -22,7 +22,7 @@ from jdn_core.errors import DataError
 from jdn_core.processes import stopping
 from jdn_core.processes.progress import report
 from jdn_core.processes.ranks import ALONE, Ranks
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.space.architecture import Resolution
 from jdn_core.training.checkpoints import Checkpoints
 from jdn_core.training.loop import Course, History, train

@@ -11,7 +11,7 @@ from jdn_core.evaluation.complexity import complexity
 from jdn_core.reports import curves
 from jdn_core.reports.tables import base_row, best_row, candidates
 from jdn_core.search.standing import Standing
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from tests.made_up_search import FRAMES, base_spec, make_records
 
 RECORDS = make_records(30, failing={4, 9})

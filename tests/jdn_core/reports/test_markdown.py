@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jdn_core.reports import markdown, tables
 from jdn_core.search.standing import Standing
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from tests.made_up_search import make_records
 
 STANDING = Standing(ScoreSettings(), make_records(8, failing={2}))

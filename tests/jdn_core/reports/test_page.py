@@ -15,7 +15,7 @@ from jdn_core.reports import curves, figures, page
 from jdn_core.reports.page import ReportData
 from jdn_core.reports.tables import base_row, best_row, candidates
 from jdn_core.search.standing import Standing
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from tests.made_up_search import make_records
 
 EVIL = "shapes <script>alert('1')</script> & \"more\""

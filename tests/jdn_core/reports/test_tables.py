@@ -11,7 +11,7 @@ import pytest
 from jdn_core.errors import UsageError
 from jdn_core.reports.tables import base_row, best_row, candidates, ranked
 from jdn_core.search.standing import Standing
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from jdn_core.space.notation import format_backbone
 from tests.made_up_search import make_records
 

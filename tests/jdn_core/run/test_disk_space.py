@@ -9,7 +9,8 @@ from jdn_core.detector.build import build
 from jdn_core.detector.folder import save_detector
 from jdn_core.errors import StorageError
 from jdn_core.run.disk_space import needed_bytes, require_room
-from jdn_core.settings.sections import SearchSettings, TrackingSettings
+from jdn_core.settings.search import SearchSettings
+from jdn_core.settings.tracking import TrackingSettings
 from jdn_core.settings.whole import Settings
 from jdn_core.space.teachers import SubnetSpace
 from jdn_core.storage.durable import free_bytes

@@ -9,7 +9,7 @@ import pytest
 from jdn_core.search.forking import replanted
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import PairRecord
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from tests.jdn_core.search.worlds import evaluate, start
 
 

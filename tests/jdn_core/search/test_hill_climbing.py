@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jdn_core.search.hill_climbing import ClimbRules, HillClimber, first_pair, propose
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.standing import Standing
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from jdn_core.space.actions import key, kind, legal, parse
 from jdn_core.space.teachers import SubnetSpace
 from tests.jdn_core.search.worlds import BASE, SHARES, SPACE, evaluate, rules, start

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from jdn_core.search.pairs import Evaluation, Measurement
 from jdn_core.search.score import Base, excess, grade, reference, score
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from jdn_core.space.architecture import Resolution
 from tests.jdn_core.search.worlds import FRAMES, evaluation
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.score import grade
 from jdn_core.search.standing import Standing
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from tests.jdn_core.search.worlds import FRAMES, evaluate, evaluation, start
 
 SCORE = ScoreSettings()

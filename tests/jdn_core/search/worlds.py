@@ -12,7 +12,7 @@ from typing import Any
 
 from jdn_core.search.hill_climbing import ClimbRules, first_pair
 from jdn_core.search.pairs import Evaluation, Measurement, Pair, PairRecord, Timing
-from jdn_core.settings.sections import ScoreSettings
+from jdn_core.settings.search import ScoreSettings
 from jdn_core.space.actions import removable
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution
 from jdn_core.space.families import family

@@ -19,7 +19,7 @@ from jdn_core.errors import Diverged
 from jdn_core.processes import stopping
 from jdn_core.processes.progress import listening
 from jdn_core.processes.stopping import Stopped
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.space.architecture import Resolution
 from jdn_core.training.checkpoints import Checkpoints
 from jdn_core.training.loop import Course, train

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jdn_core.settings.sections import TrainingSettings
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.training.schedules import learning_rate
 
 

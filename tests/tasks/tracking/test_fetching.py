@@ -16,7 +16,7 @@ from jdn_core.processes.workers import Workers
 from jdn_core.run import assemble
 from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import HillClimber
-from jdn_core.settings.sections import TrackingSettings
+from jdn_core.settings.tracking import TrackingSettings
 from jdn_core.storage import durable
 from tasks import pairs
 from tasks.tracking import Publisher, fetch_head, fetch_stage, rebuild, restore_files, sync

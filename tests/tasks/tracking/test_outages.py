@@ -12,7 +12,7 @@ from mlflow.entities import Run as MlflowRun
 
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
-from jdn_core.settings.sections import TrackingSettings
+from jdn_core.settings.tracking import TrackingSettings
 from jdn_core.storage import durable
 from tasks.tracking import Publisher, sync
 from tasks.tracking.pages import PARENT

@@ -19,7 +19,7 @@ from flows.inputs import models, searches, settings_file
 from flows.launch.register import register, register_from
 from jdn_core.errors import CheckpointError, InputMissing, OwnedByAnother, UsageError
 from jdn_core.run.folder import Run
-from jdn_core.settings.sections import TrackingSettings
+from jdn_core.settings.tracking import TrackingSettings
 from jdn_core.storage import durable
 from tasks.tracking import sync
 from tasks.tracking.pages import tracking_uri

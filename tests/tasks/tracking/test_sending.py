@@ -16,7 +16,7 @@ import pytest
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
-from jdn_core.settings.sections import TrackingSettings
+from jdn_core.settings.tracking import TrackingSettings
 from tasks.tracking import Publisher, pages
 from tasks.tracking.pages import tracking_uri
 from tests.made_up_search import FRAMES, keep, make_records

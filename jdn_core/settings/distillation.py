@@ -1,0 +1,26 @@
+"""Settings of what the student learns from the teacher."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from jdn_core.settings.values import Weight
+
+
+class DistillationSettings(BaseModel, frozen=True, extra="forbid", title="Distillation"):
+    """What the student learns from the teacher (paper, section 3.2)."""
+
+    feature: Weight = Field(1.0, description="Weight of L_feat.")
+    classification: Weight = Field(1.0, description="Weight of L_cls.")
+    localisation: Weight = Field(1.0, description="Weight of L_loc.")
+    localisation_form: Literal["class_aware", "l1"] = Field(
+        "class_aware", description="Deltas weighted by the teacher's classes, or plain L1."
+    )
+    both_sides: bool = Field(
+        False, description="Adaptors on the teacher's side too; allows the trivial zero solution."
+    )
+    sparsity: Weight = Field(
+        1e-5, description="lambda of the L1 on BN weights, in every training of the student."
+    )

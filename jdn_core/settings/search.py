@@ -1,0 +1,79 @@
+"""Settings of the search: which pairs are proposed, how they are scored, where they are evaluated."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from jdn_core.settings.values import FREE, LONGEST_NAME, NAME, Count, Probability, Rate, Share, Weight, Whole
+
+
+class SearchSettings(BaseModel, frozen=True, extra="forbid", title="Search"):
+    """Hill climbing over student-teacher pairs (paper, section 3.1.4)."""
+
+    iterations: Annotated[Count, FREE] = Field(100, description="Pairs to evaluate after the base.")
+    top_k: Count = Field(5, title="Top k", description="Pairs that may become parents.")
+    workers: Annotated[Count, FREE] = Field(1, description="Evaluations at a time.")
+    evaluator: Annotated[Literal["local", "work_pool"], FREE] = Field(
+        "local",
+        description="Where pairs are evaluated: by processes here, or by workers of a Prefect pool (ours).",
+    )
+    work_pool: Annotated[str, FREE] = Field(
+        "jdn",
+        pattern=NAME,
+        max_length=LONGEST_NAME,
+        description="The pool whose workers evaluate pairs, with evaluator: work_pool (ours).",
+    )
+    lookback: Count | None = Field(
+        None,
+        description="How many pairs ago the newest known result is; none: 1, or 2 x workers if several.",
+    )
+    frozen_student_iterations: Whole = Field(5, description="First iterations that only mutate the teacher.")
+    student_probability: Probability = Field(
+        0.5, description="Chance that the student evolves, not the teacher (ours)."
+    )
+    prune_shares: tuple[Share, ...] = Field(
+        (0.05, 0.1), min_length=1, description="Shares of the channels that one pruning may remove (ours)."
+    )
+    draw: Literal["instance", "kind"] = Field(
+        "instance",
+        description="What is equally likely: every change, or every kind of change first (ours).",
+    )
+    max_failures: Count = Field(10, description="Failed pairs in a row that stop the search (ours).")
+    hang_medians: Annotated[Rate, FREE] = Field(
+        100.0, description="A worker without a sign of life for so many median steps is replaced (ours)."
+    )
+    hang_seconds: Annotated[Rate, FREE] = Field(
+        600.0, description="The least time that a worker may be silent (ours)."
+    )
+
+    @model_validator(mode="after")
+    def _lookback_covers_workers(self) -> Self:
+        if self.lookback is not None and self.lookback < self.workers:
+            raise ValueError(f"lookback must be >= workers ({self.workers}), got {self.lookback}")
+        return self
+
+    @property
+    def effective_lookback(self) -> int:
+        """Returns the lookback, also where it is left to the number of workers."""
+        return self.lookback or (1 if self.workers == 1 else 2 * self.workers)
+
+
+class ScoreSettings(BaseModel, frozen=True, extra="forbid", title="Score"):
+    """H(S, R): accuracy against cost, relative to the base at the largest resolution."""
+
+    form: Literal["product", "res_power", "additive"] = Field(
+        "product", description="How AP and cost are joined (ours)."
+    )
+    alpha: Weight = Field(0.4, description="How much cost counts.")
+    beta: Probability = Field(0.8, description="Share of the architecture's cost against the resolution's.")
+    max_macs: Rate | None = Field(
+        None, title="Most MACs", description="Hard bound on the MACs at the pair's resolution (ours)."
+    )
+    min_ap: Probability | None = Field(
+        None, title="Least AP", description="Hard bound on AP, as a fraction (ours)."
+    )
+    keep_base_ap: bool = Field(
+        False, title="Keep the base's AP", description="Hard bound: AP at least the base's (ours)."
+    )
