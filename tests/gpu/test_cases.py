@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from jdn_core.data.loading import Batch
 from jdn_core.detector.build import Detector, build
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.supernet import SuperNet
@@ -18,6 +19,7 @@ from tests.gpu import cases, right
 from tests.gpu.counters import count
 from tests.gpu.samples import Samples
 from tests.gpu.scale import SMALL
+from tests.gpu.turns import Turns, train_by_turns
 from tests.gpu.twins import set_frame, twin
 
 FRAME = Resolution(256, 192)
@@ -91,6 +93,22 @@ def test_torchvisions_twin_detects_what_ours_detects(name: str) -> None:
         wanted = theirs([image[:, :h, :w] for image, (h, w) in zip(batch.images, batch.sizes, strict=True)])
     matched = sum(right.matches(one, other) for one, other in zip(wanted, found, strict=True))
     assert matched >= 0.95 * sum(len(one["labels"]) for one in wanted) > 0
+
+
+def test_turns_count_the_operators_of_a_whole_step(detector: Detector) -> None:
+    batch = cases.pictures(SMALL.frame, batch=2, classes=SMALL.classes)
+
+    def losses_of(batch: Batch, _: int) -> dict[str, Tensor]:
+        return detector.training_step(batch.images, batch.sizes, batch.targets).losses
+
+    bare = count(lambda: torch.stack([*losses_of(batch, 0).values()]).sum().backward(), device="cpu")
+    others: list[int] = []
+    turns = Turns(lambda: others.append(1), fast=SMALL.fast, device="cpu")
+    train_by_turns(detector, losses_of, batch, turns, precision="float32")
+    # The loop adds clipping, the optimizer and its checks; the number of proposals moves a little.
+    assert 0.95 * bare.operators < turns.counts.operators < 2 * bare.operators
+    assert len(turns.pairs) == SMALL.fast.pairs
+    assert len(others) == SMALL.fast.warmup + SMALL.fast.pairs
 
 
 def test_operators_are_counted_with_those_inside_others() -> None:

@@ -73,7 +73,7 @@ class Turns:
             self.counts = Counts.of(self._profile, steps=PROFILED)
             if self._on_gpu:
                 self.waits = self._stack.enter_context(waits_by_line())
-        elif done > timed:
+        elif done > timed + PROFILED:
             self._stack.close()
         self._begun = self._now()
 
