@@ -212,6 +212,8 @@ def _measure(run: Run, pair: Pair, detector: Detector, training: Training, bench
 def _commit(run: Run, record: PairRecord, staged: Path) -> PairRecord:
     records = run.records
     records.commit(record, staged)
+    # Read back: another process may have been first, and JSON makes lists of tuples, but a record must equal
+    # itself wherever it is met.
     kept = records.get(record.pair.key)
     if kept is None:
         raise RuntimeError(f"pair {record.pair.index} was committed and is not there")
