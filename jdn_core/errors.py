@@ -44,12 +44,12 @@ def shown(value: object) -> str:
 
 
 def hidden(text: str) -> str:
-    """A text whose addresses have stars for passwords."""
+    """Returns a text whose addresses have stars for passwords."""
     return _PASSWORD.sub(r"\1***@", text)
 
 
 def cut(text: str) -> str:
-    """The beginning of a long text; a short one as it is."""
+    """Returns the beginning of a long text; a short one as it is."""
     return f"{text[: _MOST_TEXT - 3]}..." if len(text) > _MOST_TEXT else text
 
 
@@ -72,7 +72,7 @@ class UserError(Exception):
 
     @classmethod
     def of(cls, problems: Sequence[Problem]) -> Self:
-        """All problems at once, the first 50 of them by name."""
+        """Returns all problems at once, the first 50 of them by name."""
         lines = [str(problem) for problem in problems[:MOST_PROBLEMS]]
         if len(problems) > MOST_PROBLEMS:
             lines.append(f"... and {len(problems) - MOST_PROBLEMS} more")
@@ -163,7 +163,7 @@ class Diverged(UserError):
 
 
 def _again(kind: type[UserError], args: tuple[Any, ...], state: dict[str, Any]) -> UserError:
-    """An error that another process raised, whatever its constructor asks for."""
+    """Returns an error that another process raised, whatever its constructor asks for."""
     error = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error

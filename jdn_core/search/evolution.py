@@ -61,16 +61,16 @@ class EvolutionRules:
         return complexity(self.space.detector_spec(subnet, self.template), frame).macs
 
     def fits(self, subnet: SubnetSpec, frame: Resolution | None = None) -> bool:
-        """Whether a subnet keeps to the bound at a frame; none: at the cheapest."""
+        """Returns whether a subnet keeps to the bound at a frame; none: at the cheapest."""
         return self.max_macs is None or self.macs(subnet, frame or self.frames[0]) <= self.max_macs
 
     def affordable(self, subnet: SubnetSpec) -> tuple[Resolution, ...]:
-        """The frames at which a subnet keeps to the bound, smallest area first."""
+        """Returns the frames at which a subnet keeps to the bound, smallest area first."""
         return tuple(frame for frame in self.frames if self.fits(subnet, frame))
 
 
 def ranked(records: Iterable[SubnetRecord]) -> tuple[SubnetRecord, ...]:
-    """Best first: highest AP at any affordable frame, then lowest cost."""
+    """Returns best first: highest AP at any affordable frame, then lowest cost."""
     return tuple(sorted(records, key=lambda record: record.order))
 
 
@@ -104,7 +104,7 @@ def breed(rules: EvolutionRules, number: int, *, known: Collection[SubnetRecord]
 
 
 def _child(rng: Random, parents: Sequence[SubnetSpec], rules: EvolutionRules) -> SubnetSpec:
-    """One more subnet, whatever it costs."""
+    """Returns one more subnet, whatever it costs."""
     if not parents:
         return rules.space.draw(rng)
     first, slots = _genes(pick(rng, parents)), _slots(rules.space)
@@ -120,7 +120,7 @@ def _child(rng: Random, parents: Sequence[SubnetSpec], rules: EvolutionRules) ->
 
 
 def _fitted(rng: Random, subnet: SubnetSpec, rules: EvolutionRules) -> SubnetSpec:
-    """The subnet, smaller by as many single steps as the bound asks for."""
+    """Returns the subnet, smaller by as many single steps as the bound asks for."""
     slots, genes = _slots(rules.space), list(_genes(subnet))
     while not rules.fits(_subnet(genes)):
         place = pick(rng, [i for i, gene in enumerate(genes) if gene > slots[i][0]])
@@ -129,7 +129,7 @@ def _fitted(rng: Random, subnet: SubnetSpec, rules: EvolutionRules) -> SubnetSpe
 
 
 def _slots(space: SubnetSpace) -> tuple[tuple[float, ...], ...]:
-    """The values of every gene, rising."""
+    """Returns the values of every gene, rising."""
     depths = tuple(tuple(range(least, most + 1)) for least, most in space.depths)
     return (*depths, *(space.widths,) * 6)
 

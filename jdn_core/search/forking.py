@@ -9,7 +9,7 @@ from jdn_core.search.pairs import PairRecord
 
 
 def replanted(records: Iterable[PairRecord], *, search: str, seed: int) -> dict[str, PairRecord]:
-    """Key of a pair in the old search -> its record in the new one; indices 0..n, in the old order.
+    """Returns key of a pair in the old search -> its record in the new one; indices 0..n, in the old order.
 
     Args:
         records: of the old search, pair 0 and every parent among them.

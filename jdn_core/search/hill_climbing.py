@@ -64,7 +64,7 @@ class ClimbRules:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
 
     def horizon(self, index: int) -> int:
-        """The last pair whose result proposal ``index`` knows; the base's is always known."""
+        """Returns the last pair whose result proposal ``index`` knows; the base's is always known."""
         return max(0, index - self.lookback)
 
 
@@ -76,7 +76,7 @@ def first_pair(rules: ClimbRules, student: DetectorSpec) -> Pair:
 def propose(
     index: int, *, earlier: Sequence[Pair], records: Iterable[PairRecord], rules: ClimbRules
 ) -> Pair | None:
-    """The pair to try as number ``index``.
+    """Returns the pair to try as number ``index``.
 
     A parent is drawn among the best pairs with weights 1 / rank. Then either its student evolves by one
     action or its teacher changes in one slot, drawn as ``rules.draw`` says. Pairs equal to an earlier one in
@@ -135,16 +135,16 @@ class HillClimber:
 
     @property
     def pending(self) -> tuple[Pair, ...]:
-        """What was asked for and not told, by index."""
+        """Returns what was asked for and not told, by index."""
         return tuple(self._pending.values())
 
     @property
     def ready(self) -> bool:
-        """Whether every result that the next proposal needs was told."""
+        """Returns whether every result that the next proposal needs was told."""
         return self._told > self._rules.horizon(self._next)
 
     def ask(self) -> Pair | None:
-        """The next pair to evaluate, or none where nothing new is left to try.
+        """Returns the next pair to evaluate, or none where nothing new is left to try.
 
         Raises:
             RuntimeError: the proposal needs a result that was not told yet.
@@ -201,7 +201,7 @@ class _Change(NamedTuple):
 def _known(
     index: int, earlier: Sequence[Pair], records: Iterable[PairRecord], rules: ClimbRules
 ) -> list[PairRecord]:
-    """The results that proposal ``index`` may know, all of them, by index."""
+    """Returns the results that proposal ``index`` may know, all of them, by index."""
     horizon = rules.horizon(index)
     if index < 1 or [pair.index for pair in earlier] != list(range(index)):
         indices = [pair.index for pair in earlier]
@@ -213,7 +213,7 @@ def _known(
 
 
 def _choose(index: int, known: Standing, tried: Set[_Neighbour], rules: ClimbRules) -> Pair | None:
-    """The proposal, out of the results that it may know and of what was tried before it."""
+    """Returns the proposal, out of the results that it may know and of what was tried before it."""
     _ = known.base  # refuses a search whose pair 0 failed
     rng = Random(content_key([rules.seed, "propose", index]))
     frozen = index <= rules.frozen_student_iterations
@@ -237,7 +237,7 @@ def _parents(rng: Random, known: Standing, k: int) -> Iterator[PairRecord]:
 
 
 def _draw(rng: Random, changes: _Changes, rules: ClimbRules) -> _Change | None:
-    """One change: the side first, then one of its changes; a side without changes leaves its turn."""
+    """Returns one change: the side first, then one of its changes; a side without changes leaves its turn."""
     sides = [side for side in _BOTH if changes[side]]
     if not sides:
         return None

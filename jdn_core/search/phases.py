@@ -16,7 +16,7 @@ Assessment = Mapping[str, tuple[SubnetRecord, ...]]
 
 
 def read(file: Path) -> Assessment | None:
-    """What ``write`` wrote; none where there is no file, or a damaged one."""
+    """Returns what ``write`` wrote; none where there is no file, or a damaged one."""
     try:
         data = durable.read_json(file, schema=SCHEMA)
         return {kind: tuple(map(SubnetRecord.from_json, records)) for kind, records in data.items()}

@@ -48,7 +48,7 @@ class Records:
         return listed
 
     def get(self, key: str) -> PairRecord | None:
-        """The record of a pair, or none where there is no whole one."""
+        """Returns the record of a pair, or none where there is no whole one."""
         if key not in self._read:
             try:
                 self._read[key] = self._load(key)
@@ -67,7 +67,7 @@ class Records:
         return tuple(found)
 
     def staging(self, key: str) -> Path:
-        """A new, empty folder to fill with a pair's files and to hand to ``commit``."""
+        """Returns a new, empty folder to fill with a pair's files and to hand to ``commit``."""
         return durable.stage_folder(self.path(key))
 
     def commit(self, record: PairRecord, staged: Path) -> bool:

@@ -12,7 +12,7 @@ from jdn_core.search.standing import Graded, Standing
 def needed(
     standing: Standing, pending: Iterable[Pair], *, best: Sequence[Graded], top_k: int, horizon: int
 ) -> frozenset[str]:
-    """Keys of the pairs whose weights must stay; those of all others may go.
+    """Returns keys of the pairs whose weights must stay; those of all others may go.
 
     They are the base, the parents of pending pairs, the best pairs, the best pairs among those that the next
     proposal knows, and all that it does not know yet. The best that any later proposal knows are best now or

@@ -40,7 +40,7 @@ class Grade(NamedTuple):
 
     @property
     def shown(self) -> float | None:
-        """The score as tables show it: none where a hard bound is broken or AP is missing."""
+        """Returns the score as tables show it: none where a hard bound is broken or AP is missing."""
         return self.score if self.excess == 0 and math.isfinite(self.score) else None
 
     @property
@@ -53,7 +53,7 @@ class Grade(NamedTuple):
 
 
 def grade(evaluation: Evaluation, *, rule: ScoreSettings, base: Base) -> Grade:
-    """The best grade over the resolutions; of equals the smallest frame."""
+    """Returns the best grade over the resolutions; of equals the smallest frame."""
     macs = reference(evaluation).macs
     grades = []
     for each in evaluation.measurements:
@@ -63,7 +63,7 @@ def grade(evaluation: Evaluation, *, rule: ScoreSettings, base: Base) -> Grade:
 
 
 def reference(evaluation: Evaluation) -> Measurement:
-    """The measurement at the largest frame, whose MACs compare architectures."""
+    """Returns the measurement at the largest frame, whose MACs compare architectures."""
     return max(evaluation.measurements, key=lambda each: (each.resolution.pixels, each.resolution))
 
 

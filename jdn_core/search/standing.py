@@ -45,7 +45,7 @@ class Standing:
 
     @property
     def base(self) -> Base:
-        """What scores are relative to.
+        """Returns what scores are relative to.
 
         Raises:
             ValueError: pair 0 was not added, or has no evaluation.
@@ -56,7 +56,7 @@ class Standing:
 
     @property
     def records(self) -> Sequence[PairRecord]:
-        """All records by index; the sequence grows as records are added."""
+        """Returns all records by index; the sequence grows as records are added."""
         return self._records
 
     def __len__(self) -> int:
@@ -89,15 +89,15 @@ class Standing:
         return graded
 
     def graded(self, key: str) -> Graded:
-        """The record of a pair with its grade; raises KeyError where it was not added."""
+        """Returns the record of a pair with its grade; raises KeyError where it was not added."""
         return self._by_key[key]
 
     def ranked(self) -> Iterator[Graded]:
-        """The evaluated pairs that there are now, best first; of equals the earlier pair."""
+        """Returns the evaluated pairs that there are now, best first; of equals the earlier pair."""
         return (graded for *_, graded in tuple(self._ranked))
 
     def best(self, k: int) -> tuple[Graded, ...]:
-        """The first ``k`` of ``ranked``; fewer where there are fewer.
+        """Returns the first ``k`` of ``ranked``; fewer where there are fewer.
 
         Raises:
             ValueError: k is less than 1.
@@ -108,7 +108,7 @@ class Standing:
         return tuple(islice(self.ranked(), k))
 
     def newest(self, n: int) -> tuple[PairRecord, ...]:
-        """The ``n`` records of the highest indices, by index; fewer where there are fewer."""
+        """Returns the ``n`` records of the highest indices, by index; fewer where there are fewer."""
         return tuple(self._records[-n:]) if n else ()
 
 

@@ -147,7 +147,7 @@ def _problem(line: dict[str, Any], source: str, number: int) -> Problem:
 
 
 def _known_keys(parents: list[Any]) -> list[str]:
-    """Keys of the model at a place such as ``("pool", "phases", 0)``."""
+    """Returns keys of the model at a place such as ``("pool", "phases", 0)``."""
     model: Any = Settings
     for name in parents:
         if isinstance(name, str):

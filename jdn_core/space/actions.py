@@ -51,7 +51,7 @@ Action = PruneChannels | PruneLayer | AddLayer | Rearrange
 
 
 def kind(action: Action) -> Kind:
-    """The action's name without its arguments."""
+    """Returns the action's name without its arguments."""
     match action:
         case PruneChannels():
             return "prune_channels"
@@ -96,12 +96,12 @@ def parse(text: str) -> Action:
 
 
 def weight_dependent(action: Action) -> bool:
-    """Whether weights decide what the action leads to, so that ``apply`` cannot tell."""
+    """Returns whether weights decide what the action leads to, so that ``apply`` cannot tell."""
     return isinstance(action, PruneChannels | PruneLayer)
 
 
 def legal(spec: BackboneSpec, *, shares: tuple[float, ...]) -> tuple[Action, ...]:
-    """Every action that may be taken, in a fixed order; ``shares`` are those of channel pruning."""
+    """Returns every action that may be taken, in a fixed order; ``shares`` are those of channel pruning."""
     every: list[Action] = [*map(PruneChannels, shares), PruneLayer(), *map(AddLayer, range(4))]
     every += [Rearrange(stage, end) for stage in range(4) for end in _ENDS]
     return tuple(action for action in every if reason_against(spec, action) is None)
@@ -138,7 +138,7 @@ def removable(spec: BackboneSpec) -> tuple[tuple[int, int], ...]:
 
 
 def apply(spec: BackboneSpec, action: AddLayer | Rearrange) -> BackboneSpec:
-    """The architecture after an action whose outcome needs no weights.
+    """Returns the architecture after an action whose outcome needs no weights.
 
     A moved block that takes over a stride gets a projection if it has none. A block that loses its stride
     keeps its projection only if that opens its stream: the one that an earlier move gave it goes with the
@@ -181,7 +181,7 @@ def _plain(block: BlockSpec, *, after: BlockSpec) -> BlockSpec:
 
 
 def _has_spare_channels(spec: BackboneSpec) -> bool:
-    """Whether any width that channel pruning may cut keeps a unit when its floor is kept."""
+    """Returns whether any width that channel pruning may cut keeps a unit when its floor is kept."""
     before, grouped = -1, {block.born for _, _, block in spec.blocks() if block.groups > 1}
     for _, _, block in spec.blocks():
         if block.groups > LEAST_GROUPS or (block.groups == 1 and max(block.channels[:-1]) > 1):

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def pick(rng: Random, options: Sequence[T]) -> T:
-    """One of ``options``, uniformly."""
+    """Returns one of ``options``, uniformly."""
     return options[int(rng.random() * len(options))]
 
 

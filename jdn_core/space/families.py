@@ -23,7 +23,7 @@ GROUP_WIDTHS = (4, 8, 16, 32)  # channels of one ResNeXt group, by the stage of 
 
 
 def round_width(channels: float, step: int = 8) -> int:
-    """The nearest multiple of ``step``, and one step at least (ours)."""
+    """Returns the nearest multiple of ``step``, and one step at least (ours)."""
     return max(step, step * int(channels / step + 0.5))
 
 
@@ -63,7 +63,7 @@ def _stage(name: Family, stage: int, depth: int, width: float) -> tuple[BlockSpe
 def _repeat(
     kind: BlockKind, channels: tuple[int, ...], *, stage: int, depth: int, groups: int = 1
 ) -> tuple[BlockSpec, ...]:
-    """A first block that opens the stage and ``depth - 1`` equal ones behind it."""
+    """Returns a first block that opens the stage and ``depth - 1`` equal ones behind it."""
     opens = kind == "bottleneck" or stage > 0
     first = BlockSpec(kind, channels, 2 if stage else 1, projection=opens, groups=groups, born=stage)
     rest = BlockSpec(kind, channels, groups=groups, born=stage)

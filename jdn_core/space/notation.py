@@ -22,12 +22,12 @@ _NEXT_STAGE = re.compile(r"\s*\]?\s*,\s*\[?\s*")
 
 
 def format_backbone(spec: BackboneSpec) -> str:
-    """The regular form: every stage in brackets."""
+    """Returns the regular form: every stage in brackets."""
     return ", ".join(f"[{'-'.join(str(block.channels) for block in blocks)}]" for blocks in spec.stages)
 
 
 def parse_backbone(text: str, *, stem: int = STEM, resnext: bool | None = None) -> BackboneSpec:
-    """The backbone of a notation; lost brackets and the prose around the paper's lines are accepted.
+    """Returns the backbone of a notation; lost brackets and the prose around the paper's lines are accepted.
 
     - A stage's first block halves the resolution, but for stage 1.
     - Blocks of one output width were born together: the four widths, in the order of the data, belong to the
@@ -106,7 +106,7 @@ def _excerpt(text: str) -> str:
 
 
 def _births(stages: list[list[Channels]]) -> list[list[int]]:
-    """The stage of birth of every block."""
+    """Returns the stage of birth of every block."""
     runs = [width for width, _ in groupby(_outs(stages))]
     if len(runs) > 4:
         raise ValueError(f"a backbone has four output widths, got {len(runs)}: {', '.join(map(str, runs))}")

@@ -105,7 +105,7 @@ class SubnetSpace:
 
     @property
     def largest(self) -> SubnetSpec:
-        """The super-network."""
+        """Returns the super-network."""
         (_, a), (_, b), (_, c), (_, d) = self.depths
         return _uniform((a, b, c, d), self.widths[-1])
 
@@ -136,7 +136,7 @@ class SubnetSpace:
         return part
 
     def draw(self, rng: Random) -> SubnetSpec:
-        """One subnet, uniformly."""
+        """Returns one subnet, uniformly."""
         a, b, c, d = (pick(rng, range(least, most + 1)) for least, most in self.depths)
         stem, e, f, g, h, neck = (pick(rng, self.widths) for _ in range(6))
         return SubnetSpec((a, b, c, d), stem, (e, f, g, h), neck)
@@ -190,5 +190,5 @@ def _with(values: tuple[Any, ...], place: int, value: object) -> tuple[Any, ...]
 
 
 def _short(factor: float) -> str:
-    """The shortest text that reads back as the same number: 1, 1.25."""
+    """Returns the shortest text that reads back as the same number: 1, 1.25."""
     return repr(float(factor)).removesuffix(".0")

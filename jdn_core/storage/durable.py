@@ -146,7 +146,7 @@ def read_json(path: Path, *, schema: int | None = None) -> Any:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content, as it is.
+    """Returns a file's content, as it is.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -168,7 +168,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_verified(path: Path, sha256: str) -> bytes:
-    """A file's content, if it is what was written.
+    """Returns a file's content, if it is what was written.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -183,7 +183,7 @@ def read_verified(path: Path, sha256: str) -> bytes:
 
 
 def stage_folder(final: Path) -> Path:
-    """A new, empty folder beside ``final``, to be filled and then committed to its place."""
+    """Returns a new, empty folder beside ``final``, to be filled and then committed to its place."""
     with _storage(final, needed=_BLOCK):
         staged = _beside(final)
         staged.mkdir(parents=True)
@@ -271,14 +271,14 @@ def own(folder: Path) -> Iterator[None]:
 
 
 def free_bytes(path: Path) -> int:
-    """Room on the disk that a path, whether or not it is there, is on."""
+    """Returns room on the disk that a path, whether or not it is there, is on."""
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
 
 
 def _beside(path: Path) -> Path:
-    """A free name in the same folder, so that a rename stays on one disk."""
+    """Returns a free name in the same folder, so that a rename stays on one disk."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
 
 

@@ -14,7 +14,7 @@ _LONGEST = 100  # bytes of a seal at the most, so that a long text is not search
 
 
 def sealed(text: str) -> str:
-    """The text of an object with its seal, laid out as the text is.
+    """Returns the text of an object with its seal, laid out as the text is.
 
     Args:
         text: of an object that has other members than one of the seal's name.
@@ -30,7 +30,7 @@ def sealed(text: str) -> str:
 
 
 def unsealed(data: bytes) -> bytes | None:
-    """The object that a file's seal vouches for, without the seal; none where the file has no seal.
+    """Returns the object that a file's seal vouches for, without the seal; none where the file has no seal.
 
     Args:
         data: a text of ``sealed``, then one newline.
