@@ -15,6 +15,7 @@ from jdn_core.space.actions import AddLayer, PruneChannels, Rearrange, apply, ke
 from jdn_core.space.architecture import BackboneSpec, BlockSpec, DetectorSpec, RegionSpec, Resolution
 from jdn_core.space.families import family
 from jdn_core.space.teachers import SubnetSpace
+from jdn_core.storage import durable
 
 FRAMES = (Resolution(96, 96), Resolution(128, 96), Resolution(160, 120))
 CLASSES = ((1, "circle"), (2, "square <b>"), (7, "star & moon"))
@@ -61,7 +62,7 @@ def keep(record: PairRecord, folder: Path, *, weights: bytes = b"weights") -> Pa
         record = replace(
             record, files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         )
-    (place / "pair.json").write_text(json.dumps(record.to_json()))
+    durable.write_json(place / "pair.json", record.to_json(), indent=None, seal=True)
     return record
 
 

@@ -168,9 +168,10 @@ SPECIFICATIONS = {
     "impossible": (lambda text: text.replace('"neck": 16', '"neck": -16'), "no module can be built so: "
                    "Trying to create tensor with negative dimension -16: [-16, 32, 1, 1]"),
     "other schema": (lambda text: text.replace('"schema": 1', '"schema": 9'),
-                     "not a detector's specification: detector.json: schema must be 1, got 9"),
+                     "not a detector's specification: detector.json: schema must be 1, got 9; "
+                     "update jdn, a newer version wrote it"),
     "nothing in it": (lambda text: "{}", "not a detector's specification: "
-                      "detector.json schema must be 1, got None"),
+                      "detector.json: schema must be 1, got None; it is no such file of jdn"),
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from jdn_core.pool.folder import Origin, save_pool
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.run import assemble
 from jdn_core.space.teachers import SubnetSpec
+from jdn_core.storage import durable
 from tests.tiny_run import shapes, tiny_settings
 
 
@@ -100,8 +101,7 @@ def _mean_alone(told: dict[str, Any]) -> float:
 
 
 def _rewrite(file: Path, ap: float) -> None:
-    from jdn_core.storage.canonical import content_key
 
-    data = json.loads(file.read_text())["record"]
+    data = durable.read_json(file, schema=1)
     data["ap_by_resolution"] = dict.fromkeys(data["ap_by_resolution"], ap)
-    file.write_text(json.dumps({"key": content_key(data), "record": data}))
+    durable.write_json(file, data, schema=1, seal=True)

@@ -53,13 +53,6 @@ def test_saving_twice_gives_the_same_bytes(supernet: SuperNet, folder: Path, tmp
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
-def test_a_pool_of_which_less_is_known_can_be_used_too(folder: Path) -> None:
-    data = read_json(folder / POOL_FILE)
-    del data["dataset"], data["curves"]
-    (folder / POOL_FILE).write_text(json.dumps(data))
-    assert load_pool_spec(folder).origin == Origin(ORIGIN.settings)
-
-
 def test_one_flipped_bit_in_the_weights_is_seen(folder: Path) -> None:
     weights = bytearray((folder / WEIGHTS_FILE).read_bytes())
     weights[-5] ^= 1

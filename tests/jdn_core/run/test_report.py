@@ -19,7 +19,7 @@ def run(tmp_path: Path) -> Run:
     run = Run(parse({"name": "shapes", "pool": {"phases": [{"name": "supernet"}]}}), tmp_path)
     run.pool.mkdir()
     durable.write_json(
-        run.pool / "training.json", {"losses": {"loss_classifier": [1.0, 0.5]}, "seconds": 2.0}
+        run.pool / "training.json", {"losses": {"loss_classifier": [1.0, 0.5]}, "seconds": 2.0}, schema=1
     )
     return run
 

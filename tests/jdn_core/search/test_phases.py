@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jdn_core.errors import StorageError
+from jdn_core.errors import FormatError, StorageError
 from jdn_core.search.phases import mean_aps, read, write
 from jdn_core.search.subnets import SubnetRecord
 from jdn_core.space.teachers import SubnetSpec
@@ -47,9 +47,22 @@ def test_a_damaged_file_counts_for_none(tmp_path: Path, old: str, new: str) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", '{"largest": 1}', '{"largest": [{"subnet": "x"}]}', '{"largest": [{}]}']
+    "text",
+    [
+        "[]",
+        '{"schema": 1, "largest": 1}',
+        '{"schema": 1, "largest": [{"subnet": "x"}]}',
+        '{"schema": 1, "largest": [{}]}',
+    ],
 )
 def test_a_file_of_something_else_counts_for_none(tmp_path: Path, text: str) -> None:
     file = tmp_path / "supernet.json"
     file.write_text(text)
     assert read(file) is None
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "supernet.json"
+    durable.write_json(file, {"largest": []}, schema=2, seal=True)
+    with pytest.raises(FormatError, match="update jdn"):
+        read(file)

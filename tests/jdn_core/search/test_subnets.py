@@ -39,7 +39,7 @@ def test_a_record_comes_back_with_its_resolutions_in_order(tmp_path: Path) -> No
         lambda text: text[:-9],
         lambda text: text.replace("0.25", "0.26"),
         lambda text: "[]",
-        lambda text: "{}",
+        lambda text: '{"schema": 1}',
         lambda text: text.replace("d2-3-5-2", "d2-3-5-1"),
     ],
     ids=["cut", "another AP", "a list", "empty", "another subnet"],
@@ -68,7 +68,7 @@ def test_the_file_names_its_subnet_for_people(tmp_path: Path) -> None:
     SubnetRecords(tmp_path).put(RECORD)
     (file,) = tmp_path.iterdir()
     assert file.name == "d2-3-5-2_w1.25-1-1.5-1_s1_n1.25.json"
-    assert json.loads(file.read_text())["record"]["ap_by_resolution"]["96x64"] == 0.25
+    assert json.loads(file.read_text())["ap_by_resolution"]["96x64"] == 0.25
 
 
 @pytest.mark.parametrize("macs", [{}, {"128x96": 3}])
