@@ -74,7 +74,7 @@ def test_the_verdict_follows_from_the_tables(
 def test_a_study_under_another_plan_takes_another_folder(
     place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "pool_quality.json").write_text(json.dumps({"epochs": 7}))
+    (tmp_path / "pool_quality.json").write_text(json.dumps({"schema": 1, "epochs": 7}))
     code, _, err = study(place, tmp_path, capfd)
     assert (code, "pool_quality.json: epochs: was 7 when the search began, got 1" in err) == (65, True)
     (tmp_path / "settings.yaml").write_text("name: run\n")
