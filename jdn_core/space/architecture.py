@@ -164,14 +164,7 @@ class BackboneSpec:
         A block is its two or three channels, then stride, projection (0 or 1), groups, stage of birth, and
         the first digit of ``stride_in``.
         """
-        stages = [
-            [
-                [*b.channels, b.stride, int(b.projection), b.groups, b.born, int(b.stride_in[0])]
-                for b in blocks
-            ]
-            for blocks in self.stages
-        ]
-        return canonical_json([self.stem, stages])
+        return canonical_json([self.stem, [[_packed(block) for block in blocks] for blocks in self.stages]])
 
     @classmethod
     def unpack(cls, text: str) -> BackboneSpec:
