@@ -44,7 +44,8 @@ def test_the_core_runs_without_the_house_around_it() -> None:
     """Without matplotlib too, but for the reports; in one interpreter, for torch takes seconds to import."""
     names = {"prefect", "mlflow", "yaml", "rich", "typer", "fastapi", "sqlalchemy", "pandas", "scipy"}
     bare = BLOCK.format(names=names | {"matplotlib"})
-    rooms = IMPORT_EVERYTHING_BELOW.format(package="jdn_core", but="jdn_core.reports")
+    drawing = ("jdn_core.reports", "jdn_core.run.report")
+    rooms = IMPORT_EVERYTHING_BELOW.format(package="jdn_core", but=drawing)
     reports = 'del sys.modules["matplotlib"]' + IMPORT_EVERYTHING_BELOW.format(
         package="jdn_core.reports", but="nothing"
     )

@@ -107,7 +107,8 @@ def test_sorting_a_trained_pool_keeps_the_super_networks_function(pool: SuperNet
     sort_channels(net)
     assert not torch.equal(net.backbone.stem.conv.weight, pool.backbone.stem.conv.weight)
     for old, new in zip(before, heads(net), strict=True):
-        torch.testing.assert_close(new, old, rtol=0, atol=1e-4)
+        # Outputs reach 20 after these steps: sums in another order differ by 100 roundings of float32.
+        torch.testing.assert_close(new, old, rtol=2e-5, atol=1e-4)
 
 
 def heads(net: SuperNet) -> list[Tensor]:
