@@ -2,11 +2,10 @@
 
 Two classes each share their colours and differ in shape alone. Textures, scales, poses and light are drawn
 without regard to the class, objects hide parts of each other, and shapes of no class lie among them. There
-are two worlds with
-different classes and textures: ``broad`` is large and stands for the data that a detector was pretrained on,
-``own`` stands for a user's photos. Scenes are PNG files and every number is rounded to whole pixels and grey
-levels, so that a seed draws the same scenes on every platform. How fast detectors learn from them, and what is
-not yet known about larger ones, is in ``docs/measurements.md``.
+are two worlds with different classes and textures: ``broad`` stands for the data that a detector was
+pretrained on, ``own`` for a user's photos. Scenes are PNG files and every number is rounded to whole pixels
+and grey levels, so that a seed draws the same scenes on every platform. How fast detectors learn from them,
+and what is not yet known about larger ones, is in ``docs/measurements.md``.
 """
 
 from __future__ import annotations
