@@ -22,8 +22,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jdn_core.durable import commit_folder, stage_folder, write_bytes, write_json
 from jdn_core.errors import UsageError
+from jdn_core.storage.durable import commit_folder, stage_folder, write_bytes, write_json
 
 WorldName = Literal["broad", "own"]
 Outline = tuple[tuple[float, float], ...]

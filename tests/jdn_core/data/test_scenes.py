@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jdn_core import durable
 from jdn_core.data import scenes as module
-from jdn_core.data.coco import check, find_split, load
+from jdn_core.data.coco.checking import check
+from jdn_core.data.coco.dataset import load
+from jdn_core.data.layouts import find_split
 from jdn_core.data.scenes import WORLDS, WorldName, draw_scene, write_scenes
 from jdn_core.errors import StorageError, UsageError
+from jdn_core.storage import durable
 
 
 def pixels(folder: Path) -> dict[str, str]:
@@ -113,7 +115,7 @@ def test_values_out_of_range_are_refused_and_nothing_is_made(
 ) -> None:
     values = {"images": 4, "size": 48, "seed": 0, "world": "own"} | change
     with pytest.raises(UsageError, match="needs images >= 3, size >= 32, seed >= 0 and a world"):
-        write_scenes(tmp_path / "a", **values)  # type: ignore[arg-type]
+        write_scenes(tmp_path / "a", **values)
     assert list(tmp_path.iterdir()) == []
 
 
