@@ -63,8 +63,8 @@ def fit_phase(
         # Drawn from the stream, so all ranks train the same subnet and no gradient is missing.
         supernet.activate(draws_for(stream, phase, iteration)[draw])
         output = supernet.training_step(batch.images, batch.sizes, batch.targets)
-        learnt = distiller(output, batch.images, batch.sizes) if distiller else {}
-        return {**output.losses, **learnt}
+        distilled = distiller(output, batch.images, batch.sizes) if distiller else {}
+        return {**output.losses, **distilled}
 
     training = bench.fit(
         modules,
