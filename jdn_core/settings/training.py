@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from jdn_core.settings.values import FREE, Count, Probability, Rate, Share, Weight, Whole
 
-Schedule = Literal["cosine", "step"]
+Schedule = Literal["cosine", "step", "constant"]
 
 
 class TrainingSettings(BaseModel, frozen=True, extra="forbid", title="Training"):
@@ -24,6 +24,14 @@ class TrainingSettings(BaseModel, frozen=True, extra="forbid", title="Training")
     schedule: Schedule = Field("step", description="How the rate falls.")
     steps: tuple[Share, ...] = Field(
         (0.67, 0.92), description="Shares of the training at which `step` divides by 10."
+    )
+    cooldown: Probability = Field(
+        0.0, description="Share of the training, its last, in which a `constant` rate falls to zero (ours)."
+    )
+    average: Weight = Field(
+        0.0,
+        description="Horizon, in epochs, of a running average of the weights that is measured and kept; "
+        "0: the last weights (ours).",
     )
     warmup: Whole = Field(500, description="Iterations of linear warm-up, at most a quarter of the training.")
     momentum: Probability = Field(0.9, description="Momentum of SGD.")

@@ -30,3 +30,14 @@ def test_warm_up_rises_linearly_and_takes_a_quarter_at_the_most() -> None:
     found = rates(100, schedule="step", steps=(0.9,), warmup=500)
     assert found[:3] == pytest.approx([0.1 / 26, 0.2 / 26, 0.3 / 26])
     assert found[25] == pytest.approx(0.1)
+
+
+def test_constant_stays_and_falls_in_its_last_share_alone() -> None:
+    assert set(rates(100, schedule="constant", warmup=0)) == {0.1}
+    found = rates(100, schedule="constant", cooldown=0.2, warmup=0)
+    assert set(found[:80]) == {0.1}
+    assert found[80:] == pytest.approx([0.1 * (100 - i) / 20 for i in range(80, 100)])
+
+
+def test_a_cooldown_over_a_whole_training_is_a_line() -> None:
+    assert rates(4, schedule="constant", cooldown=1.0, warmup=0) == pytest.approx([0.1, 0.075, 0.05, 0.025])
