@@ -188,6 +188,47 @@ def ensure_record(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
     return record
 
 
+def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Training:
+    """Trains a record's student on while the rate falls to zero, unless that is done; ``folder`` is whole or not.
+
+    A constant rate leaves the best weights to a last cool-down (docs/measurements.md, section 1). The record
+    and its files stay as they are.
+
+    Args:
+        run: of the record.
+        record: done; its student goes on under its own teacher and distillation.
+        epochs: of the cool-down, >= 1; the rate begins at the evaluation's and falls linearly.
+        folder: becomes the detector's.
+
+    Raises:
+        InputMissing, CheckpointError: the record's weights are gone or damaged (``tracking.restore_files``).
+        Diverged: a loss or a gradient was not finite.
+        Stopped: a stop was requested; the next call goes on from there.
+    """
+    if not folder.is_dir():
+        bench = warm.bench(run.settings)
+        detector = load_detector(run.records.path(record.pair.key), bench.device)
+        cooling = {"epochs": epochs, "schedule": "constant", "cooldown": 1.0, "average": 0.0, "warmup": 0}
+        checkpoints = run.checkpoints("finish", record.pair.key, f"epochs-{epochs}")
+        training = fit_student(
+            detector,
+            load_detector(ensure_teacher(run, record.pair.teacher), bench.device),
+            bench,
+            stream=bench.stream.child("finish", record.pair.index),
+            regime=run.settings.evaluation.model_copy(update=cooling),
+            distillation=run.settings.distillation,
+            checkpoints=checkpoints,
+        )
+
+        def fill(staged: Path) -> None:
+            save_detector(detector, staged)
+            _note(training, staged)
+
+        _make(folder, fill)
+        checkpoints.forget()
+    return _training(folder)
+
+
 def commit_failure(run: Run, pair: Pair, reason: str) -> PairRecord:
     """Commits a record that says why there is no evaluation."""
     return _commit(run, PairRecord(pair, "failed", reason=reason), run.records.staging(pair.key))
