@@ -189,7 +189,7 @@ def ensure_record(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
 
 
 def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Training:
-    """Trains a record's student on while the rate falls to zero, unless that is done; ``folder`` is whole or not.
+    """Trains a record's student on while the rate falls to zero, unless ``folder`` is there already.
 
     A constant rate leaves the best weights to a last cool-down (docs/measurements.md, section 1). The record
     and its files stay as they are.
@@ -198,7 +198,7 @@ def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Traini
         run: of the record.
         record: done; its student goes on under its own teacher and distillation.
         epochs: of the cool-down, >= 1; the rate begins at the evaluation's and falls linearly.
-        folder: becomes the detector's.
+        folder: becomes the detector's, whole or not at all.
 
     Raises:
         InputMissing, CheckpointError: the record's weights are gone or damaged (``tracking.restore_files``).
