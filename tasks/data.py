@@ -11,10 +11,12 @@ from jdn_core.run.folder import Run
 
 @task(name="check data", cache_policy=NO_CACHE)
 def check_data(run: Run) -> dict[str, int]:
-    """Counts images and classes of both splits; raises DataError with all problems of both."""
+    """Counts images and classes of the splits; raises DataError with all problems of all."""
     train, val = datasets.check_data(run.settings)
+    held = datasets.held_out(run.settings.data)
     return {
         "train_images": len(train.images),
         "val_images": len(val.images),
+        "held_out_images": len(held.images) if held else 0,
         "classes": len(train.categories),
     }

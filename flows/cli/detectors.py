@@ -36,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 def evaluate(
     model: Model,
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Dataset folder in COCO format.")],
-    split: Annotated[str, typer.Option(metavar="train|val", help="Which part of the dataset.")] = "val",
+    split: Annotated[str, typer.Option(metavar="train|val|test", help="Which part of the dataset.")] = "val",
     pair: Pair = None,
     resolution: Frame = None,
     device: options.Device = None,

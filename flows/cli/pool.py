@@ -42,7 +42,7 @@ Smallest = Annotated[bool, typer.Option("--smallest", help="The smallest subnet.
 Drawn = Annotated[
     int | None, typer.Option("--seed", min=0, metavar="K", help="Draw one; the same seed draws the same.")
 ]
-Split = Annotated[str, typer.Option("--split", metavar="train|val", help="Where AP is measured.")]
+Split = Annotated[str, typer.Option("--split", metavar="train|val|test", help="Where AP is measured.")]
 Frames = Annotated[
     list[str] | None,
     typer.Option("--resolution", metavar="WxH", help="Input frame; may be repeated. [default: the pool's]"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from torch import Tensor
@@ -109,9 +109,9 @@ def opened(model: str, *, pair: int | None = None, resolution: str | None = None
 
 def read_split(root: Path, split: str, *, drop_bad_boxes: bool) -> CocoDataset:
     """Reads one split of a dataset for evaluation, where an image may be without boxes."""
-    if split not in ("train", "val"):
-        raise UsageError(f"--split must be train or val, got {split!r}")
-    which: Split = "train" if split == "train" else "val"
+    if split not in get_args(Split):
+        raise UsageError(f"--split must be train, val or test, got {split!r}")
+    which: Split = split  # type: ignore[assignment]  # it is one of them
     return load(*find_split(root, which), drop_bad_boxes=drop_bad_boxes, require_boxes=False)
 
 

@@ -23,7 +23,7 @@ from jdn_core.storage import durable
 from tasks.tracking import restore_files
 
 # What an evaluation's numbers mean; with another value they could not be compared with new ones.
-_MEANING = ("data.resolutions", "detector.", "pool.space.")
+_MEANING = ("data.resolutions", "data.holdout", "detector.", "pool.space.")
 
 
 def fork(source: Path, out: Path, settings: Settings) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from jdn_core.errors import InputMissing
 
-Split = Literal["train", "val"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val")  # what a search needs; a dataset may have a test split too
 
 
 class Layout(NamedTuple):

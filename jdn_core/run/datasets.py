@@ -1,4 +1,4 @@
-"""A run's two splits: read and checked once per process, and compared with what the settings ask for."""
+"""A run's splits and its held-out photos: read and checked once per process, and compared with what the settings ask for."""
 
 from __future__ import annotations
 
@@ -7,25 +7,44 @@ from functools import lru_cache
 import torch
 
 from jdn_core.data.coco.dataset import CocoDataset, load, require_same_categories
-from jdn_core.data.layouts import Split, find_split
+from jdn_core.data.holdout import Divided, divided
+from jdn_core.data.layouts import SPLITS, Split, find_split
 from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
 from jdn_core.processes import devices
 from jdn_core.settings.data import DataSettings
 from jdn_core.settings.whole import Settings
 
 
-@lru_cache(maxsize=4)  # a start asks three times: before it, for its fingerprint, as a task
 def dataset(data: DataSettings, split: Split) -> CocoDataset:
-    """Returns one split, checked; it is read once per process.
+    """Returns one split as the search sees it: validation without the photos that are held out.
 
     Raises:
         InputMissing: no dataset was named, or it is not there.
-        DataError: the dataset breaks rules.
+        DataError: the dataset breaks rules, or a share of it leaves nothing on one side.
     """
+    if split == "val" and data.holdout not in (0, "test"):
+        return _divided(data).seen
+    return _read(data, split)
+
+
+def held_out(data: DataSettings) -> CocoDataset | None:
+    """Returns the photos that the search never sees; none where none are asked for; raises as ``dataset``."""
+    if data.holdout == "test":
+        return _read(data, "test")
+    return _divided(data).held_out if data.holdout else None
+
+
+@lru_cache(maxsize=2)  # so that it is the same object whenever it is asked for
+def _divided(data: DataSettings) -> Divided:
+    return divided(_read(data, "val"), float(data.holdout))
+
+
+@lru_cache(maxsize=6)  # a start asks three times: before it, for its fingerprint, as a task
+def _read(data: DataSettings, split: Split) -> CocoDataset:
     if data.root is None:
         raise InputMissing("no dataset: name its folder with --data DIR or data.root")
     file, images = find_split(data.root, split)
-    most = data.max_train_images if split == "train" else data.max_val_images
+    most = {"train": data.max_train_images, "val": data.max_val_images, "test": None}[split]
     return load(file, images, drop_bad_boxes=data.drop_bad_boxes, max_images=most)
 
 
@@ -34,11 +53,12 @@ def check_data(settings: Settings) -> tuple[CocoDataset, CocoDataset]:
 
     Raises:
         InputMissing: a split is not there.
-        DataError: problems of both splits at once.
+        DataError: problems of all splits at once.
         SettingsError: a batch is larger than the training split.
     """
     problems: list[Problem] = []
-    for split in ("train", "val"):
+    splits: tuple[Split, ...] = ("train", "val", "test") if settings.data.holdout == "test" else SPLITS
+    for split in splits:
         try:
             dataset(settings.data, split)
         except DataError as error:
@@ -47,6 +67,8 @@ def check_data(settings: Settings) -> tuple[CocoDataset, CocoDataset]:
         raise DataError.of(problems)
     train, val = dataset(settings.data, "train"), dataset(settings.data, "val")
     require_same_categories(train, val)
+    if held := held_out(settings.data):
+        require_same_categories(train, held)
     _check_batches(settings, len(train.images))
     return train, val
 

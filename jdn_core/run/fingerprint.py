@@ -22,12 +22,10 @@ SCHEMA = 1  # of every file that `require_same` writes
 def fingerprint(settings: Settings) -> dict[str, Any]:
     """Returns what the results of a run under these settings depend on."""
     train, val = datasets.check_data(settings)
-    return {
-        "settings": settings.digest,
-        "train": train.fingerprint,
-        "val": val.fingerprint,
-        **versions(),
-    }
+    splits = {"train": train.fingerprint, "val": val.fingerprint}
+    if settings.data.holdout == "test" and (test := datasets.held_out(settings.data)):
+        splits["test"] = test.fingerprint
+    return {"settings": settings.digest, **splits, **versions()}
 
 
 def versions() -> dict[str, str]:

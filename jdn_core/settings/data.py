@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from jdn_core.errors import cut
+from jdn_core.errors import cut, shown
 from jdn_core.settings.values import FREE, AnyPath, Count, Probability, Whole
 from jdn_core.space.architecture import Resolution
 
@@ -34,6 +34,12 @@ class DataSettings(BaseModel, frozen=True, extra="forbid", title="Data"):
     max_val_images: Count | None = Field(
         None, title="Most validation images", description="Use only the first images of the validation split."
     )
+    holdout: float | Literal["test"] = Field(
+        0.0,
+        title="Held-out photos",
+        description="Share of the validation images that the search never sees, on which its result is "
+        "measured at the end; `test`: the dataset's test split (ours).",
+    )
     workers: Annotated[Whole, FREE] = Field(
         0, description="Processes that decode images; 0 decodes in the training process."
     )
@@ -50,6 +56,14 @@ class DataSettings(BaseModel, frozen=True, extra="forbid", title="Data"):
         if max(frame.pixels for frame in parsed) > MOST_PIXELS:
             raise ValueError(f"resolutions must have at most 50 Mpx, got {cut(', '.join(resolutions))}")
         return tuple(str(resolution) for resolution in parsed)
+
+    @field_validator("holdout", mode="before")
+    @classmethod
+    def _share_or_split(cls, holdout: object) -> object:
+        is_number = isinstance(holdout, int | float) and not isinstance(holdout, bool)
+        if not (holdout == "test" or (is_number and 0 <= holdout < 1)):  # type: ignore[operator]
+            raise ValueError(f"holdout must be a share in [0, 1) or test, got {shown(holdout)}")
+        return holdout
 
     @property
     def frames(self) -> tuple[Resolution, ...]:

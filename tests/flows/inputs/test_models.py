@@ -133,5 +133,5 @@ def test_what_names_no_detector_is_refused(place: Path, tmp_path: Path) -> None:
         models.find("runs/first#x")
     with pytest.raises(UsageError, match=r"^--resolution: resolution must look like 1333x800, got '9'$"):
         models.find(str(place / "detector"), resolution="9")
-    with pytest.raises(UsageError, match=r"^--split must be train or val, got 'test'$"):
-        models.read_split(place / "data", "test", drop_bad_boxes=False)
+    with pytest.raises(UsageError, match=r"^--split must be train, val or test, got 'best'$"):
+        models.read_split(place / "data", "best", drop_bad_boxes=False)

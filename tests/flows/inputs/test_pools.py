@@ -135,7 +135,7 @@ def test_size_and_sample_take_a_pools_folder(pool: Path, tmp_path: Path, jdn: Jd
         (["--subnet", "d1"], "--subnet: a subnet must look like"),
         (["--subnet", "d9-1-1-1 w1-1-1-1 s1 n1"], "--subnet: d9-1-1-1 w1-1-1-1 s1 n1 is not in the pool"),
         (["--resolution", "9"], "--resolution: "),
-        (["--split", "test"], "--split must be train or val"),
+        (["--split", "best"], "--split must be train, val or test"),
     ],
 )
 def test_what_cannot_be_measured_is_said(
