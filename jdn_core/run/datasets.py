@@ -1,4 +1,4 @@
-"""A run's splits and its held-out photos: read and checked once per process, and compared with what the settings ask for."""
+"""A run's splits and held-out photos: read and checked once per process, and held against its settings."""
 
 from __future__ import annotations
 
