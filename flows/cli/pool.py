@@ -222,7 +222,7 @@ def _space(source: str) -> tuple[SubnetSpace, int]:
 
     kept = folder / SETTINGS_FILE
     settings = load(str(kept) if kept.is_file() else source)
-    return settings.pool.space.subnets, len(settings.data.frames)
+    return settings.subnet_space, len(settings.data.frames)
 
 
 def _one(

@@ -57,7 +57,7 @@ def require_room(run: Run) -> None:
     needed = disk_space.needed_bytes(
         settings,
         base,
-        assemble.subnet_space(settings.pool),
+        settings.subnet_space,
         pairs=max(0, settings.search.iterations + 1 - len(run.records.all())),
         trained=frozenset(stage.name for stage in (run.base, run.pool) if stage.is_dir()),
         copies=1 if ui_command(tracking_uri(run)) is None else 2,

@@ -14,11 +14,9 @@ from jdn_core.pool.shrinking import Phase
 from jdn_core.run import datasets
 from jdn_core.search.hill_climbing import ClimbRules
 from jdn_core.settings.detector import CheckpointSettings
-from jdn_core.settings.pool import PoolSettings
 from jdn_core.settings.whole import Settings
 from jdn_core.space.architecture import DetectorSpec, RegionSpec
 from jdn_core.space.families import family
-from jdn_core.space.teachers import SubnetSpace
 
 
 def classes(images: CocoDataset) -> tuple[tuple[int, str], ...]:
@@ -80,16 +78,11 @@ def conventions(settings: CheckpointSettings, checkpoint: Checkpoint) -> Convent
     return replace(own, **given)
 
 
-def subnet_space(settings: PoolSettings) -> SubnetSpace:
-    """Returns the pool's whole space."""
-    return settings.space.subnets
-
-
-def phases(settings: PoolSettings) -> tuple[Phase, ...]:
+def phases(settings: Settings) -> tuple[Phase, ...]:
     """Returns the phases of integrated progressive shrinking; the first is the super-network alone."""
-    space = subnet_space(settings)
+    space = settings.subnet_space
     return tuple(
-        Phase(space.narrow(depths=phase.depths, widths=phase.widths), phase) for phase in settings.phases
+        Phase(space.narrow(depths=phase.depths, widths=phase.widths), phase) for phase in settings.pool.phases
     )
 
 
@@ -100,7 +93,7 @@ def climb_rules(settings: Settings) -> ClimbRules:
         search=settings.name,
         seed=settings.seed,
         score=settings.score,
-        space=subnet_space(settings.pool),
+        space=settings.subnet_space,
         top_k=search.top_k,
         lookback=search.effective_lookback,
         frozen_student_iterations=search.frozen_student_iterations,

@@ -60,7 +60,7 @@ def require_pool(pool: PoolSpec, settings: Settings, classes: Classes) -> None:
         SettingsError: it has other subnets.
     """
     require_classes("pool", pool.template.classes, classes)
-    space = assemble.subnet_space(settings.pool)
+    space = settings.subnet_space
     if pool.space != space:
         remedy = "copy pool.space from the settings that the pool was trained under"
         raise SettingsError.of(

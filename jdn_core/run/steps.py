@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import assert_never
 
 import torch
 
@@ -21,6 +22,7 @@ from jdn_core.faults import Point, faultpoint
 from jdn_core.morphism.evolve import evolve
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import Origin, load_pool, load_pool_spec, save_pool
+from jdn_core.pool.growth import grow
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.processes.launcher import on_ranks
 from jdn_core.processes.ranks import ALONE, Ranks
@@ -90,7 +92,7 @@ def ensure_phase(run: Run, index: int) -> Path:
 def fit_phase_on_rank(ranks: Ranks, run: Run, index: int) -> None:
     """Does what each of the processes does that train a phase together; the first one writes the folder."""
     bench = replace(warm.bench(run.settings), ranks=ranks)
-    phase = assemble.phases(run.settings.pool)[index]
+    phase = assemble.phases(run.settings)[index]
     supernet = _supernet(run, index, bench.stream).to(bench.device)
     training = fit_phase(
         supernet,
@@ -98,6 +100,7 @@ def fit_phase_on_rank(ranks: Ranks, run: Run, index: int) -> None:
         bench,
         teacher=_largest(run, bench.device) if index else None,
         distillation=run.settings.distillation,
+        sort=run.settings.pool.start == "scratch",
         checkpoints=run.checkpoints("pool", phase.name),
     )
 
@@ -115,7 +118,7 @@ def ensure_assessment(run: Run, index: int) -> Path:
     if folder.is_dir() and phases.read(file) is None:
         found = assess_phase(
             load_pool(folder),
-            assemble.phases(settings)[index],
+            assemble.phases(run.settings)[index],
             warm.bench(run.settings),
             draws=settings.assessed_subnets,
             images=settings.calibration_images,
@@ -288,12 +291,17 @@ def _origin(run: Run, index: int, training: Training, images: CocoDataset) -> Or
 
 
 def _supernet(run: Run, index: int, stream: Stream) -> SuperNet:
-    """Loads the super-network as the phase before left it; makes a fresh one before the first phase."""
+    """Loads the super-network as the phase before left it; makes one before the first phase."""
     if index:
         return load_pool(run.phase(index - 1))
     settings = run.settings
     stream.child("pool", "weights").seed_torch()
-    return SuperNet(assemble.subnet_space(settings.pool), assemble.base_spec(settings))
+    match settings.pool.start:
+        case "scratch":
+            return SuperNet(settings.subnet_space, assemble.base_spec(settings))
+        case "base":
+            return grow(load_detector(run.base), settings.subnet_space)
+    assert_never(settings.pool.start)
 
 
 def _largest(run: Run, device: torch.device) -> Detector:

@@ -110,22 +110,21 @@ def _child(rng: Random, parents: Sequence[SubnetSpec], rules: EvolutionRules) ->
     first, slots = _genes(pick(rng, parents)), _slots(rules.space)
     if rng.random() < 0.5:
         second = _genes(pick(rng, parents))
-        return _subnet([pick(rng, pair) for pair in zip(first, second, strict=True)])
-    return _subnet(
-        [
-            pick(rng, slot) if rng.random() < rules.mutation else gene
-            for gene, slot in zip(first, slots, strict=True)
-        ]
-    )
+        return _subnet([pick(rng, pair) for pair in zip(first, second, strict=True)], rules.space)
+    genes = [
+        pick(rng, slot) if rng.random() < rules.mutation else gene
+        for gene, slot in zip(first, slots, strict=True)
+    ]
+    return _subnet(genes, rules.space)
 
 
 def _fitted(rng: Random, subnet: SubnetSpec, rules: EvolutionRules) -> SubnetSpec:
     """Returns the subnet, smaller by as many single steps as the bound asks for."""
     slots, genes = _slots(rules.space), list(_genes(subnet))
-    while not rules.fits(_subnet(genes)):
+    while not rules.fits(_subnet(genes, rules.space)):
         place = pick(rng, [i for i, gene in enumerate(genes) if gene > slots[i][0]])
         genes[place] = slots[place][slots[place].index(genes[place]) - 1]
-    return _subnet(genes)
+    return _subnet(genes, rules.space)
 
 
 def _slots(space: SubnetSpace) -> tuple[tuple[float, ...], ...]:
@@ -138,6 +137,6 @@ def _genes(subnet: SubnetSpec) -> Genes:
     return (*subnet.depths, subnet.stem, *subnet.widths, subnet.neck)
 
 
-def _subnet(genes: Genes) -> SubnetSpec:
+def _subnet(genes: Genes, space: SubnetSpace) -> SubnetSpec:
     a, b, c, d, stem, e, f, g, h, neck = genes
-    return SubnetSpec((int(a), int(b), int(c), int(d)), stem, (e, f, g, h), neck)
+    return space.tied(SubnetSpec((int(a), int(b), int(c), int(d)), stem, (e, f, g, h), neck))

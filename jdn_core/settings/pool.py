@@ -11,10 +11,15 @@ from jdn_core.settings.values import FREE, LONGEST_NAME, NAME, Count, Factors, R
 from jdn_core.space.teachers import SubnetSpace
 
 Sampling = Literal["single", "sandwich"]
+Start = Literal["scratch", "base"]
 
 
 class SpaceSettings(BaseModel, frozen=True, extra="forbid", title="Space of subnets"):
-    """The subnet space: bottlenecks with elastic depth, width and neck (paper, section 3.1.3)."""
+    """The subnet space: elastic depth, width and neck (paper, section 3.1.3).
+
+    A pool that starts as the base has the base's blocks, width, neck and head, and these three count for
+    nothing.
+    """
 
     depths: Ranges = Field(SubnetSpace.depths, description="Least and most blocks per stage.")
     widths: Factors = Field(SubnetSpace.widths, description="Width factors of every slot.")
@@ -80,6 +85,11 @@ class PoolSettings(BaseModel, frozen=True, extra="forbid", title="Pool"):
     """The elastic teacher pool and its integrated progressive shrinking."""
 
     space: SpaceSettings = Field(default_factory=SpaceSettings, description="Which subnets there are.")
+    start: Start = Field(
+        "scratch",
+        description="Bottlenecks with fresh weights (paper), or the base made wider and deeper, which is as "
+        "good as the base before its first step (ours).",
+    )
     phases: tuple[PhaseSettings, ...] = Field(
         _paper_phases(),  # no factory, so that forms show it
         min_length=1,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, assert_never
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -18,6 +19,8 @@ from jdn_core.settings.search import ScoreSettings, SearchSettings
 from jdn_core.settings.tracking import TrackingSettings
 from jdn_core.settings.training import BaseSettings, EvaluationSettings
 from jdn_core.settings.values import FREE, LONGEST_NAME, NAME, Count, Rate, Seed
+from jdn_core.space.families import DEPTHS, KINDS
+from jdn_core.space.teachers import SubnetSpace
 from jdn_core.storage.canonical import content_key
 
 
@@ -61,6 +64,33 @@ class Settings(BaseModel, frozen=True, extra="forbid", title="Settings"):
             )
         return self
 
+    @model_validator(mode="after")
+    def _pool_can_hold_the_base(self) -> Self:
+        if self.pool.start == "scratch":
+            return self
+        family, space = self.detector.family, self.pool.space
+        if family == "x101":  # an elastic convolution has one group
+            raise ValueError("pool.start must be scratch for x101, got base")
+        for stage, (depth, (_, most)) in enumerate(zip(DEPTHS[family], space.depths, strict=True)):
+            if most < depth:
+                where = f"pool.space.depths of stage {stage + 1}"
+                raise ValueError(f"{where} must reach the {depth} blocks of {family}, got {most} at the most")
+        if space.widths[-1] < 1:
+            raise ValueError(f"pool.space.widths must reach 1 to hold the base, got {list(space.widths)}")
+        return self
+
+    @property
+    def subnet_space(self) -> SubnetSpace:
+        """Returns the pool's whole space; one that starts as the base is of the base's own kind."""
+        space, base = self.pool.space.subnets, self.detector
+        match self.pool.start:
+            case "scratch":
+                return space
+            case "base":
+                blocks = KINDS[base.family]
+                return replace(space, width=base.width, neck=base.neck, head=base.head, blocks=blocks)
+        assert_never(self.pool.start)
+
     def with_lookback(self) -> Self:
         """Returns the same settings with the lookback spelt out, so that a resume may change the workers."""
         search = self.search.model_copy(update={"lookback": self.search.effective_lookback})
@@ -79,7 +109,9 @@ class Settings(BaseModel, frozen=True, extra="forbid", title="Settings"):
     def of_pool(self) -> dict[str, Any]:
         """Returns what a pool depends on, as plain data that ``parse`` takes; without paths."""
         data = _deciding(self, defaults=True)
-        return {name: data[name] for name in ("name", "seed", "data", "detector", "pool", "distillation")}
+        base = ("base",) if self.pool.start == "base" else ()
+        names = ("name", "seed", "data", "detector", *base, "pool", "distillation")
+        return {name: data[name] for name in names}
 
     def _as_it_works(self) -> Self:
         """Returns the same settings without what has no effect beside the others."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, assert_never
 
 from jdn_core.space.architecture import BackboneSpec, BlockKind, BlockSpec
 
@@ -14,6 +14,13 @@ DEPTHS: dict[Family, tuple[int, int, int, int]] = {
     "r50": (3, 4, 6, 3),
     "r101": (3, 4, 23, 3),
     "x101": (3, 4, 23, 3),
+}
+KINDS: dict[Family, BlockKind] = {
+    "r18": "basic",
+    "r34": "basic",
+    "r50": "bottleneck",
+    "r101": "bottleneck",
+    "x101": "bottleneck",
 }
 # Side of each convolution's kernel, in order.
 KERNELS: dict[BlockKind, tuple[int, ...]] = {"basic": (3, 3), "bottleneck": (1, 3, 1)}
@@ -43,21 +50,24 @@ def family(name: Family, *, width: float = 1.0) -> BackboneSpec:
     return BackboneSpec(round_width(STEM * width), stages)
 
 
-def bottleneck_stage(stage: int, *, depth: int, inner: int) -> tuple[BlockSpec, ...]:
-    """Bottlenecks of an unpruned ResNet's stage, 0 to 3, whose outer width is four times the inner one."""
-    return _repeat("bottleneck", (inner, inner, EXPANSION * inner), stage=stage, depth=depth)
+def resnet_stage(kind: BlockKind, stage: int, *, depth: int, inner: int) -> tuple[BlockSpec, ...]:
+    """Makes the blocks of an unpruned ResNet's stage, 0 to 3; a bottleneck is four times as wide outside."""
+    match kind:
+        case "basic":
+            return _repeat(kind, (inner, inner), stage=stage, depth=depth)
+        case "bottleneck":
+            return _repeat(kind, (inner, inner, EXPANSION * inner), stage=stage, depth=depth)
+    assert_never(kind)
 
 
 def _stage(name: Family, stage: int, depth: int, width: float) -> tuple[BlockSpec, ...]:
     channels = STEM * 2**stage * width
-    if name in ("r18", "r34"):
-        return _repeat("basic", (round_width(channels),) * 2, stage=stage, depth=depth)
     if name == "x101":
         group = GROUP_WIDTHS[stage]
         inner = round_width(2 * channels, max(8, group))
         outer = round_width(EXPANSION * channels)
         return _repeat("bottleneck", (inner, inner, outer), stage=stage, depth=depth, groups=inner // group)
-    return bottleneck_stage(stage, depth=depth, inner=round_width(channels))
+    return resnet_stage(KINDS[name], stage, depth=depth, inner=round_width(channels))
 
 
 def _repeat(

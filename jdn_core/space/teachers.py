@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from jdn_core.space.architecture import BackboneSpec, DetectorSpec
+from jdn_core.space.architecture import BackboneSpec, BlockKind, DetectorSpec
 from jdn_core.space.chance import pick
-from jdn_core.space.families import STEM, bottleneck_stage, round_width
+from jdn_core.space.families import STEM, resnet_stage, round_width
 
 Depths = tuple[int, int, int, int]
 Widths = tuple[float, float, float, float]
@@ -81,6 +81,8 @@ class SubnetSpace:
         width: factor on ResNet's channels at width factor 1.
         neck: channels of the FPN at width factor 1.
         head: width of the box head, the same in every subnet.
+        blocks: kind of all blocks. The first stage of basic blocks has no projection and adds to the stem's
+            channels, so there the stem's factor is that of the first stage.
     """
 
     depths: Ranges = ((2, 3), (2, 4), (2, 23), (2, 3))
@@ -88,6 +90,7 @@ class SubnetSpace:
     width: float = 1.0
     neck: int = 256
     head: int = 1024
+    blocks: BlockKind = "bottleneck"
 
     def __post_init__(self) -> None:
         for stage, (least, most) in enumerate(self.depths):
@@ -101,7 +104,8 @@ class SubnetSpace:
     def size(self, n_resolutions: int = 1) -> int:
         """How many (subnet, resolution) there are; the paper's space with four resolutions has 769,824."""
         depths = math.prod(most - least + 1 for least, most in self.depths)
-        return depths * len(self.widths) ** 6 * n_resolutions
+        slots = 5 if self.blocks == "basic" else 6
+        return depths * math.prod([len(self.widths)] * slots) * n_resolutions
 
     @property
     def largest(self) -> SubnetSpec:
@@ -118,7 +122,12 @@ class SubnetSpace:
         inside = all(
             least <= depth <= most for depth, (least, most) in zip(subnet.depths, self.depths, strict=True)
         )
-        return inside and {subnet.stem, *subnet.widths, subnet.neck} <= set(self.widths)
+        wide = {subnet.stem, *subnet.widths, subnet.neck} <= set(self.widths)
+        return inside and wide and subnet == self.tied(subnet)
+
+    def tied(self, subnet: SubnetSpec) -> SubnetSpec:
+        """Returns the subnet with the stem that its first stage asks for, where blocks are basic."""
+        return replace(subnet, stem=subnet.widths[0]) if self.blocks == "basic" else subnet
 
     def narrow(self, *, depths: Ranges | None = None, widths: tuple[float, ...] | None = None) -> SubnetSpace:
         """The part of the space that a shrinking phase trains; what is not given is the super-network's.
@@ -139,7 +148,7 @@ class SubnetSpace:
         """Returns one subnet, uniformly."""
         a, b, c, d = (pick(rng, range(least, most + 1)) for least, most in self.depths)
         stem, e, f, g, h, neck = (pick(rng, self.widths) for _ in range(6))
-        return SubnetSpec((a, b, c, d), stem, (e, f, g, h), neck)
+        return self.tied(SubnetSpec((a, b, c, d), stem, (e, f, g, h), neck))
 
     def mutations(self, subnet: SubnetSpec) -> tuple[tuple[str, SubnetSpec], ...]:
         """Every subnet that differs in one slot, with the change's key, such as ``teacher:depth:3:12``.
@@ -158,9 +167,9 @@ class SubnetSpace:
                 yield f"teacher:depth:{stage + 1}:{depth}", replace(subnet, depths=depths)
             for factor in self.widths:
                 widths = _with(subnet.widths, stage, factor)
-                yield f"teacher:width:{stage + 1}:{_short(factor)}", replace(subnet, widths=widths)
+                yield f"teacher:width:{stage + 1}:{_short(factor)}", self.tied(replace(subnet, widths=widths))
         for factor in self.widths:
-            yield f"teacher:stem:{_short(factor)}", replace(subnet, stem=factor)
+            yield f"teacher:stem:{_short(factor)}", replace(subnet, stem=factor)  # not inside where tied
             yield f"teacher:neck:{_short(factor)}", replace(subnet, neck=factor)
 
     def detector_spec(self, subnet: SubnetSpec, template: DetectorSpec) -> DetectorSpec:
@@ -174,7 +183,9 @@ class SubnetSpace:
                 f"subnet {subnet} is not in the space of depths {self.depths} and widths {self.widths}"
             )
         stages = tuple(
-            bottleneck_stage(stage, depth=depth, inner=round_width(STEM * 2**stage * self.width * factor))
+            resnet_stage(
+                self.blocks, stage, depth=depth, inner=round_width(STEM * 2**stage * self.width * factor)
+            )
             for stage, (depth, factor) in enumerate(zip(subnet.depths, subnet.widths, strict=True))
         )
         backbone = BackboneSpec(round_width(STEM * self.width * subnet.stem), stages)

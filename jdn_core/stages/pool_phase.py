@@ -30,6 +30,7 @@ def fit_phase(
     *,
     teacher: Detector | None,
     distillation: DistillationSettings,
+    sort: bool = True,
     checkpoints: Checkpoints | None = None,
 ) -> Training:
     """Trains one phase of integrated progressive shrinking (paper, section 3.1.3), in place.
@@ -43,6 +44,8 @@ def fit_phase(
         bench: data and device.
         teacher: the frozen super-network of the first phase; none in the first phase itself.
         distillation: weights of the losses.
+        sort: put the most important channels first. A super-network that began as the base is left as it is:
+            its first channels are the base's.
         checkpoints: where to go on from.
     """
     stream = bench.stream.child("pool", phase.name)
@@ -54,7 +57,8 @@ def fit_phase(
     distiller = None
     if teacher is not None:
         # Also before a resume: a checkpoint holds sorted weights and is loaded over these.
-        sort_channels(supernet)
+        if sort:
+            sort_channels(supernet)
         faultpoint(Point.POOL_SORTED)
         distiller = Distiller(teacher, supernet.spec, distillation).to(bench.device)
         modules["distiller"] = distiller

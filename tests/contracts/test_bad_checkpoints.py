@@ -197,7 +197,7 @@ def sound(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = assemble.base_spec(settings)
     torch.save(state_of(build(spec), TORCHVISION), folder / "weights.pth")
     save_detector(build(spec), folder / "base")
-    save_pool(SuperNet(assemble.subnet_space(settings.pool), spec), folder / "pool", origin=Origin({}))
+    save_pool(SuperNet(settings.subnet_space, spec), folder / "pool", origin=Origin({}))
     return folder
 
 

@@ -28,7 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("studies")
     settings = tiny_settings(shapes(folder / "data"))
     torch.manual_seed(0)
-    net = SuperNet(assemble.subnet_space(settings.pool), assemble.base_spec(settings))
+    net = SuperNet(settings.subnet_space, assemble.base_spec(settings))
     save_pool(net, folder / "pool", origin=Origin(settings.of_pool))
     return folder
 

@@ -75,7 +75,7 @@ def test_a_teachers_mutation_inherits_the_students_weights(trained: Run) -> None
 
 
 def test_bn_reset_is_kept_for_later_pairs(trained: Run) -> None:
-    subnet = assemble.subnet_space(trained.settings.pool).smallest
+    subnet = trained.settings.subnet_space.smallest
     folder = steps.ensure_teacher(trained, subnet)
     stamp = (folder / "weights.safetensors").stat().st_mtime_ns
     assert steps.ensure_teacher(trained, subnet) == folder

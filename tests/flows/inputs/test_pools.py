@@ -44,7 +44,7 @@ def pool(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     template = assemble.base_spec(settings)
     region = replace(template.region, score_threshold=0.0, detections=300, proposals=(300, 300), nms_iou=0.9)
     torch.manual_seed(0)
-    net = SuperNet(assemble.subnet_space(settings.pool), replace(template, region=region))
+    net = SuperNet(settings.subnet_space, replace(template, region=region))
     folder = tmp_path_factory.mktemp("pool") / "pool"
     save_pool(net, folder, origin=Origin(settings.of_pool))
     return folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jdn_core.run import assemble, steps
+from jdn_core.run import steps
 from jdn_core.run.folder import Run
 from jdn_core.search import phases
 from jdn_core.search.phases import Assessment
@@ -43,7 +43,7 @@ def files_of(folder: Path) -> dict[str, str]:
 
 def test_a_phase_tells_of_its_largest_its_smallest_and_random_subnets(assessed: Run) -> None:
     first, second = (of_phase(assessed, index) for index in range(2))
-    space = assemble.subnet_space(assessed.settings.pool)
+    space = assessed.settings.subnet_space
     assert [record.subnet for record in first["largest"]] == [space.largest]
     assert list(first) == ["largest"]
     assert (second["largest"][0].subnet, second["smallest"][0].subnet) == (space.largest, space.smallest)

@@ -296,3 +296,34 @@ def test_what_a_pool_depends_on_reads_back_and_names_no_place() -> None:
     assert (again.seed, again.pool, again.data.frames) == (3, settings.pool, settings.data.frames)
     assert again.detector.pretrained == Path("r50.pth")
     assert "pretrained" in parse({}).of_pool["detector"]
+
+
+def test_a_pool_that_starts_as_the_base_is_of_its_kind_and_depends_on_its_training() -> None:
+    base = {"detector": {"family": "r18", "width": 0.5, "neck": 64, "head": 128}}
+    grown = parse({**base, "pool": {"start": "base", "phases": [{"name": "grown"}]}})
+    space = grown.subnet_space
+    assert (space.blocks, space.width, space.neck, space.head) == ("basic", 0.5, 64, 128)
+    assert parse(base).subnet_space.blocks == "bottleneck"
+    assert "base" in grown.of_pool
+    assert "base" not in parse(base).of_pool
+    assert parse({**grown.of_pool}).subnet_space == space
+
+
+@pytest.mark.parametrize(
+    ("family", "space", "message"),
+    [
+        ("x101", {}, r"pool\.start must be scratch for x101, got base"),
+        (
+            "r34",
+            {"depths": [[1, 3], [1, 3], [1, 6], [1, 3]]},
+            "2 must reach the 4 blocks of r34, got 3",
+        ),
+        ("r18", {"widths": [0.5, 0.75]}, r"widths must reach 1 to hold the base, got \[0\.5, 0\.75\]"),
+    ],
+)
+def test_a_pool_that_cannot_hold_the_base_is_refused(
+    family: str, space: dict[str, Any], message: str
+) -> None:
+    pool = {"start": "base", "space": space, "phases": [{"name": "grown"}]}
+    with pytest.raises(SettingsError, match=message):
+        parse({"detector": {"family": family}, "pool": pool})
