@@ -9,7 +9,7 @@ from flows.inputs import settings_file
 from flows.inputs.settings_file import read_back
 from flows.launch.start import flat
 from flows.launch.trained import link_or_copy
-from jdn_core.detector.folder import WEIGHTS_FILE
+from jdn_core.detector.trunk import TENSOR_FILES
 from jdn_core.errors import CheckpointError, FingerprintError, InputMissing, Problem, UsageError
 from jdn_core.processes.progress import report
 from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
@@ -66,7 +66,8 @@ def _fill(staged: Path, old: Run, records: tuple[PairRecord, ...], settings: Set
     planted = replanted(records, search=settings.name, seed=settings.seed)
     for number, (key, record) in enumerate(planted.items(), start=1):
         report("fork", number, len(planted))
-        if WEIGHTS_FILE in record.files and not (old.records.path(key) / WEIGHTS_FILE).exists():
+        tensors = record.files.keys() & set(TENSOR_FILES)
+        if not all((old.records.path(key) / name).exists() for name in tensors):
             restore_files(old, key)
         folder = new.records.staging(record.pair.key)
         for name in record.files:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import assert_never
 
-from jdn_core.detector.build import Detector
+from torch import Tensor
+
+from jdn_core.detector.build import Detector, blank
+from jdn_core.detector.trunk import Trunk
 from jdn_core.morphism.growth import add_block
 from jdn_core.morphism.pruning import (
     choose_block,
@@ -28,6 +32,8 @@ from jdn_core.space.actions import (
 )
 from jdn_core.space.architecture import BackboneSpec
 
+Change = Callable[[Detector], Detector]
+
 
 def evolve(detector: Detector, action: Action) -> Detector:
     """Returns a new detector with inherited weights; the given one is left as it is.
@@ -35,16 +41,65 @@ def evolve(detector: Detector, action: Action) -> Detector:
     Raises:
         ValueError: the action is not legal here.
     """
+    return choose(detector, action)(detector)
+
+
+def choose(detector: Detector, action: Action) -> Change:
+    """Chooses the change that an action makes: by the weights where it prunes, else by the architecture.
+
+    The change can be made to every detector of the same architecture: it copies and cuts tensors and sets
+    constants, and looks at none of their numbers.
+
+    Raises:
+        ValueError: the action is not legal here.
+    """
     match action:
         case PruneChannels(share):
-            return cut_channels(detector, choose_channels(detector, share))
+            return partial(cut_channels, cut=choose_channels(detector, share))
         case PruneLayer():
-            return cut_block(detector, choose_block(detector))
+            return partial(cut_block, gone=choose_block(detector))
         case AddLayer(stage):
-            return add_block(detector, apply(detector.spec.backbone, action), stage=stage)
+            return partial(add_block, spec=apply(detector.spec.backbone, action), stage=stage)
         case Rearrange():
-            return move_block(detector, apply(detector.spec.backbone, action))
+            return partial(move_block, spec=apply(detector.spec.backbone, action))
     assert_never(action)
+
+
+def evolve_trunk(trunk: Trunk, action: Action) -> Trunk:
+    """Returns the trunk of a child: raw weights and momentum after the same change; fresh layers have none.
+
+    Raises:
+        ValueError: the action is not legal here.
+    """
+    change = choose(trunk.detector, action)
+    momentum = carry(trunk.momentum, trunk.detector, change) if trunk.momentum else {}
+    return Trunk(change(trunk.detector), momentum)
+
+
+def carry(momentum: Mapping[str, Tensor], detector: Detector, change: Change) -> dict[str, Tensor]:
+    """Returns SGD's momentum after a change, by the names of the child's parameters.
+
+    A change moves numbers and sets constants. So what it makes of the momentum less what it makes of zeros is
+    the momentum that moved, exactly, and zero where a constant was set.
+
+    Args:
+        momentum: by the names of the detector's parameters; one that is absent has none.
+        detector: whose momentum it is.
+        change: made to the detector.
+    """
+    moved, constant = (
+        dict(change(_filled(detector, numbers)).named_parameters()) for numbers in (momentum, {})
+    )
+    return {name: (tensor - constant[name]).detach() for name, tensor in moved.items()}
+
+
+def _filled(detector: Detector, numbers: Mapping[str, Tensor]) -> Detector:
+    """Returns a detector of the same architecture with these parameters; all other tensors are zero."""
+    other = blank(detector.spec, next(detector.parameters()).device)
+    for tensor in other.state_dict().values():
+        tensor.zero_()
+    other.load_state_dict(numbers, strict=False)
+    return other
 
 
 def prunings(detector: Detector, shares: Sequence[float]) -> dict[str, BackboneSpec]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jdn_core.errors import StorageError
 from jdn_core.evaluation.complexity import complexity
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.settings.whole import Settings
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.teachers import SubnetSpace
@@ -19,7 +20,6 @@ from jdn_core.storage.durable import free_bytes
 PARAMETER = 4  # bytes
 RECORD = 200_000  # bytes of a pair beside its weights: its JSON, pictures, rows of the tracker (ours)
 CHECKPOINTS = 3  # of a training at a time: two that are kept, one that is being written
-MOMENTUM = 2  # a checkpoint is the weights and as much momentum
 UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
@@ -54,16 +54,30 @@ def needed_bytes(
     kept = pairs
     if settings.tracking.keep_weights == "needed":
         kept = min(pairs, rules.top_k + rules.effective_lookback + rules.workers)
-    trainings = [rules.workers * student * (pairs > 0)]
-    trainings += [largest] * ("pool" not in trained) + [student] * ("base" not in trained)
+    pair = _kept(settings.evaluation)
+    trainings = [rules.workers * student * _checkpointed(settings.evaluation) * (pairs > 0)]
+    if "base" not in trained:
+        trainings.append(student * _checkpointed(settings.base))
+    if "pool" not in trained:
+        trainings += [largest * _checkpointed(phase) for phase in settings.pool.phases]
     return {
-        "base": 0 if "base" in trained else copies * student,
+        "base": 0 if "base" in trained else copies * student * _kept(settings.base),
         "pool": 0 if "pool" in trained else (len(settings.pool.phases) + copies - 1) * largest,
-        "pairs": kept * student + (copies - 1) * pairs * student + copies * pairs * RECORD,
+        "pairs": (kept + (copies - 1) * pairs) * student * pair + copies * pairs * RECORD,
         # Half of the proposals change the teacher, and each new one is kept for the others.
         "teachers": min(-(-pairs // 2), space.size()) * (largest + smallest) // 2,
-        "checkpoints": CHECKPOINTS * MOMENTUM * max(trainings),
+        "checkpoints": CHECKPOINTS * max(trainings),
     }
+
+
+def _kept(regime: TrainingSettings) -> int:
+    """Returns how many times a detector's size is kept of it: measured weights, raw weights and momentum."""
+    return 3 if regime.schedule == "constant" else 1
+
+
+def _checkpointed(regime: TrainingSettings) -> int:
+    """Returns how many times a model's size a checkpoint has: weights, momentum and, maybe, the average."""
+    return 3 if regime.average else 2
 
 
 def require_room(folder: Path, needed: Mapping[str, int]) -> None:

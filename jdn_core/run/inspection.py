@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_detector
+from jdn_core.detector.trunk import TENSOR_FILES, load_trunk
 from jdn_core.errors import Problem, StorageError, UserError
 from jdn_core.pool.folder import load_pool
 from jdn_core.processes.progress import report
@@ -37,7 +38,7 @@ def inspect(run: Run) -> Inspection:
     records = run.records.all()
     found = Inspection(len(records))
     remedy = "take the folder of an intact copy, or fetch it with `jdn resume DIR --from-mlflow RUN_ID`"
-    found.problems.extend(_loading(run, run.base, load_detector, remedy))
+    found.problems.extend(_loading(run, run.base, load_trunk, remedy))
     found.problems.extend(_loading(run, run.pool, load_pool, remedy))
     for problem in run.records.problems():
         found.problems.append(Problem(problem.file, problem.where, problem.what, problem.value, AGAIN))
@@ -45,8 +46,8 @@ def inspect(run: Run) -> Inspection:
     for number, record in enumerate(records, start=1):
         report("verify", number, len(records), "")
         key = record.pair.key
-        has_weights = (run.records.path(key) / WEIGHTS_FILE).exists()
-        if may_go and record.pair.index > 0 and WEIGHTS_FILE in record.files and not has_weights:
+        gone = (not (run.records.path(key) / name).exists() for name in TENSOR_FILES if name in record.files)
+        if may_go and record.pair.index > 0 and any(gone):
             found.dropped.add(key)
         found.problems.extend(_pair_problems(run, record, dropped=key in found.dropped))
     return found
@@ -65,8 +66,9 @@ def _pair_problems(run: Run, record: PairRecord, *, dropped: bool) -> Iterator[P
     folder = run.records.path(record.pair.key)
     place = _name(run, folder)
     wrong = False
+    skipped = TENSOR_FILES if dropped else (WEIGHTS_FILE,)  # loading the weights below looks at their hash
     for name, sha256 in sorted(record.files.items()):
-        if name == WEIGHTS_FILE:  # loading them below looks at their hash
+        if name in skipped:
             continue
         try:
             got = durable.sha256_of(folder / name)

@@ -17,9 +17,10 @@ import torch
 from jdn_core.data.coco.dataset import CocoDataset
 from jdn_core.detector.build import Detector
 from jdn_core.detector.folder import load_detector, save_detector
+from jdn_core.detector.trunk import has_trunk, load_trunk, save_trunk
 from jdn_core.errors import Diverged
 from jdn_core.faults import Point, faultpoint
-from jdn_core.morphism.evolve import evolve
+from jdn_core.morphism.evolve import evolve_trunk
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import Origin, load_pool, load_pool_spec, save_pool
 from jdn_core.pool.growth import grow
@@ -64,6 +65,8 @@ def ensure_base(run: Run) -> Path:
 
         def fill(staged: Path) -> None:
             save_detector(detector, staged)
+            if training.trunk:
+                save_trunk(training.trunk, staged)
             _note(training, staged)
 
         _make(run.base, fill)
@@ -138,18 +141,27 @@ def ensure_base_record(run: Run) -> PairRecord:
     require_classes("base", detector.spec.classes, assemble.classes(bench.train_set))
     pair = first_pair(assemble.climb_rules(run.settings), detector.spec)
     found = run.records.get(pair.key)
-    return found or _measure(run, pair, detector, _training(run.base), bench)
+    if found is not None:
+        return found
+    trunk = load_trunk(run.base, bench.device) if has_trunk(run.base) else None
+    return _measure(run, pair, detector, _training(run.base)._replace(trunk=trunk), bench)
 
 
 def make_student(run: Run, pair: Pair) -> Path:
-    """Makes the pair's student before its training: the parent's weights after the action (f_evolve)."""
+    """Makes the pair's student before its training: the parent's weights after the action (f_evolve).
+
+    A parent whose training can be gone on with hands down its raw weights and its momentum.
+    """
     faultpoint(Point.MUTATE_START)
-    parent = load_detector(run.records.path(str(pair.parent)))
+    place = run.records.path(str(pair.parent))
+    parent = load_trunk(place)
     # A new teacher leaves the student as it is; its folder is made all the same, as the next step reads one.
     is_students = not pair.action.startswith("teacher:")
-    student = evolve(parent, actions.parse(pair.action)) if is_students else parent
+    student = evolve_trunk(parent, actions.parse(pair.action)) if is_students else parent
     folder = run.pair_work(pair.key) / "student"
-    save_detector(student, folder)
+    save_detector(student.detector, folder)
+    if has_trunk(place):
+        save_trunk(student, folder)
     faultpoint(Point.MUTATE_SAVED)
     return folder
 
@@ -173,10 +185,10 @@ def ensure_record(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
         return found
     faultpoint(Point.PAIR_START)
     bench = warm.bench(run.settings)
-    detector = load_detector(student, bench.device)
+    start = load_trunk(student, bench.device)
     try:
         training = fit_student(
-            detector,
+            start,
             load_detector(teacher, bench.device),
             bench,
             stream=bench.stream.child("pair", pair.index),
@@ -184,7 +196,7 @@ def ensure_record(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
             distillation=run.settings.distillation,
             checkpoints=run.checkpoints("pairs", pair.key),
         )
-        record = _measure(run, pair, detector, training, bench)
+        record = _measure(run, pair, start.detector, training, bench)
     except Diverged as error:
         record = commit_failure(run, pair, f"nan: {error.place}")
     _forget(run, pair)  # after the commit: until then a killed evaluation goes on from its checkpoint
@@ -194,8 +206,8 @@ def ensure_record(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
 def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Training:
     """Trains a record's student on while the rate falls to zero, unless ``folder`` is there already.
 
-    A constant rate leaves the best weights to a last cool-down (docs/measurements.md, section 1). The record
-    and its files stay as they are.
+    A constant rate leaves the best weights to a last cool-down (docs/measurements.md, section 1). It begins
+    with the record's raw weights and momentum; the record and its files stay as they are.
 
     Args:
         run: of the record.
@@ -210,11 +222,11 @@ def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Traini
     """
     if not folder.is_dir():
         bench = warm.bench(run.settings)
-        detector = load_detector(run.records.path(record.pair.key), bench.device)
+        start = load_trunk(run.records.path(record.pair.key), bench.device)
         cooling = {"epochs": epochs, "schedule": "constant", "cooldown": 1.0, "average": 0.0, "warmup": 0}
         checkpoints = run.checkpoints("finish", record.pair.key, f"epochs-{epochs}")
         training = fit_student(
-            detector,
+            start,
             load_detector(ensure_teacher(run, record.pair.teacher), bench.device),
             bench,
             stream=bench.stream.child("finish", record.pair.index),
@@ -224,7 +236,7 @@ def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Traini
         )
 
         def fill(staged: Path) -> None:
-            save_detector(detector, staged)
+            save_detector(start.detector, staged)
             _note(training, staged)
 
         _make(folder, fill)
@@ -242,6 +254,8 @@ def _measure(run: Run, pair: Pair, detector: Detector, training: Training, bench
     settings = run.settings
     staged = run.records.staging(pair.key)
     written = save_detector(detector, staged)  # first, because the record names the hash of what it measured
+    if training.trunk:
+        save_trunk(training.trunk, staged)
     faultpoint(Point.PAIR_WEIGHTS)
     rules = MeasurementRules(
         settings.evaluation.latency_warmup, settings.evaluation.latency_repeats, settings.search.prune_shares
@@ -273,7 +287,8 @@ def _make(folder: Path, fill: Callable[[Path], object]) -> None:
 
 def _note(training: Training, folder: Path) -> None:
     """Writes what a training left behind beside the weights."""
-    durable.write_json(folder / TRAINING_FILE, training._asdict(), schema=TRAINING_SCHEMA)
+    numbers = {"losses": training.losses, "seconds": training.seconds}
+    durable.write_json(folder / TRAINING_FILE, numbers, schema=TRAINING_SCHEMA)
 
 
 def _training(folder: Path) -> Training:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from jdn_core.data.loading import Batch
 from jdn_core.detector.build import Detector
+from jdn_core.detector.trunk import Trunk
 from jdn_core.distillation.losses import bn_sparsity
 from jdn_core.settings.training import TrainingSettings
 from jdn_core.stages.bench import Bench, Training
@@ -37,6 +38,12 @@ def fit_base(
         return {**output.losses, "loss_sparsity": sparsity * bn_sparsity(detector.backbone)}
 
     training = bench.fit(
-        detector, [losses_of], stage="base", regime=regime, stream=stream, checkpoints=checkpoints
+        detector,
+        [losses_of],
+        stage="base",
+        regime=regime,
+        stream=stream,
+        checkpoints=checkpoints,
+        start=Trunk(detector),
     )
     return detector.eval(), training

@@ -13,6 +13,7 @@ from torch import nn
 from jdn_core.data.coco.dataset import CocoDataset
 from jdn_core.data.loading import BatchLoader, Plan
 from jdn_core.detector.backbone import Block
+from jdn_core.detector.trunk import Trunk, trunk_of
 from jdn_core.processes.ranks import ALONE, Ranks
 from jdn_core.settings.training import TrainingSettings
 from jdn_core.space.architecture import Resolution
@@ -23,10 +24,17 @@ from jdn_core.training.resolutions import training_plan
 
 
 class Training(NamedTuple):
-    """What a training left behind beside the weights: mean losses per epoch, and its wall time in seconds."""
+    """What a training left behind beside the weights.
+
+    Attributes:
+        losses: mean of each per epoch, oldest first.
+        seconds: wall time.
+        trunk: where a student goes on; none after a rate that fell, for its weights are those to go on from.
+    """
 
     losses: History
     seconds: float
+    trunk: Trunk | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +76,19 @@ class Bench:
         regime: TrainingSettings,
         stream: Stream,
         checkpoints: Checkpoints | None,
+        start: Trunk | None = None,
     ) -> Training:
-        """Trains a module over the train split; every random draw is from a child of ``stream``."""
+        """Trains a module over the train split; every random draw is from a child of ``stream``.
+
+        Args:
+            module: all that is trained.
+            passes: give the losses (``training.loop.train``).
+            stage: what the user reads beside the progress bar.
+            regime: rates and epochs.
+            stream: names the random draws.
+            checkpoints: where to go on from.
+            start: the detector inside the module whose training is gone on with; none for a super-network.
+        """
 
         def plan_of(epoch: int) -> Plan:
             images, draws = len(self.train_set.images), stream.child("epoch", epoch)
@@ -81,9 +100,24 @@ class Bench:
         for block in module.modules():
             if isinstance(block, Block):
                 block.recompute = regime.recompute
-        course = Course(stage, regime, plan_of, stream)
+        place = _place(start.detector, module) if start else ""
         started = time.monotonic()
-        losses = train(
-            module, passes, course=course, loader=self.train, checkpoints=checkpoints, ranks=self.ranks
+        losses, last = train(
+            module,
+            passes,
+            course=Course(stage, regime, plan_of, stream),
+            loader=self.train,
+            checkpoints=checkpoints,
+            ranks=self.ranks,
+            momentum={f"{place}{name}": tensor for name, tensor in start.momentum.items()} if start else None,
         )
-        return Training(losses, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        if start is None or regime.schedule != "constant":
+            return Training(losses, seconds)
+        return Training(losses, seconds, trunk_of(start.detector, last, place=place))
+
+
+def _place(part: nn.Module, whole: nn.Module) -> str:
+    """Returns what the names of a part's parameters begin with in the whole: ``student.``, or nothing."""
+    name = next(name for name, module in whole.named_modules() if module is part)
+    return f"{name}." if name else ""

@@ -32,7 +32,8 @@ def measure_detector(
         detector: put into eval mode and left there.
         bench: data and device.
         weights: SHA-256 of the detector's weights on disk.
-        training: what went before.
+        training: what went before; where it can be gone on with, children are pruned by the raw weights, so
+            the look ahead is at those too.
         rules: how latency is measured, and which prunings are looked ahead to.
     """
     costs = {frame: complexity(detector.spec, frame) for frame in bench.frames}
@@ -50,5 +51,6 @@ def measure_detector(
         device=clocks[bench.frames[-1]].device,
         threads=clocks[bench.frames[-1]].threads,
     )
-    ahead = {key: backbone.pack() for key, backbone in prunings(detector, rules.prune_shares).items()}
+    parent = training.trunk.detector if training.trunk else detector
+    ahead = {key: backbone.pack() for key, backbone in prunings(parent, rules.prune_shares).items()}
     return Evaluation(measurements, costs[bench.frames[-1]].params, training.losses, ahead, weights, timing)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from jdn_core.data.loading import Batch
 from jdn_core.detector.build import Detector
+from jdn_core.detector.trunk import Trunk
 from jdn_core.distillation.distiller import Distiller
 from jdn_core.distillation.losses import bn_sparsity
 from jdn_core.settings.distillation import DistillationSettings
@@ -16,7 +17,7 @@ from jdn_core.training.randomness import Stream
 
 
 def fit_student(
-    student: Detector,
+    start: Trunk,
     teacher: Detector,
     bench: Bench,
     *,
@@ -27,8 +28,17 @@ def fit_student(
 ) -> Training:
     """Trains a student for a few epochs under its teacher, in place (paper, section 3.1.4 and A.1).
 
-    The last two names of ``stream``, such as ``pair 7``, are what the user reads beside the progress bar.
+    Args:
+        start: the student, whose training is gone on with.
+        teacher: frozen from here on.
+        bench: data and device.
+        stream: names the random draws; its last two names, such as ``pair 7``, are what the user reads
+            beside the progress bar.
+        regime: rates and epochs.
+        distillation: weights of the losses.
+        checkpoints: where to go on from.
     """
+    student = start.detector
     stream.child("init").seed_torch()
     distiller = Distiller(teacher, student.spec, distillation).to(bench.device)
     modules = nn.ModuleDict({"student": student, "distiller": distiller})
@@ -41,7 +51,13 @@ def fit_student(
     # The distiller's adaptors are trained along with the student and are dropped afterwards.
     stage = " ".join(map(str, stream.path[-2:]))
     training = bench.fit(
-        modules, [losses_of], stage=stage, regime=regime, stream=stream, checkpoints=checkpoints
+        modules,
+        [losses_of],
+        stage=stage,
+        regime=regime,
+        stream=stream,
+        checkpoints=checkpoints,
+        start=start,
     )
     student.eval()
     return training

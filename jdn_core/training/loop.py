@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,8 @@ from jdn_core.processes import stopping
 from jdn_core.processes.progress import report
 from jdn_core.processes.ranks import ALONE, Ranks
 from jdn_core.settings.training import TrainingSettings
-from jdn_core.training import optimisation
 from jdn_core.training.checkpoints import Checkpoint, Checkpoints
+from jdn_core.training.optimisation import Optimisation
 from jdn_core.training.randomness import Stream
 from jdn_core.training.resolutions import Part, deal
 from jdn_core.training.schedules import learning_rate
@@ -41,6 +42,19 @@ class Course:
     regime: TrainingSettings
     plan_of: Callable[[int], Plan]
     stream: Stream
+
+
+class Trained(NamedTuple):
+    """What a training leaves behind beside the weights.
+
+    Attributes:
+        losses: mean of every loss per epoch, oldest first.
+        last: raw weights after the last step as ``model.NAME`` and SGD's momentum as ``momentum.NAME``. The
+            module itself has the average, where the regime wants one.
+    """
+
+    losses: History
+    last: Mapping[str, Tensor]
 
 
 @dataclass
@@ -74,7 +88,8 @@ def train(
     loader: BatchLoader,
     checkpoints: Checkpoints | None = None,
     ranks: Ranks = ALONE,
-) -> History:
+    momentum: Mapping[str, Tensor] | None = None,
+) -> Trained:
     """Trains until the regime's last epoch, from the newest checkpoint if there is one.
 
     Args:
@@ -85,18 +100,16 @@ def train(
         loader: makes the plan's batches.
         checkpoints: one is saved after every epoch, now and then inside a long one, and before a stop.
         ranks: the processes that train this together, each with its own copy of everything.
-
-    Returns:
-        Mean of every loss per epoch, oldest first.
+        momentum: that SGD begins with, by parameters' names; a checkpoint has its own.
 
     Raises:
         Diverged: a loss or a gradient is not finite; the step was not applied.
         Stopped: a stop was requested; the checkpoint holds every step that was applied.
     """
-    optimizer = optimisation.sgd(module, course.regime)
+    optimisation = Optimisation(module, course.regime, momentum=momentum)
     position = _Position()
     if found := checkpoints.load() if checkpoints else None:
-        optimisation.restore(module, optimizer, found.tensors)
+        optimisation.restore(found.tensors)
         position = _Position(found.epochs, found.steps, dict(found.sums), dict(found.history))
     # Ranks agree before every step: one that stopped alone would leave the others in a sum without end.
     if signal := ranks.agree(stopping.requested()):
@@ -105,25 +118,21 @@ def train(
     room = course.stage.partition(" ")[0]  # of the names of fault points: base, pool or pair
     while position.epochs < course.regime.epochs:
         # A generator of one epoch: its loader's batches end with it, and a checkpoint fits between two steps.
-        epoch = _steps(
-            module, optimizer, passes, position=position, course=course, loader=loader, ranks=ranks
-        )
-        for _ in epoch:
+        for _ in _steps(optimisation, passes, position=position, course=course, loader=loader, ranks=ranks):
             faultpoint(f"{room}.{'mid_epoch' if position.steps else 'epoch_end'}")
             signal = ranks.agree(stopping.requested())
             ended = position.steps == 0
             if checkpoints and ranks.first and (signal or ended or checkpoints.due):
-                checkpoints.save(position.checkpoint(optimisation.state(module, optimizer)))
+                checkpoints.save(position.checkpoint(optimisation.state()))
                 faultpoint(f"{room}.checkpointed")
             if signal:
                 raise stopping.Stopped(signal)
     faultpoint(f"{room}.trained")
-    return position.history
+    return Trained(position.history, optimisation.finish())
 
 
 def _steps(
-    module: nn.Module,
-    optimizer: torch.optim.SGD,
+    optimisation: Optimisation,
     passes: Sequence[LossesOf],
     *,
     position: _Position,
@@ -132,7 +141,7 @@ def _steps(
     ranks: Ranks,
 ) -> Iterator[None]:
     """Goes through the rest of the running epoch and pauses after every step."""
-    epoch, regime = position.epochs, course.regime
+    epoch, regime, module = position.epochs, course.regime, optimisation.module
     device = next(module.parameters()).device
     plan = course.plan_of(epoch)
     total = regime.epochs * len(plan)
@@ -147,7 +156,7 @@ def _steps(
         step = position.steps
         iteration = epoch * len(plan) + step
         rate = learning_rate(regime, iteration=iteration, total=total)
-        optimizer.zero_grad()
+        optimisation.zero_grad()
         seen = ((part, next(batches).to(device)) for part in parts)
         losses = ranks.add_losses(_gradients(passes, seen, course=course, iteration=iteration))
         ranks.add_gradients(module.parameters())
@@ -156,7 +165,7 @@ def _steps(
         norm = nn.utils.clip_grad_norm_(module.parameters(), regime.clip_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise Diverged(course.stage, epoch=epoch, step=step, rate=rate, last_finite=last_finite)
-        optimisation.step(optimizer, rate)
+        optimisation.step(rate, number=iteration, horizon=regime.average * len(plan))
         last_finite = loss.item()
         position.add(losses, steps=len(plan))
         note = f"epoch {epoch + 1}/{regime.epochs} loss {last_finite:.3f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jdn_core.detector.folder import WEIGHTS_FILE
+from jdn_core.detector.trunk import TENSOR_FILES
 from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import ClimbRules, HillClimber
 from jdn_core.search.retention import needed
@@ -32,7 +33,7 @@ class Dropping:
         self._here = {key for key in keys if (run.records.path(key) / WEIGHTS_FILE).exists()}
 
     def drop(self, climber: HillClimber, *, new: Graded, best: Sequence[Graded]) -> frozenset[str]:
-        """Deletes the weights that may go after a result; keys of their pairs.
+        """Deletes the weights, and the trunks beside them, that may go after a result; keys of their pairs.
 
         MLflow's copy is read back and hashed first, in the publisher's thread, so weights that may go after
         one result are deleted after a later one.
@@ -50,6 +51,7 @@ class Dropping:
         keep = needed(self._standing, climber.pending, best=best, top_k=self._rules.top_k, horizon=horizon)
         gone = self._publisher.holds(self._here - keep)
         for key in gone:
-            (self._run.records.path(key) / WEIGHTS_FILE).unlink(missing_ok=True)
+            for name in TENSOR_FILES:
+                (self._run.records.path(key) / name).unlink(missing_ok=True)
         self._here -= gone
         return gone

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdn_core.detector.folder import WEIGHTS_FILE
+from jdn_core.detector.trunk import TENSOR_FILES
 from jdn_core.errors import CheckpointError, InputMissing, StorageError, UserError
 from jdn_core.run.file_names import HEAD_FILES, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run.folder import Run
@@ -250,13 +251,16 @@ def restore_files(run: Run, key: str) -> tuple[str, ...]:
 
 
 def holds_weights(search_run: SearchRun, key: str) -> bool:
-    """Returns whether MLflow's copy of a pair's weights is there, hash by hash."""
+    """Returns whether MLflow's copy of a pair's weights, and of its trunk, is there, hash by hash."""
     record, found = search_run.run.records.get(key), search_run.child(PAIR_TAG, key)
     if record is None or found is None or WEIGHTS_FILE not in record.files:
         return False
-    with _scratch(search_run.run) as scratch:
-        copy = search_run.experiment.download(found, WEIGHTS_FILE, scratch)
-        return durable.sha256_of(copy) == record.files[WEIGHTS_FILE]
+    for name in record.files.keys() & set(TENSOR_FILES):
+        with _scratch(search_run.run) as scratch:
+            copy = search_run.experiment.download(found, name, scratch)
+            if durable.sha256_of(copy) != record.files[name]:
+                return False
+    return True
 
 
 def _take_stages(search_run: SearchRun, *, only: str | None = None) -> None:

@@ -130,7 +130,9 @@ def trained(ranks: Ranks, case: Case) -> tuple[State, History]:
     course = Course("test", regime, plan_of, stream)
     kept = Checkpoints(case.checkpoints, identity="together", every=0) if case.checkpoints else None
     with BatchLoader(dataset, cache_mb=16) as loader:
-        history = train(detector, [losses_of], course=course, loader=loader, checkpoints=kept, ranks=ranks)
+        history = train(
+            detector, [losses_of], course=course, loader=loader, checkpoints=kept, ranks=ranks
+        ).losses
     return {name: tensor.numpy() for name, tensor in detector.state_dict().items()}, history
 
 

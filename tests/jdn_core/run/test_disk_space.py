@@ -8,10 +8,10 @@ import pytest
 from jdn_core.detector.build import build
 from jdn_core.detector.folder import save_detector
 from jdn_core.errors import StorageError
-from jdn_core.run.disk_space import needed_bytes, require_room
+from jdn_core.run.disk_space import RECORD, needed_bytes, require_room
 from jdn_core.settings.search import SearchSettings
 from jdn_core.settings.tracking import TrackingSettings
-from jdn_core.settings.whole import Settings
+from jdn_core.settings.whole import Settings, parse
 from jdn_core.space.teachers import SubnetSpace
 from jdn_core.storage.durable import free_bytes
 from tests.jdn_core.tiny import tiny_spec
@@ -45,6 +45,16 @@ def test_room_grows_with_pairs_copies_and_workers() -> None:
     assert many["pairs"] == 2 * few["pairs"] == 2 * once["pairs"]
     assert many["teachers"] == 2 * few["teachers"]
     assert needed_bytes(crowd, BASE, SPACE, pairs=20, trained=ALL)["checkpoints"] == 4 * many["checkpoints"]
+
+
+def test_a_lineage_keeps_raw_weights_and_momentum_too() -> None:
+    constant = {"schedule": "constant", "average": 1.0}
+    settings = parse({"base": constant, "evaluation": constant})
+    plain, lineage = (needed_bytes(s, BASE, SPACE, pairs=10, copies=1) for s in (Settings(), settings))
+    assert lineage["base"] == 3 * plain["base"]
+    assert lineage["pairs"] - 10 * RECORD == 3 * (plain["pairs"] - 10 * RECORD)
+    few, averaged = (needed_bytes(s, BASE, SPACE, pairs=10, trained=ALL) for s in (Settings(), settings))
+    assert 2 * averaged["checkpoints"] == 3 * few["checkpoints"]
 
 
 def test_weights_that_leave_the_disk_need_no_room_for_all_pairs() -> None:

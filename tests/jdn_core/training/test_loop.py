@@ -76,7 +76,7 @@ class Losses:
 def test_losses_fall_and_progress_is_told(loader: BatchLoader) -> None:
     detector, told = student(loader), []
     with listening(lambda *report: told.append(report)):
-        history = train(detector, [Losses(detector)], course=course(loader), loader=loader)
+        history = train(detector, [Losses(detector)], course=course(loader), loader=loader).losses
     sums = [sum(epoch) for epoch in zip(*history.values(), strict=True)]
     assert sums[-1] < sums[0]
     assert [report[:3] for report in told] == [
@@ -92,8 +92,8 @@ def test_losses_fall_and_progress_is_told(loader: BatchLoader) -> None:
 def test_bfloat16_learns_like_float32_and_keeps_weights_exact(loader: BatchLoader) -> None:
     exact, narrow = student(loader), student(loader)
     half = REGIME.model_copy(update={"precision": "bfloat16"})
-    wanted = train(exact, [Losses(exact)], course=course(loader), loader=loader)
-    found = train(narrow, [Losses(narrow)], course=course(loader, half), loader=loader)
+    wanted = train(exact, [Losses(exact)], course=course(loader), loader=loader).losses
+    found = train(narrow, [Losses(narrow)], course=course(loader, half), loader=loader).losses
     assert found != wanted
     assert found["loss_objectness"] == pytest.approx(wanted["loss_objectness"], rel=0.05)
     assert {tensor.dtype for tensor in narrow.parameters()} == {torch.float32}
@@ -101,12 +101,14 @@ def test_bfloat16_learns_like_float32_and_keeps_weights_exact(loader: BatchLoade
 
 def test_a_training_that_was_cut_short_ends_bit_equal(loader: BatchLoader, tmp_path: Path) -> None:
     whole, cut = student(loader), student(loader)
-    history = train(whole, [Losses(whole)], course=course(loader), loader=loader)
+    history = train(whole, [Losses(whole)], course=course(loader), loader=loader).losses
     checkpoints = Checkpoints(tmp_path, identity="a")
     with pytest.raises(InterruptedError):
         train(cut, [Losses(cut, stop=7)], course=course(loader), loader=loader, checkpoints=checkpoints)
     again = student(loader)
-    resumed = train(again, [Losses(again)], course=course(loader), loader=loader, checkpoints=checkpoints)
+    resumed = train(
+        again, [Losses(again)], course=course(loader), loader=loader, checkpoints=checkpoints
+    ).losses
     assert resumed == history
     state = again.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in whole.state_dict().items())
@@ -123,7 +125,7 @@ def test_a_training_that_is_stopped_at_any_step_redoes_none_and_ends_bit_equal(
     loader: BatchLoader, tmp_path: Path
 ) -> None:
     whole = student(loader)
-    history = train(whole, [Losses(whole)], course=course(loader), loader=loader)
+    history = train(whole, [Losses(whole)], course=course(loader), loader=loader).losses
     checkpoints = Checkpoints(tmp_path, identity="a")
     told: list[int] = []
     for step in range(9):
@@ -136,7 +138,7 @@ def test_a_training_that_is_stopped_at_any_step_redoes_none_and_ends_bit_equal(
     again = student(loader)
     resumed = train(
         again, [Losses(again, stop=8)], course=course(loader), loader=loader, checkpoints=checkpoints
-    )
+    ).losses
     assert told == list(range(1, 10))
     assert resumed == history
     state = again.state_dict()
@@ -226,9 +228,9 @@ def test_a_batch_in_parts_trains_like_the_whole(loader: BatchLoader, most: int, 
     torch.manual_seed(0)
     whole = Brightness()
     parts = copy.deepcopy(whole)
-    history = train(whole, [whole], course=course(loader), loader=loader)
+    history = train(whole, [whole], course=course(loader), loader=loader).losses
     limited = REGIME.model_copy(update={"device_batch": most})
-    added = train(parts, [parts], course=course(loader, limited), loader=loader)
+    added = train(parts, [parts], course=course(loader, limited), loader=loader).losses
     assert parts.seen == seen * 9
     assert added["loss"] == pytest.approx(history["loss"], rel=1e-5)
     torch.testing.assert_close(parts.line.weight, whole.line.weight, rtol=1e-5, atol=1e-6)
@@ -237,8 +239,8 @@ def test_a_batch_in_parts_trains_like_the_whole(loader: BatchLoader, most: int, 
 def test_passes_are_averaged(loader: BatchLoader) -> None:
     once = Brightness()
     twice = copy.deepcopy(once)
-    history = train(once, [once], course=course(loader), loader=loader)
-    averaged = train(twice, [twice, twice], course=course(loader), loader=loader)
+    history = train(once, [once], course=course(loader), loader=loader).losses
+    averaged = train(twice, [twice, twice], course=course(loader), loader=loader).losses
     assert twice.seen == [4] * 18
     assert averaged["loss"] == pytest.approx(history["loss"], rel=1e-6)
     torch.testing.assert_close(twice.line.weight, once.line.weight)

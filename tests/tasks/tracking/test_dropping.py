@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from jdn_core.detector.trunk import TRUNK_FILE
 from jdn_core.run import assemble
 from jdn_core.run.folder import Run
 from jdn_core.run.inspection import inspect
 from jdn_core.search.hill_climbing import HillClimber
+from jdn_core.search.records import RECORD_FILE
+from jdn_core.storage import durable
 from tasks.tracking import Publisher, mlflow_problems, restore_files
 from tasks.tracking.dropping import Dropping
 from tests import results
@@ -60,6 +63,25 @@ def test_base_and_best_stay_and_all_others_are_in_mlflow(thrifty: Run) -> None:
     for key in found.dropped:
         assert restore_files(thrifty, key) == (WEIGHTS,)
     assert results.problems(thrifty.records) == ()
+
+
+def test_a_trunk_leaves_with_the_weights_and_comes_back_with_them(thrifty: Run) -> None:
+    for record in thrifty.records.all():
+        folder = thrifty.records.path(record.pair.key)
+        (folder / TRUNK_FILE).write_bytes(record.pair.key.encode())
+        files = {**record.files, TRUNK_FILE: durable.sha256_of(folder / TRUNK_FILE)}
+        durable.write_json(
+            folder / RECORD_FILE, replace(record, files=files).to_json(), indent=None, seal=True
+        )
+    run = replace(thrifty)  # reads the records anew
+    ((best, _),) = standing_of(run).best(1)
+    forget(run, down_to={0, best.pair.index})
+    dropped = inspect(run).dropped
+    assert len(dropped) == PAIRS + 1 - len({0, best.pair.index})
+    for key in dropped:
+        assert not (run.records.path(key) / TRUNK_FILE).exists()
+        assert restore_files(run, key) == (TRUNK_FILE, WEIGHTS)
+        assert (run.records.path(key) / TRUNK_FILE).read_bytes() == key.encode()
 
 
 def test_weights_that_left_and_that_mlflow_lost_are_a_problem(thrifty: Run) -> None:
