@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jdn_core.faults import Point, faultpoint
 from jdn_core.search.records import Records
+from jdn_core.search.subnets import SubnetRecords
 from jdn_core.settings.whole import Settings
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.storage.canonical import content_key
@@ -59,6 +60,11 @@ class Run:
     def teacher(self, subnet: SubnetSpec) -> Path:
         """Returns the folder of a subnet after BN reset; a run has one pool and one calibration set."""
         return self.folder / "work" / "teachers" / content_key(subnet.to_json())[:16]
+
+    @property
+    def measured_teachers(self) -> SubnetRecords:
+        """Returns the AP of subnets after BN reset, as far as it was measured."""
+        return SubnetRecords(self.folder / "work" / "teachers" / "measured")
 
     def pair_work(self, key: str) -> Path:
         """Returns the folder of a pair that is being evaluated."""

@@ -39,7 +39,7 @@ from jdn_core.space.teachers import SubnetSpec
 from jdn_core.stages.base_training import fit_base
 from jdn_core.stages.bench import Bench, Training
 from jdn_core.stages.measurement import MeasurementRules, measure_detector
-from jdn_core.stages.pool_assessment import assess_phase
+from jdn_core.stages.pool_assessment import assess, assess_phase
 from jdn_core.stages.pool_phase import calibrated_teacher, fit_phase
 from jdn_core.stages.student_training import fit_student
 from jdn_core.storage import durable
@@ -189,7 +189,7 @@ def ensure_record(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
     try:
         training = fit_student(
             start,
-            load_detector(teacher, bench.device),
+            _teacher_of(run, pair.teacher, teacher, run.records.get(str(pair.parent)), bench),
             bench,
             stream=bench.stream.child("pair", pair.index),
             regime=run.settings.evaluation,
@@ -227,7 +227,7 @@ def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Traini
         checkpoints = run.checkpoints("finish", record.pair.key, f"epochs-{epochs}")
         training = fit_student(
             start,
-            load_detector(ensure_teacher(run, record.pair.teacher), bench.device),
+            _teacher_of(run, record.pair.teacher, ensure_teacher(run, record.pair.teacher), record, bench),
             bench,
             stream=bench.stream.child("finish", record.pair.index),
             regime=run.settings.evaluation.model_copy(update=cooling),
@@ -247,6 +247,35 @@ def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Traini
 def commit_failure(run: Run, pair: Pair, reason: str) -> PairRecord:
     """Commits a record that says why there is no evaluation."""
     return _commit(run, PairRecord(pair, "failed", reason=reason), run.records.staging(pair.key))
+
+
+def _teacher_of(
+    run: Run, subnet: SubnetSpec, folder: Path, student: PairRecord | None, bench: Bench
+) -> Detector | None:
+    """Loads a student's teacher; none where ``distillation.when`` wants a better one than this.
+
+    Args:
+        run: of the pair.
+        subnet: the teacher.
+        folder: of the teacher after BN reset.
+        student: the record whose weights are gone on with; its AP at the largest resolution counts.
+        bench: its val split gives the teacher's AP, once for each teacher.
+    """
+    teacher = load_detector(folder, bench.device)
+    match run.settings.distillation.when:
+        case "always":
+            return teacher
+        case "better":
+            known = run.measured_teachers.get(subnet)
+            if known is None:
+                known = assess(teacher, subnet, bench, frames=bench.frames[-1:])
+                run.measured_teachers.put(known)
+            assert student is not None
+            assert student.evaluation is not None  # a failed pair is no parent
+            is_better = known.ap[known.resolution] > student.evaluation.measurements[-1].ap
+            return teacher if is_better else None
+        case when:
+            assert_never(when)
 
 
 def _measure(run: Run, pair: Pair, detector: Detector, training: Training, bench: Bench) -> PairRecord:

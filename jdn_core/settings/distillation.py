@@ -12,6 +12,11 @@ from jdn_core.settings.values import Weight
 class DistillationSettings(BaseModel, frozen=True, extra="forbid", title="Distillation"):
     """What the student learns from the teacher (paper, section 3.2)."""
 
+    when: Literal["better", "always"] = Field(
+        "always",
+        description="Which pairs are distilled: all, or those whose teacher has a better AP than the parent, "
+        "at the largest resolution (ours).",
+    )
     feature: Weight = Field(1.0, description="Weight of L_feat.")
     classification: Weight = Field(1.0, description="Weight of L_cls.")
     localisation: Weight = Field(1.0, description="Weight of L_loc.")

@@ -18,7 +18,7 @@ from jdn_core.training.randomness import Stream
 
 def fit_student(
     start: Trunk,
-    teacher: Detector,
+    teacher: Detector | None,
     bench: Bench,
     *,
     stream: Stream,
@@ -30,7 +30,7 @@ def fit_student(
 
     Args:
         start: the student, whose training is gone on with.
-        teacher: frozen from here on.
+        teacher: frozen from here on; none: the student learns from the photos alone.
         bench: data and device.
         stream: names the random draws; its last two names, such as ``pair 7``, are what the user reads
             beside the progress bar.
@@ -40,13 +40,16 @@ def fit_student(
     """
     student = start.detector
     stream.child("init").seed_torch()
-    distiller = Distiller(teacher, student.spec, distillation).to(bench.device)
-    modules = nn.ModuleDict({"student": student, "distiller": distiller})
+    modules, distiller = nn.ModuleDict({"student": student}), None
+    if teacher is not None:
+        distiller = Distiller(teacher, student.spec, distillation).to(bench.device)
+        modules["distiller"] = distiller
 
     def losses_of(batch: Batch, _: int) -> dict[str, Tensor]:
         output = student.training_step(batch.images, batch.sizes, batch.targets)
+        distilled = distiller(output, batch.images, batch.sizes) if distiller else {}
         sparsity = distillation.sparsity * bn_sparsity(student.backbone)
-        return {**output.losses, **distiller(output, batch.images, batch.sizes), "loss_sparsity": sparsity}
+        return {**output.losses, **distilled, "loss_sparsity": sparsity}
 
     # The distiller's adaptors are trained along with the student and are dropped afterwards.
     stage = " ".join(map(str, stream.path[-2:]))
