@@ -92,3 +92,17 @@ def test_the_processes_of_a_pool_share_every_batch_evenly(photos: Path) -> None:
     message = r"pool\.phases\.1\.batch: must be a multiple of pool\.processes \(3\), got 4"
     with pytest.raises(SettingsError, match=message):
         datasets.check_data(shared(photos, 3))
+
+
+def test_an_averaged_super_network_is_the_same_from_two_processes_and_is_what_is_kept(
+    photos: Path, tmp_path: Path
+) -> None:
+    pools = {}
+    for name, average, count in (("plain", 0.0, 1), ("one", 1.0, 1), ("two", 1.0, 2)):
+        parts = {"device_batch": 2} if count == 1 else {}
+        settings = shared(photos, count, average=average, **parts)
+        alone = settings.pool.model_copy(update={"phases": settings.pool.phases[:1]})
+        pool, _ = trained(tmp_path / name, settings.model_copy(update={"pool": alone}))
+        pools[name] = dict(pool.named_parameters())
+    assert all(torch.equal(weight, pools["one"][name]) for name, weight in pools["two"].items())
+    assert not all(torch.equal(weight, pools["plain"][name]) for name, weight in pools["one"].items())
