@@ -88,16 +88,4 @@ def phases(settings: Settings) -> tuple[Phase, ...]:
 
 def climb_rules(settings: Settings) -> ClimbRules:
     """Returns everything but the results that decides the search's proposals."""
-    search = settings.search
-    return ClimbRules(
-        search=settings.name,
-        seed=settings.seed,
-        score=settings.score,
-        space=settings.subnet_space,
-        top_k=search.top_k,
-        lookback=search.effective_lookback,
-        frozen_student_iterations=search.frozen_student_iterations,
-        student_probability=search.student_probability,
-        prune_shares=search.prune_shares,
-        draw=search.draw,
-    )
+    return ClimbRules(settings.name, settings.seed, settings.score, settings.subnet_space, settings.search)

@@ -25,7 +25,7 @@ def climb(
     """Algorithm 1 with several evaluations at a time; gives every record once the climber knows it.
 
     A pair is proposed as soon as a worker is free and the results that its proposal needs are there
-    (``ClimbRules.lookback``), so neither ``workers`` nor the order of the results changes a proposal.
+    (``ClimbRules.horizon``), so neither ``workers`` nor the order of the results changes a proposal.
 
     Args:
         climber: of the search, with what is recorded already.

@@ -7,7 +7,7 @@ rule 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from random import Random
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from jdn_core.search.pairs import BASE_ACTION, Pair, PairRecord
 from jdn_core.search.standing import Standing
-from jdn_core.settings.search import ScoreSettings
+from jdn_core.settings.search import ScoreSettings, SearchSettings
 from jdn_core.space.actions import AddLayer, Rearrange, apply, key, kind, legal
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec
 from jdn_core.space.chance import pick, pick_by_rank
@@ -34,73 +34,38 @@ class ClimbRules:
     """Everything but the results that decides the proposals.
 
     Attributes:
-        search: name of the search.
+        name: of the search.
         seed: of every draw.
         score: what ranks the pairs.
         space: the teachers.
-        top_k: how many of the best pairs may become parents.
-        lookback: proposal i knows the results of the pairs <= i - lookback.
-        frozen_student_iterations: first proposals that only mutate the teacher.
-        student_probability: chance that the student evolves, not the teacher.
-        prune_shares: shares of the channels that one pruning may remove.
-        draw: ``instance``: every change of the side that has its turn is as likely; ``kind``: the kind of the
-            change is drawn first and the change second, so that a short search sees every action (ours).
+        search: who may be a parent, and how a change is drawn.
     """
 
-    search: str
+    name: str
     seed: int
     score: ScoreSettings
     space: SubnetSpace
-    top_k: int = 5
-    lookback: int = 1
-    frozen_student_iterations: int = 5
-    student_probability: float = 0.5
-    prune_shares: tuple[float, ...] = (0.05, 0.1)
-    draw: Literal["instance", "kind"] = "instance"
-
-    def __post_init__(self) -> None:
-        for name in ("top_k", "lookback"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+    search: SearchSettings
 
     def horizon(self, index: int) -> int:
         """Returns the last pair whose result proposal ``index`` knows; the base's is always known."""
-        return max(0, index - self.lookback)
+        return max(0, index - self.search.effective_lookback)
 
 
 def first_pair(rules: ClimbRules, student: DetectorSpec) -> Pair:
     """Pair 0: the base with the super-network, whose record holds the base's own evaluation."""
-    return Pair(rules.search, 0, rules.seed, None, BASE_ACTION, student, rules.space.largest)
-
-
-def propose(
-    index: int, *, earlier: Sequence[Pair], records: Iterable[PairRecord], rules: ClimbRules
-) -> Pair | None:
-    """Returns the pair to try as number ``index``.
-
-    A parent is drawn among the best pairs with weights 1 / rank. Then either its student evolves by one
-    action or its teacher changes in one slot, drawn as ``rules.draw`` says. Pairs equal to an earlier one in
-    student and teacher are not proposed (ours): the draw is among the others, and goes on to the next best
-    pairs where the best have none left. Failed pairs are no parents.
-
-    Args:
-        index: >= 1.
-        earlier: all pairs with a lower index in order, evaluated or not; they follow from the records too.
-        records: results; those after the horizon are not looked at.
-        rules: of the search.
-
-    Returns:
-        The proposal, or none where no pair has a neighbour that was not tried: the search is exhausted.
-
-    Raises:
-        ValueError: an earlier pair or a result up to the horizon is missing, or pair 0 has no evaluation.
-    """
-    known = Standing(rules.score, _known(index, earlier, records, rules))
-    return _choose(index, known, {(pair.student, pair.teacher) for pair in earlier}, rules)
+    return Pair(rules.name, 0, rules.seed, None, BASE_ACTION, student, rules.space.largest)
 
 
 class HillClimber:
     """Asks for pairs and is told their records; all of its state follows from the records.
+
+    A parent is drawn among the best pairs with weights 1 / rank. Then either its student evolves by one
+    action or its teacher changes in one slot, drawn as ``search.draw`` says: every change of the side that
+    has its turn is as likely, or the kind of the change is drawn first, so that a short search sees every
+    action (ours). Pairs equal to an earlier one in student and teacher are not proposed (ours): the draw is
+    among the others, and goes on to the next best pairs where the best have none left. Failed pairs are no
+    parents.
 
     Args:
         rules: of the search.
@@ -198,30 +163,16 @@ class _Change(NamedTuple):
     teacher: SubnetSpec
 
 
-def _known(
-    index: int, earlier: Sequence[Pair], records: Iterable[PairRecord], rules: ClimbRules
-) -> list[PairRecord]:
-    """Returns the results that proposal ``index`` may know, all of them, by index."""
-    horizon = rules.horizon(index)
-    if index < 1 or [pair.index for pair in earlier] != list(range(index)):
-        indices = [pair.index for pair in earlier]
-        raise ValueError(f"proposal {index} needs the pairs 0..{index - 1} in order, got {indices}")
-    known = {record.pair.index: record for record in records if record.pair.index <= horizon}
-    if len(known) != horizon + 1:
-        raise ValueError(f"proposal {index} needs the results of the pairs 0..{horizon}, got {sorted(known)}")
-    return [known[i] for i in range(horizon + 1)]
-
-
 def _choose(index: int, known: Standing, tried: Set[_Neighbour], rules: ClimbRules) -> Pair | None:
     """Returns the proposal, out of the results that it may know and of what was tried before it."""
     _ = known.base  # refuses a search whose pair 0 failed
     rng = Random(content_key([rules.seed, "propose", index]))
-    frozen = index <= rules.frozen_student_iterations
+    frozen = index <= rules.search.frozen_student_iterations
     # A pool of one teacher has nothing to mutate; the student's turn then comes early.
     for sides in [_TEACHER, _BOTH] if frozen else [_BOTH]:
-        for parent in _parents(rng, known, rules.top_k):
+        for parent in _parents(rng, known, rules.search.top_k):
             if change := _draw(rng, _untried(parent, sides, tried, rules), rules):
-                return Pair(rules.search, index, rules.seed, parent.pair.key, *change)
+                return Pair(rules.name, index, rules.seed, parent.pair.key, *change)
     return None
 
 
@@ -242,10 +193,10 @@ def _draw(rng: Random, changes: _Changes, rules: ClimbRules) -> _Change | None:
     if not sides:
         return None
     side = sides[0]
-    if len(sides) == 2 and rng.random() >= rules.student_probability:
+    if len(sides) == 2 and rng.random() >= rules.search.student_probability:
         side = "teacher"
     kinds = list(changes[side].values())
-    return pick(rng, pick(rng, kinds) if rules.draw == "kind" else list(chain(*kinds)))
+    return pick(rng, pick(rng, kinds) if rules.search.draw == "kind" else list(chain(*kinds)))
 
 
 def _untried(
@@ -265,7 +216,7 @@ def _student_changes(parent: PairRecord, rules: ClimbRules) -> Iterator[tuple[st
     """(kind, change) of every legal action; where weights decide, as the parent's evaluation foresaw."""
     pair, evaluation = parent.pair, parent.evaluation
     prunings = evaluation.prunings if evaluation else {}
-    for action in legal(pair.student.backbone, shares=rules.prune_shares):
+    for action in legal(pair.student.backbone, shares=rules.search.prune_shares):
         name = key(action)
         if isinstance(action, AddLayer | Rearrange):
             backbone = apply(pair.student.backbone, action)

@@ -48,7 +48,9 @@ class Dropping:
         if new.grade is not None:  # a failed pair has no weights
             self._here.add(new.record.pair.key)
         horizon = self._rules.horizon(climber.next_index)
-        keep = needed(self._standing, climber.pending, best=best, top_k=self._rules.top_k, horizon=horizon)
+        keep = needed(
+            self._standing, climber.pending, best=best, top_k=self._rules.search.top_k, horizon=horizon
+        )
         gone = self._publisher.holds(self._here - keep)
         for key in gone:
             for name in TENSOR_FILES:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TURNS = 5
-TOP_K = long_search.RULES.top_k
+TOP_K = long_search.RULES.search.top_k
 
 
 class Instant(Experiment):

@@ -17,7 +17,7 @@ from jdn_core.search.pairs import Evaluation, Measurement, Pair, PairRecord, Tim
 from jdn_core.search.records import RECORD_FILE, Records
 from jdn_core.search.retention import needed
 from jdn_core.search.standing import Standing
-from jdn_core.settings.search import ScoreSettings
+from jdn_core.settings.search import ScoreSettings, SearchSettings
 from jdn_core.space.actions import AddLayer, Rearrange, apply, key, legal
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution
 from jdn_core.space.families import family
@@ -38,7 +38,7 @@ RULES = ClimbRules(
     47,
     ScoreSettings(alpha=0.2),
     SubnetSpace(((1, 2), (1, 3), (2, 4), (1, 2)), width=0.25, neck=48, head=128),
-    prune_shares=(0.08, 0.15),
+    SearchSettings(prune_shares=(0.08, 0.15)),
 )
 
 
@@ -81,7 +81,7 @@ def child(parent: Pair, index: int, draw: Random) -> Pair:
         mutation, teacher = draw.choice(RULES.space.mutations(parent.teacher))
         return replace(step, action=mutation, teacher=teacher)
     spec = parent.student.backbone
-    action = draw.choice(legal(spec, shares=RULES.prune_shares))
+    action = draw.choice(legal(spec, shares=RULES.search.prune_shares))
     backbone = apply(spec, action) if isinstance(action, AddLayer | Rearrange) else thinner(spec, 0.97)
     return replace(step, action=key(action), student=replace(parent.student, backbone=backbone))
 
@@ -114,9 +114,9 @@ def main(folder: Path) -> dict[str, float]:
     gc.collect()  # what the resume left to collect would fall on one of the figures that follow
     known, listing = clocked(records.all)
     assert known == (*found, record)
-    _, ranking = clocked(lambda: (standing.add(record), standing.best(RULES.top_k)))
+    _, ranking = clocked(lambda: (standing.add(record), standing.best(RULES.search.top_k)))
     horizon = RULES.horizon(climber.next_index)
-    best, pending, k = standing.best(RULES.top_k), climber.pending, RULES.top_k
+    best, pending, k = standing.best(RULES.search.top_k), climber.pending, RULES.search.top_k
     _, keeping = clocked(lambda: needed(standing, pending, best=best, top_k=k, horizon=horizon))
     _, next_asking = clocked(climber.ask)
     return {

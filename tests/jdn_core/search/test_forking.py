@@ -42,7 +42,7 @@ def test_gaps_of_a_stopped_search_are_closed(old: list[PairRecord]) -> None:
 
 def test_a_new_search_climbs_on_from_them_under_other_rules(old: list[PairRecord]) -> None:
     new = list(replanted(old, search="next", seed=7).values())
-    rules = replace(start()[0], search="next", seed=7, score=ScoreSettings(alpha=0.1))
+    rules = replace(start()[0], name="next", seed=7, score=ScoreSettings(alpha=0.1))
     pair = HillClimber(rules, new).ask()
     assert (pair.index, pair.search) == (9, "next")
     assert (pair.student, pair.teacher) not in {(r.pair.student, r.pair.teacher) for r in new}

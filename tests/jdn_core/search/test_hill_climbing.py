@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from jdn_core.search.hill_climbing import ClimbRules, HillClimber, first_pair, propose
+from jdn_core.search.hill_climbing import ClimbRules, HillClimber, first_pair
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.standing import Standing
 from jdn_core.settings.search import ScoreSettings
@@ -89,7 +89,7 @@ def test_every_legal_change_of_a_pair_is_equally_likely(side: str) -> None:
         climb_rules, base = start(
             seed=seed, student_probability=float(side == "student"), frozen_student_iterations=0
         )
-        pair = propose(1, earlier=[base.pair], records=[base], rules=climb_rules)
+        pair = HillClimber(climb_rules, [base]).ask()
         assert pair is not None
         drawn[pair.action] += 1
     students = {key(action) for action in legal(BASE.backbone, shares=SHARES)}
@@ -211,12 +211,10 @@ def test_a_climber_made_from_any_records_goes_on_as_the_first_one_did() -> None:
 
 
 @pytest.mark.parametrize("failing", [frozenset(), frozenset({1, 6, 13})])
-def test_a_climber_asks_for_what_a_proposal_from_the_records_alone_would_be(failing: frozenset[int]) -> None:
+def test_a_new_climber_asks_for_what_the_one_before_it_would_have_asked_for(failing: frozenset[int]) -> None:
     records = climb(30, workers=3, lookback=4, failing=failing)
     for index in range(1, 31):
-        earlier = [record.pair for record in records[:index]]
-        alone = propose(index, earlier=earlier, records=records, rules=rules(lookback=4))
-        assert alone == records[index].pair
+        assert HillClimber(rules(lookback=4), records[:index]).ask() == records[index].pair
 
 
 def test_gaps_in_the_records_are_proposed_again_and_equal_what_they_were() -> None:
@@ -271,48 +269,19 @@ def test_a_climber_needs_the_base_and_one_record_of_each_pair() -> None:
         HillClimber(climb_rules, [base, base])
 
 
-@pytest.mark.parametrize(
-    ("index", "earlier", "records", "message"),
-    [
-        (0, [], [0], r"proposal 0 needs the pairs 0\.\.-1 in order, got \[\]"),
-        (2, [0], [0, 1], r"proposal 2 needs the pairs 0\.\.1 in order, got \[0\]"),
-        (2, [1, 0], [0, 1], r"proposal 2 needs the pairs 0\.\.1 in order, got \[1, 0\]"),
-        (2, [0, 1], [0], r"proposal 2 needs the results of the pairs 0\.\.1, got \[0\]"),
-        (1, [0], [], r"proposal 1 needs the results of the pairs 0\.\.0, got \[\]"),
-    ],
-)
-def test_a_proposal_is_not_made_from_half_of_what_it_needs(
-    index: int, earlier: list[int], records: list[int], message: str
-) -> None:
-    found = climb(1)
-    with pytest.raises(ValueError, match=message):
-        propose(
-            index,
-            earlier=[found[i].pair for i in earlier],
-            records=[found[i] for i in records],
-            rules=rules(),
-        )
-
-
 def test_results_after_the_horizon_are_not_looked_at() -> None:
     records = climb(6, lookback=3)
-    earlier = [record.pair for record in records[:6]]
-    few = propose(6, earlier=earlier, records=records[:4], rules=rules(lookback=3))
-    many = propose(6, earlier=earlier, records=reversed(records), rules=rules(lookback=3))
-    assert few == many == records[6].pair
+    few = HillClimber(rules(lookback=3), records[:4])
+    asked = [few.ask() for _ in range(3)]
+    many = HillClimber(rules(lookback=3), reversed(records[:6])).ask()
+    assert asked[-1] == many == records[6].pair
 
 
 def test_nothing_is_proposed_before_the_base_was_evaluated() -> None:
     climb_rules, base = start()
     failed = PairRecord(base.pair, "failed", reason="oom")
     with pytest.raises(ValueError, match="no evaluated base"):
-        propose(1, earlier=[base.pair], records=[failed], rules=climb_rules)
-
-
-@pytest.mark.parametrize("name", ["top_k", "lookback"])
-def test_rules_without_a_parent_or_with_the_future_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be >= 1, got 0"):
-        rules(**{name: 0})
+        HillClimber(climb_rules, [failed]).ask()
 
 
 def test_the_rules_tell_which_results_a_proposal_knows() -> None:

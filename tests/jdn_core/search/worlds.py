@@ -12,7 +12,7 @@ from typing import Any
 
 from jdn_core.search.hill_climbing import ClimbRules, first_pair
 from jdn_core.search.pairs import Evaluation, Measurement, Pair, PairRecord, Timing
-from jdn_core.settings.search import ScoreSettings
+from jdn_core.settings.search import ScoreSettings, SearchSettings
 from jdn_core.space.actions import removable
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution
 from jdn_core.space.families import family
@@ -27,8 +27,10 @@ MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # where a
 
 
 def rules(**changes: Any) -> ClimbRules:
-    plain = ClimbRules("world", 0, ScoreSettings(), SPACE, frozen_student_iterations=2, prune_shares=SHARES)
-    return replace(plain, **changes)
+    """Rules whose own values, and those of their section of settings, are changed by name."""
+    own = {name: changes.pop(name) for name in ("seed", "score", "space") if name in changes}
+    search = SearchSettings(**{"frozen_student_iterations": 2, "prune_shares": SHARES, **changes})
+    return replace(ClimbRules("world", 0, ScoreSettings(), SPACE, search), **own)
 
 
 def cost(spec: BackboneSpec) -> int:

@@ -45,7 +45,7 @@ def forget(run: Run, *, down_to: set[int]) -> None:
     """As a search does after every result, until no others have weights."""
     standing, rules = standing_of(run), assemble.climb_rules(run.settings)
     climber = HillClimber(rules, standing.records)
-    newest, best = standing.graded(standing.newest(1)[0].pair.key), standing.best(rules.top_k)
+    newest, best = standing.graded(standing.newest(1)[0].pair.key), standing.best(rules.search.top_k)
     with Publisher(run) as publisher:
         publisher.follow(standing)
         dropping, end = Dropping(run, standing, rules, publisher), time.monotonic() + 30
