@@ -65,7 +65,9 @@ def evaluate(
 
 def predict(
     model: Model,
-    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures to look at.")],
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Pictures to look at, or folders of pictures.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for the pictures with their boxes.")
     ] = None,
@@ -78,13 +80,16 @@ def predict(
     json: options.Json = False,
 ) -> Answer:
     """Boxes on pictures, in COCO's results form. `image_id` is the picture's path."""
-    from flows.inputs import models
+    from flows.inputs import models, photos
 
+    looked_at = photos.named(pictures)
     with (
         models.opened(model, pair=pair, resolution=resolution) as found,
         showing_progress(),
     ):
-        detections, drawn = models.predict(found, pictures, out=out, least=score, device=device or "auto")
+        detections, drawn = models.predict(
+            found, looked_at.pictures, out=out, least=score, device=device or "auto"
+        )
 
     def show(screen: Any) -> None:
         rows = [
@@ -99,5 +104,13 @@ def predict(
         screen.print(table(["picture", "class", "score", "x y width height"], rows, left=2))
         for path in drawn:
             screen.print(f"drawn: {path}", markup=False, soft_wrap=True)
+        if looked_at.hidden or looked_at.others:
+            counts = f"{looked_at.hidden} hidden files, {looked_at.others} that are no pictures"
+            screen.print(f"{len(looked_at.pictures)} pictures; passed over: {counts}", markup=False)
 
-    return Answer({"detections": detections, "pictures": [str(path) for path in drawn]}, show)
+    data = {
+        "detections": detections,
+        "pictures": [str(path) for path in drawn],
+        "images": len(looked_at.pictures),
+    }
+    return Answer(data | {"hidden": looked_at.hidden, "others": looked_at.others}, show)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import tempfile
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from flows.inputs import searches
 from flows.inputs.folders import is_search
+from flows.inputs.photos import drawings
 from flows.inputs.settings_file import read_back
 from jdn_core.data import pictures as files
 from jdn_core.data.coco.dataset import CocoDataset, ImageRecord, load
@@ -32,6 +34,7 @@ from jdn_core.processes.progress import report
 from jdn_core.reports.examples import Panel, draw
 from jdn_core.run.folder import Run
 from jdn_core.space.architecture import Resolution
+from jdn_core.storage import durable
 from jdn_core.training.resolutions import evaluation_plan
 
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@:]+)(@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
@@ -153,12 +156,19 @@ def predict(
     """Detections of score ``least`` and more in COCO's results form, and the pictures drawn into ``out``.
 
     Each detection also has its class's name as ``category``; ``image_id`` is the path as given.
+
+    Raises:
+        UsageError: a drawing would take the place of one of the pictures.
+        InputMissing: a picture is not there.
+        DataError: a picture cannot be read.
+        StorageError: ``out`` cannot be written.
     """
+    targets = drawings(paths, out) if out is not None else []
+    dataset = CocoDataset(tuple(_records(paths)), (), Path(), "")
     detector = load_detector(found.folder, devices.choose(device))
     categories = tuple(Category(id_, name) for id_, name in detector.spec.classes)
-    dataset = CocoDataset(tuple(_records(paths)), categories, Path(), "")
     names = {category.id: category.name for category in categories}
-    results, drawn = [], []
+    results = []
     plan = evaluation_plan(len(paths), batch=PREDICTION_BATCH, resolution=found.resolution)
     with BatchLoader(dataset) as loader:
         for number, batch in enumerate(loader.batches(plan), start=1):
@@ -167,11 +177,11 @@ def predict(
                 if hit["score"] >= least:
                     path = str(paths[hit["image_id"]])
                     results.append({**hit, "image_id": path, "category": names[hit["category_id"]]})
-            if out is not None:
+            if targets:
                 for id_, output in zip(batch.ids, outputs, strict=True):
-                    drawn.append(_draw(paths[id_], output, least, list(names.values()), out))
+                    _draw(paths[id_], output, least, list(names.values()), targets[id_])
             report("predict", number, len(plan))
-    return results, drawn
+    return results, targets
 
 
 def _frame(resolution: str | None) -> Resolution | None:
@@ -193,14 +203,14 @@ def _records(paths: Sequence[Path]) -> Iterator[ImageRecord]:
         yield ImageRecord(number, path, *size, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
 
 
-def _draw(path: Path, output: Mapping[str, Tensor], least: float, names: Sequence[str], out: Path) -> Path:
+def _draw(path: Path, output: Mapping[str, Tensor], least: float, names: Sequence[str], target: Path) -> None:
     boxes, labels, scores = (output[key].numpy(force=True) for key in ("boxes", "labels", "scores"))
     panel = Panel(path.name, boxes, labels, scores).confident(least=least)
     photo = files.read_pixels(path)
-    target = out / f"{path.stem}.png"
+    drawing = io.BytesIO()
+    draw(photo, [panel], names=names, width=photo.shape[1]).save(drawing, "PNG")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        draw(photo, [panel], names=names, width=photo.shape[1]).save(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{target}: cannot be written: {error.strerror or error}") from error
-    return target
+    durable.write_bytes(target, drawing.getvalue())  # renamed into place: a link there is not followed

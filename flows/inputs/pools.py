@@ -12,7 +12,7 @@ from flows.inputs import models
 from flows.inputs.folders import writable
 from jdn_core.data.loading import BatchLoader
 from jdn_core.detector.build import Detector
-from jdn_core.detector.folder import SPEC_FILE, save_detector
+from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, save_detector
 from jdn_core.errors import UsageError
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import POOL_FILE, PoolSpec, load_pool, load_pool_spec
@@ -165,11 +165,11 @@ def take_out(found: FoundPool, subnet: SubnetSpec, out: Path, photos: Photos | N
     """Makes a subnet a detector's folder; without photos it keeps the BN statistics that all subnets share.
 
     Raises:
-        UsageError: the folder holds a detector already.
+        UsageError: the folder holds a detector, a pool or weights already.
         StorageError: it cannot be written.
     """
-    if (out / SPEC_FILE).exists():
-        raise UsageError(f"{out} holds a detector already; choose another --out")
+    if taken := next((name for name in (SPEC_FILE, POOL_FILE, WEIGHTS_FILE) if (out / name).exists()), None):
+        raise UsageError(f"{out} holds {taken} already; choose another --out")
     supernet = load_pool(found.folder)
     detector = extract(supernet, subnet)
     if photos is not None:

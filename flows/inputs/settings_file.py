@@ -18,6 +18,7 @@ from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.settings.whole import Settings, parse
 
 SCHEMA = 1  # of the file; a file without one, such as a preset, is of the newest
+_HEAD = "# All settings of a run of jdn"
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,14 @@ def presets() -> list[str]:
 
 def dump(settings: Settings) -> str:
     """Writes settings as YAML text, every key spelt out; ``load`` gives back equal settings."""
-    head = f"# All settings of a run of jdn {metadata.version('jdn')}; `jdn resume` reads them.\n"
+    head = f"{_HEAD} {metadata.version('jdn')}; `jdn resume` reads them.\n"
     data = {"schema": SCHEMA} | settings.model_dump(mode="json")
     return head + yaml.safe_dump(data, sort_keys=False, width=100)
+
+
+def is_ours(file: Path) -> bool:
+    """Returns whether a settings file was written by ``dump``, not by a user, whose comments count."""
+    return read_file(file).startswith(_HEAD.encode())
 
 
 def put(data: dict[str, Any], override: Override) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from flows.console import showing_progress
 from flows.inputs import settings_file
 from flows.inputs.folders import is_search, writable
-from flows.inputs.settings_file import Override, read_back
+from flows.inputs.settings_file import Override, is_ours, read_back
 from flows.launch.endings import explained, logged
 from flows.launch.trained import refuse_second, take_stage
 from jdn_core.errors import (
@@ -30,6 +30,7 @@ from jdn_core.storage import durable
 # A flow, or what is in one for a flow run that is under way. The command line's import Prefect when they are
 # called, not before: that takes seconds, and so does its embedded server, while most refusals take none.
 Flow = Callable[[Settings, Path], dict[str, Any]]
+_RESULTS = ("base", "pool", "pairs", "report", "mlflow.db", "mlartifacts")
 
 
 def start(
@@ -50,13 +51,15 @@ def start(
         again: go on in a folder that holds a run already, as ``resume`` does.
 
     Raises:
-        UsageError: the folder holds a run already, or a stage that was to be taken over.
+        UsageError: the folder holds a run already, a stage that was to be taken over, or files of those names
+            that no run wrote.
         StorageError: the folder cannot be written.
         OwnedByAnother: another process runs in it.
         CheckpointError, DataError, InputMissing, SettingsError: bad input; the folder is as it was before, so
             that the same command works once the input is mended.
     """
     out = writable(out)
+    _refuse_foreign(out)
     begun = _is_begun(out)
     if begun and not again:
         raise UsageError(
@@ -130,6 +133,16 @@ def _is_begun(out: Path) -> bool:
     """Checks whether a folder holds a run; the second of two processes ends here, before Prefect starts."""
     with durable.own(out):
         return is_search(out)
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Raises UsageError where a run would write over files that no run of ours put there."""
+    if is_search(out):
+        if not is_ours(out / SETTINGS_FILE):
+            what = "is a settings file of your own, and a run writes its settings there"
+            raise UsageError(f"{out / SETTINGS_FILE}: {what}; choose another --out")
+    elif taken := [name for name in _RESULTS if (out / name).exists()]:
+        raise UsageError(f"{out} holds {', '.join(taken)}, which a run writes; choose another --out")
 
 
 def _run(flow: Flow, settings: Settings, out: Path, *, is_new: bool) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from jdn_core.data.coco.document import fault
 from jdn_core.data.layouts import Split
 from jdn_core.errors import DataError, Problem, cut
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-
 
 class Location(NamedTuple):
     """Where something stands: a file below the dataset's folder, and the line or element inside it."""

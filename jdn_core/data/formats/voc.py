@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from jdn_core.data import pictures
-from jdn_core.data.formats.source import SUFFIXES, Findings, Label, Location, Picture, Source, draw_val
+from jdn_core.data.browsing import SUFFIXES
+from jdn_core.data.formats.source import Findings, Label, Location, Picture, Source, draw_val
 from jdn_core.data.layouts import SPLITS, Split
 from jdn_core.errors import InputMissing
 from jdn_core.processes.progress import report

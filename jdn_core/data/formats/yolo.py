@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from jdn_core.data import pictures
+from jdn_core.data.browsing import SUFFIXES
 from jdn_core.data.coco.document import clip
-from jdn_core.data.formats.source import SUFFIXES, Findings, Label, Location, Picture, Source, draw_val
+from jdn_core.data.formats.source import Findings, Label, Location, Picture, Source, draw_val
 from jdn_core.errors import InputMissing
 from jdn_core.processes.progress import report
 

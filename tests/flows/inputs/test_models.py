@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,19 @@ def test_predict_gives_coco_results_and_draws_pictures(
 def test_predict_leaves_out_what_it_doubts(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     picture = next((place / "data" / "val").iterdir())
     found = jdn(capfd, "predict", place / "detector", picture, "--score", 1)[1]
-    assert found == {"detections": [], "pictures": []}
+    assert found == {"detections": [], "pictures": [], "images": 1, "hidden": 0, "others": 0}
+
+
+def test_predict_takes_a_folder_and_leaves_its_pictures_as_they_are(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(place / "data" / "val", folder)
+    (folder / "drawing.png").symlink_to(place / "data" / "val" / "000009.jpg")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    code, found, _ = jdn(capfd, "predict", place / "detector", folder, "--score", 0, "--out", folder)
+    assert (code, found["images"], len(found["pictures"])) == (0, 3, 3)
+    assert {name: (folder / name).read_bytes() for name in before} == before
 
 
 def test_predict_names_pictures_that_are_missing_or_broken(

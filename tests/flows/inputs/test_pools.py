@@ -99,7 +99,7 @@ def test_an_extracted_subnet_is_worth_what_the_pool_says(
     found = json.loads(capfd.readouterr().out)
     assert (found["AP"], found["resolution"]) == (said["ap"], said["resolution"])
     code, _, err = jdn("extract", pool, "--data", data, "--smallest", "--out", tmp_path / "one")
-    assert (code, "holds a detector already" in err) == (64, True)
+    assert (code, "holds detector.json already" in err) == (64, True)
 
 
 def test_without_bn_reset_a_subnet_keeps_the_pools_statistics(pool: Path, tmp_path: Path, jdn: Jdn) -> None:

@@ -65,6 +65,27 @@ def test_a_folder_that_holds_a_search_is_not_begun_twice(settings: Settings, tmp
     )
 
 
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("name", ["base/weights.pth", "pool/notes.txt", "report/index.html", "mlflow.db"])
+def test_a_run_writes_over_nothing_that_was_there(
+    settings: Settings, tmp_path: Path, name: str, again: bool
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match=f"holds {name.partition('/')[0]}, which a run writes; choose"):
+        start.start(never, settings, tmp_path, again=again)
+    assert [path.name for path in tmp_path.iterdir()] == [name.partition("/")[0]]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_settings_file_of_the_user_keeps_its_comments(settings: Settings, tmp_path: Path) -> None:
+    text = "# my own\n" + dump(settings).partition("\n")[2]
+    (tmp_path / "settings.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"is a settings file of your own, .*; choose another --out$"):
+        start.start(never, settings, tmp_path, again=True)
+    assert (tmp_path / "settings.yaml").read_text() == text
+
+
 def test_a_folder_that_cannot_be_written_ends_74_before_any_work(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"file/out: cannot be written: Not a directory$") as caught:
