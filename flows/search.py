@@ -24,6 +24,7 @@ from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import Settings
 from tasks.base import evaluate_base
+from tasks.controls import measure_held_out, train_control
 from tasks.data import check_data
 from tasks.orchestration import flow_run
 from tasks.orchestration.work_pool import PoolEvaluations, find_deployment
@@ -78,9 +79,19 @@ def climb(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | N
             dropping.drop(climber, new=graded, best=best)
             report("search", len(standing) - 1, limits.iterations, record.pair.action)
             refuse_failures(standing, limits.max_failures)
+    contend(run, standing, workers)
     write_report(run, standing)
     run.forget_work()
     return summary(run, standing) | {"mlflow": where(run)}
+
+
+def contend(run: Run, standing: Standing, workers: Workers) -> None:
+    """Trains what is to stand beside the winner, then looks at the photos that the search never saw."""
+    wanted = assemble.contenders(run.settings, standing)
+    for future in [train_control.submit(run, each, workers) for each in wanted]:
+        future.result()
+    if run.settings.data.holdout:
+        measure_held_out(run, workers)
 
 
 @contextmanager

@@ -61,5 +61,5 @@ def tiny_settings(root: Path, *, iterations: int = 5, **sections: dict[str, Any]
         "tracking": {"preview_images": 1},
     }
     for name, values in sections.items():
-        data[name] = {**data[name], **values}
+        data[name] = {**data.get(name, {}), **values}
     return parse(data)

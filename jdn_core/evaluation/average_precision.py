@@ -54,7 +54,14 @@ class CocoNumbers:
 def coco_numbers(
     ground_truth: COCO, detections: Sequence[Mapping[str, Any]], *, image_ids: Sequence[int] | None = None
 ) -> CocoNumbers:
-    """Evaluates detections against ground truth; crowd regions are ignored as pycocotools does.
+    """Evaluates detections against ground truth; arguments and errors as ``matched`` has them."""
+    return numbers_of(matched(ground_truth, detections, image_ids=image_ids))
+
+
+def matched(
+    ground_truth: COCO, detections: Sequence[Mapping[str, Any]], *, image_ids: Sequence[int] | None = None
+) -> COCOeval:
+    """Matches detections to ground truth; crowd regions are ignored as pycocotools does.
 
     Args:
         ground_truth: index of ``jdn_core.data.coco.ground_truth``.
@@ -73,10 +80,16 @@ def coco_numbers(
         if image_ids is not None:
             evaluation.params.imgIds = list(image_ids)
         evaluation.evaluate()
+    return evaluation
+
+
+def numbers_of(evaluation: COCOeval) -> CocoNumbers:
+    """Computes the numbers of an evaluation that ``matched`` returned."""
+    with contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
         evaluation.summarize()
     numbers = dict(zip(_STATS, map(float, evaluation.stats), strict=True))
-    return CocoNumbers(**numbers, per_class=_per_class(evaluation, ground_truth))
+    return CocoNumbers(**numbers, per_class=_per_class(evaluation, evaluation.cocoGt))
 
 
 def to_results(

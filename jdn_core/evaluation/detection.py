@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from jdn_core.data.coco.dataset import ground_truth
 from jdn_core.data.loading import Batch, BatchLoader, pad_together
 from jdn_core.data.transforms import prepare
 from jdn_core.detector.build import Detector
-from jdn_core.evaluation.average_precision import CocoNumbers, coco_numbers, to_results
+from jdn_core.evaluation.average_precision import CocoNumbers, matched, numbers_of, to_results
+from jdn_core.evaluation.bootstrap import Matches, matches
 from jdn_core.processes import stopping
 from jdn_core.processes.progress import report
 from jdn_core.space.architecture import Resolution
@@ -60,20 +63,30 @@ def evaluate(
 
     The detector is put into eval mode and left there. A stop is possible between two batches.
     """
+    truth = ground_truth(loader.dataset)
+    return {frame: numbers_of(_matched(detector, loader, frame, truth)) for frame in resolutions}
+
+
+def evaluate_with_matches(
+    detector: Detector, loader: BatchLoader, resolution: Resolution
+) -> tuple[CocoNumbers, Matches]:
+    """Does as ``evaluate`` at one resolution, and keeps the matches, for intervals (``bootstrap``)."""
+    found = _matched(detector, loader, resolution, ground_truth(loader.dataset))
+    return numbers_of(found), matches(found)
+
+
+def _matched(detector: Detector, loader: BatchLoader, resolution: Resolution, truth: COCO) -> COCOeval:
+    """Detects in every image of a dataset and matches the detections to its ground truth."""
     detector.eval()
     dataset = loader.dataset
-    truth = ground_truth(dataset)
     ids = [image.id for image in dataset.images]
-    numbers = {}
-    for resolution in resolutions:
-        results: list[dict[str, Any]] = []
-        plan = evaluation_plan(len(ids), batch=EVALUATION_BATCH, resolution=resolution)
-        for number, batch in enumerate(loader.batches(plan), start=1):
-            stopping.check()
-            results += to_results(detect(detector, batch), batch.ids, dataset.categories)
-            report(f"evaluate {resolution}", number, len(plan))
-        numbers[resolution] = coco_numbers(truth, results, image_ids=ids)
-    return numbers
+    results: list[dict[str, Any]] = []
+    plan = evaluation_plan(len(ids), batch=EVALUATION_BATCH, resolution=resolution)
+    for number, batch in enumerate(loader.batches(plan), start=1):
+        stopping.check()
+        results += to_results(detect(detector, batch), batch.ids, dataset.categories)
+        report(f"evaluate {resolution}", number, len(plan))
+    return matched(truth, results, image_ids=ids)
 
 
 def _batch(pictures: Sequence[np.ndarray], resolution: Resolution) -> Batch:

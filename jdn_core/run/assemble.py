@@ -10,13 +10,18 @@ from jdn_core.detector.checkpoint_file import Checkpoint, read_checkpoint
 from jdn_core.detector.naming import CAFFE_MEAN, CAFFE_STD, Conventions
 from jdn_core.detector.pretrained import adapt, has_heads, load_weights
 from jdn_core.errors import Problem, SettingsError
+from jdn_core.evaluation.complexity import complexity
 from jdn_core.pool.shrinking import Phase
 from jdn_core.run import datasets
+from jdn_core.search.contenders import Bound, Contender, Contest, wanted
 from jdn_core.search.hill_climbing import ClimbRules
+from jdn_core.search.standing import Standing
 from jdn_core.settings.detector import CheckpointSettings
 from jdn_core.settings.whole import Settings
 from jdn_core.space.architecture import DetectorSpec, RegionSpec
 from jdn_core.space.families import family
+
+_HALVINGS = 20  # of a width: far finer than its steps of eight channels
 
 
 def classes(images: CocoDataset) -> tuple[tuple[int, str], ...]:
@@ -89,3 +94,32 @@ def phases(settings: Settings) -> tuple[Phase, ...]:
 def climb_rules(settings: Settings) -> ClimbRules:
     """Returns everything but the results that decides the search's proposals."""
     return ClimbRules(settings.name, settings.seed, settings.score, settings.subnet_space, settings.search)
+
+
+def contenders(settings: Settings, standing: Standing) -> tuple[Contender, ...]:
+    """Returns what is to stand beside a search's winner as it is now."""
+    search = settings.search
+    contest = Contest(settings.base.epochs, settings.evaluation.epochs, search.finish, search.controls)
+    return wanted(standing, contest)
+
+
+def narrowed_spec(settings: Settings, bound: Bound) -> DetectorSpec | None:
+    """Returns the base with the widest backbone of its family within a bound; none where all cost more.
+
+    It is the base itself where that is within the bound. The width is found by bisection: MACs rise with it.
+    """
+    spec, name = base_spec(settings), settings.detector.family
+
+    def at(width: float) -> DetectorSpec:
+        return replace(spec, backbone=family(name, width=width))
+
+    def fits(width: float) -> bool:
+        return complexity(at(width), bound.resolution).macs <= bound.macs
+
+    if complexity(spec, bound.resolution).macs <= bound.macs:
+        return spec
+    low, high = 0.0, settings.detector.width
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return at(low) if low else None

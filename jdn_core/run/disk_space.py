@@ -64,6 +64,7 @@ def needed_bytes(
         "base": 0 if "base" in trained else copies * student * _kept(settings.base),
         "pool": 0 if "pool" in trained else (len(settings.pool.phases) + copies - 1) * largest,
         "pairs": (kept + (copies - 1) * pairs) * student * pair + copies * pairs * RECORD,
+        "controls": copies * (len(rules.controls) + (rules.finish > 0)) * student,
         # Half of the proposals change the teacher, and each new one is kept for the others.
         "teachers": min(-(-pairs // 2), space.size()) * (largest + smallest) // 2,
         "checkpoints": CHECKPOINTS * max(trainings),

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from jdn_core.faults import Point, faultpoint
+from jdn_core.search.contenders import Contender, ContenderRecords
 from jdn_core.search.records import Records
 from jdn_core.search.subnets import SubnetRecords
 from jdn_core.settings.whole import Settings
@@ -25,8 +26,8 @@ class Run:
 
     Attributes:
         settings: of the whole run.
-        folder: holds ``settings.yaml``, ``base``, ``pool``, ``pairs``, ``report``; and ``work``, what was
-            needed on the way.
+        folder: holds ``settings.yaml``, ``base``, ``pool``, ``pairs``, ``controls``, ``report``; and
+            ``work``, what was needed on the way.
     """
 
     settings: Settings
@@ -43,6 +44,15 @@ class Run:
     @cached_property
     def records(self) -> Records:
         return Records(self.folder)
+
+    @cached_property
+    def contenders(self) -> ContenderRecords:
+        return ContenderRecords(self.folder)
+
+    @property
+    def held_out(self) -> Path:
+        """Returns the file of what was measured on the photos that the search never sees."""
+        return self.folder / "controls" / "holdout.json"
 
     def __reduce__(self) -> tuple[type[Run], tuple[Settings, Path]]:
         """Pickles settings and folder alone: another process reads the records itself."""
@@ -70,9 +80,13 @@ class Run:
         """Returns the folder of a pair that is being evaluated."""
         return self.folder / "work" / "pairs" / key
 
+    def contender_work(self, contender: Contender) -> Path:
+        """Returns the folder of a contender that is being trained."""
+        return self.folder / "work" / "controls" / contender.name / contender.key
+
     def forget_work(self) -> None:
         """Drops what only the evaluations needed; a search that is prolonged makes again what it misses."""
-        for part in ("teachers", "pairs", "checkpoints"):
+        for part in ("teachers", "pairs", "controls", "checkpoints"):
             shutil.rmtree(self.folder / "work" / part, ignore_errors=True)
             faultpoint(Point.SEARCH_FINISH)
 

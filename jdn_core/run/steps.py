@@ -34,6 +34,7 @@ from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
 from jdn_core.search import phases
 from jdn_core.search.hill_climbing import first_pair
 from jdn_core.search.pairs import Pair, PairRecord
+from jdn_core.settings.training import TrainingSettings
 from jdn_core.space import actions
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.stages.base_training import fit_base
@@ -223,14 +224,13 @@ def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Traini
     if not folder.is_dir():
         bench = warm.bench(run.settings)
         start = load_trunk(run.records.path(record.pair.key), bench.device)
-        cooling = {"epochs": epochs, "schedule": "constant", "cooldown": 1.0, "average": 0.0, "warmup": 0}
         checkpoints = run.checkpoints("finish", record.pair.key, f"epochs-{epochs}")
         training = fit_student(
             start,
             _teacher_of(run, record.pair.teacher, ensure_teacher(run, record.pair.teacher), record, bench),
             bench,
             stream=bench.stream.child("finish", record.pair.index),
-            regime=run.settings.evaluation.model_copy(update=cooling),
+            regime=cooling(run.settings.evaluation, epochs=epochs),
             distillation=run.settings.distillation,
             checkpoints=checkpoints,
         )
@@ -242,6 +242,12 @@ def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Traini
         _make(folder, fill)
         checkpoints.forget()
     return _training(folder)
+
+
+def cooling(regime: TrainingSettings, *, epochs: int) -> TrainingSettings:
+    """Returns a training whose rate begins at the regime's and falls linearly to zero."""
+    changes = {"epochs": epochs, "schedule": "constant", "cooldown": 1.0, "average": 0.0, "warmup": 0}
+    return regime.model_copy(update=changes)
 
 
 def commit_failure(run: Run, pair: Pair, reason: str) -> PairRecord:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from jdn_core.errors import Problem, StorageError
 from jdn_core.faults import Point, faultpoint
 from jdn_core.search.pairs import PairRecord
 from jdn_core.storage import durable, seals
 
+R = TypeVar("R")
 RECORD_FILE = "pair.json"
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -82,10 +85,8 @@ class Records:
             StorageError: the disk is full or broken; nothing was committed.
         """
         key = record.pair.key
-        paths = sorted(path for path in staged.rglob("*") if path.is_file())
-        hashes = {path.relative_to(staged).as_posix(): durable.sha256_of(path) for path in paths}
+        record = replace(record, files=hashes_of(staged))
         faultpoint(Point.COMMIT_HASHED)
-        record = replace(record, files=hashes)
         durable.write_json(staged / RECORD_FILE, record.to_json(), indent=None, seal=True)
         faultpoint(Point.COMMIT_RECORD)
         if self.path(key).exists() and self.get(key) is None:
@@ -116,15 +117,34 @@ def read_record(folder: Path) -> PairRecord:
         StorageError: it is damaged.
         FormatError: another version wrote it.
     """
-    path = folder / RECORD_FILE
+
+    def parsed(data: Mapping[str, Any]) -> PairRecord:
+        record = PairRecord.from_json(data)
+        # The seal vouches for the key; computing it would take a third of the time that reading does.
+        vars(record.pair)["key"] = data["key"]
+        return record
+
+    return read_sealed(folder / RECORD_FILE, parsed)
+
+
+def read_sealed(path: Path, parse: Callable[[Mapping[str, Any]], R]) -> R:
+    """Reads a record of any kind; ``parse`` may raise what broken data makes it raise.
+
+    Raises:
+        FileNotFoundError: there is none.
+        StorageError: it is damaged.
+        FormatError: another version wrote it.
+    """
     try:
         sealed = seals.unsealed(durable.read_bytes(path))
         if sealed is None:
             raise ValueError("it has no seal")
-        data = json.loads(sealed)
-        record = PairRecord.from_json(data)
+        return parse(json.loads(sealed))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path}: not a record: {error!r}") from error
-    # The seal vouches for the key; computing it would take a third of the time that reading does.
-    vars(record.pair)["key"] = data["key"]
-    return record
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    """Returns name -> SHA-256 of every file in a folder, for the record that is written last."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): durable.sha256_of(path) for path in paths}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from jdn_core.settings.values import FREE, LONGEST_NAME, NAME, Count, Probability, Rate, Share, Weight, Whole
+
+Control = Literal["longer", "distilled", "scaled"]
 
 
 class SearchSettings(BaseModel, frozen=True, extra="forbid", title="Search"):
@@ -40,6 +42,17 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid", title="Search"):
         "instance",
         description="What is equally likely: every change, or every kind of change first (ours).",
     )
+    controls: Annotated[tuple[Control, ...], FREE] = Field(
+        (),
+        description="What anybody would do first, for as many epochs as the winner's lineage: the base "
+        "`longer`, `distilled` as it is, or `scaled` to the winner's MACs; the best of all is the result "
+        "(ours).",
+    )
+    finish: Annotated[Probability, FREE] = Field(
+        0.0,
+        description="Share of its lineage's epochs for which the winner is trained on, under a rate that "
+        "falls to zero, before it is shipped (ours).",
+    )
     max_failures: Count = Field(10, description="Failed pairs in a row that stop the search (ours).")
     hang_medians: Annotated[Rate, FREE] = Field(
         100.0, description="A worker without a sign of life for so many median steps is replaced (ours)."
@@ -47,6 +60,13 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid", title="Search"):
     hang_seconds: Annotated[Rate, FREE] = Field(
         600.0, description="The least time that a worker may be silent (ours)."
     )
+
+    @field_validator("controls")
+    @classmethod
+    def _each_once(cls, controls: tuple[Control, ...]) -> tuple[Control, ...]:
+        if len(set(controls)) != len(controls):
+            raise ValueError(f"controls must differ, got {', '.join(controls)}")
+        return controls
 
     @model_validator(mode="after")
     def _lookback_covers_workers(self) -> Self:

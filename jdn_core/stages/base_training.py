@@ -22,11 +22,15 @@ def fit_base(
     regime: TrainingSettings,
     sparsity: float,
     checkpoints: Checkpoints | None = None,
+    stage: str = "base",
 ) -> tuple[Detector, Training]:
     """Trains the base at dynamic resolution, with the sparsity that pruning needs later (paper, A.3).
 
     ``start`` makes what is trained, from scratch or pretrained, with the run's draws for what is fresh. A
     regime without epochs leaves it as it is.
+
+    ``stage`` is what the user reads beside the progress bar. The draws are the base's whatever it says, so
+    that a longer training differs from the base's in nothing else.
     """
     stream = bench.stream.child("base")
     # Seeded before anything is built, so that the weights do not depend on what ran before.
@@ -40,7 +44,7 @@ def fit_base(
     training = bench.fit(
         detector,
         [losses_of],
-        stage="base",
+        stage=stage,
         regime=regime,
         stream=stream,
         checkpoints=checkpoints,
