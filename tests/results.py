@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jdn_core.errors import Problem
+from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
 from jdn_core.storage import durable
@@ -32,3 +35,16 @@ def problems(records: Records) -> tuple[Problem, ...]:
             if not file.is_file() or durable.sha256_of(file) != expected:
                 found.append(Problem(f"pairs/{record.pair.key}", name, f"SHA-256 must be {expected}"))
     return tuple(found)
+
+
+def contenders(run: Run) -> dict[str, Any]:
+    """What stands beside a search's winner, by name, without clock readings, and the held-out numbers."""
+    found: dict[str, Any] = {}
+    for file in sorted((run.folder / "controls").glob("*/contender.json")):
+        data = durable.read_json(file)
+        if data["evaluation"] is not None:
+            del data["evaluation"]["timing"]
+        found[file.parent.name] = data
+    if run.held_out.is_file():
+        found["held out"] = durable.read_json(run.held_out)
+    return found

@@ -24,11 +24,11 @@ def shapes(folder: Path) -> Path:
     return folder
 
 
-def tiny_settings(root: Path, *, iterations: int = 5, **sections: dict[str, Any]) -> Settings:
+def tiny_settings(root: Path, *, iterations: int = 5, seed: int = 3, **sections: dict[str, Any]) -> Settings:
     """A run over a dataset; ``sections`` are laid over its own."""
     data: dict[str, Any] = {
         "name": "tiny",
-        "seed": 3,
+        "seed": seed,
         "threads": 1,
         "data": {"root": str(root), "resolutions": ["48x48", "64x64"]},
         "detector": {

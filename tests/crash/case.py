@@ -25,7 +25,8 @@ from jdn_core.settings.whole import Settings
 from tests.crash import controls, tiny_search
 from tests.crash.standing import differences, standing
 
-STAGES = ("fresh", "base", "pool", "pair", "end")  # well after the base, the pool, the first pair, the last
+# Well after the base, the pool, the first pair, the last one, and all that stands beside them.
+STAGES = ("fresh", "base", "pool", "pair", "pairs", "end")
 PATIENCE = 60  # seconds for a process of a case, which takes one
 _PLACES = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
 

@@ -27,6 +27,7 @@ def standing(settings: Settings, folder: Path) -> dict[str, Any]:
         "records": results.digest(run.records),
         "pairs": sorted(path.name for path in folder.glob("pairs/*")),
         "problems": [str(problem) for problem in results.problems(run.records)],
+        "contenders": results.contenders(run),
         "best": best(run) if run.records.all() else [],
         "weights": {
             str(path.relative_to(folder)): durable.sha256_of(path)

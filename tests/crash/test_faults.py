@@ -23,6 +23,9 @@ STARTS = {
     "pool": ["base"],
     "resume": ["fresh", "pair"],
     "mlflow.search_created": ["fresh"],
+    "control": ["pairs"],
+    "holdout": ["pairs"],
+    "search.finish": ["pairs"],
     "mlflow": ["pair"],
     "durable": ["pair"],
 }
@@ -100,7 +103,7 @@ def may_go_on(case: Case) -> bool:
     return case.action in DISK or (case.room in BESIDE and case.action is not Action.KILL9)
 
 
-@pytest.mark.parametrize("room", ["base", "pool", "pair"])
+@pytest.mark.parametrize("room", ["base", "pool", "pair", "control"])
 def test_sigterm_is_heard_in_time_and_nothing_is_redone(suite: Suite, room: str) -> None:
     points = [Point(f"{room}.{place}") for place in ("mid_epoch", "epoch_end", "checkpointed")]
     stopped = [o for point in points for o in suite.outcomes(point) if o.case.action is Action.SIGTERM]
