@@ -6,19 +6,22 @@ As with the steps of the search, each may be cut off anywhere and called again.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from jdn_core.detector.build import Detector, build
 from jdn_core.detector.folder import load_detector, save_detector
-from jdn_core.errors import Diverged
+from jdn_core.detector.trunk import load_trunk, save_trunk
+from jdn_core.errors import Diverged, StorageError
 from jdn_core.faults import Point, faultpoint
 from jdn_core.run import assemble, steps, warm
 from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
 from jdn_core.search.contenders import Contender, ContenderRecord
+from jdn_core.search.pairs import PairRecord
 from jdn_core.settings.training import TrainingSettings
 from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.teachers import SubnetSpec
@@ -29,6 +32,15 @@ from jdn_core.stages.student_training import fit_student
 from jdn_core.storage import durable
 
 Trained = tuple[Detector, Training]
+
+
+class _Piece(NamedTuple):
+    """One training of a lineage: whose teacher it has, and the record whose student had this teacher."""
+
+    name: str
+    teacher: SubnetSpec
+    student: PairRecord
+    regime: TrainingSettings
 
 
 class NoDetector(Exception):
@@ -74,9 +86,7 @@ def _trained(run: Run, contender: Contender) -> Trained:
 
 def _finished(run: Run, contender: Contender) -> Trained:
     """Trains the winner on under its own teacher while the rate falls to zero."""
-    record, folder = run.records.get(str(contender.pair)), run.contender_work(contender) / "finished"
-    if record is None:
-        raise RuntimeError(f"the winner's record is not there: {contender.pair}")
+    record, folder = _record(run, str(contender.pair)), run.contender_work(contender) / "finished"
     training = steps.finish(run, record, epochs=contender.finish, folder=folder)
     return load_detector(folder, warm.bench(run.settings).device), training
 
@@ -103,8 +113,8 @@ def _from_the_start(run: Run, contender: Contender, spec: DetectorSpec) -> Train
 def _regime(regime: TrainingSettings, contender: Contender) -> TrainingSettings:
     """Returns the base's regime for the contender's epochs; a constant rate falls as long as the winner's."""
     changes: dict[str, float] = {"epochs": contender.epochs}
-    if regime.schedule == "constant":
-        changes["cooldown"] = contender.finish / contender.epochs
+    if regime.schedule == "constant" and contender.finish:
+        changes |= {"cooldown": contender.finish / contender.epochs, "average": 0.0}
     return regime.model_copy(update=changes)
 
 
@@ -119,45 +129,56 @@ def _narrowed(run: Run, contender: Contender) -> DetectorSpec:
 
 def _distilled(run: Run, contender: Contender) -> Trained:
     """Trains the base through the fast evaluations of the winner's lineage, its architecture as it is."""
-    settings: TrainingSettings = run.settings.evaluation
-    stages = [(str(i), teacher, settings) for i, teacher in enumerate(contender.lineage, start=1)]
-    if contender.finish:
-        stages.append(("finish", contender.lineage[-1], steps.cooling(settings, epochs=contender.finish)))
-    source, parts = run.base, []
-    for name, teacher, regime in stages:
-        target = run.contender_work(contender) / name
+    source, trainings = run.base, []
+    for piece in _pieces(run, contender):
+        target = run.contender_work(contender) / piece.name
         if not target.is_dir():
-            _pass_on(run, contender, source, target, teacher=teacher, regime=regime)
-        parts.append(Training(**durable.read_json(target / TRAINING_FILE, schema=TRAINING_SCHEMA)))
+            _pass_on(run, contender, piece, source, target)
+        trainings.append(Training(**durable.read_json(target / TRAINING_FILE, schema=TRAINING_SCHEMA)))
         source = target
-    return load_detector(source, warm.bench(run.settings).device), _joined(parts)
+    return load_detector(source, warm.bench(run.settings).device), _joined(trainings)
 
 
-def _pass_on(
-    run: Run,
-    contender: Contender,
-    source: Path,
-    target: Path,
-    *,
-    teacher: SubnetSpec,
-    regime: TrainingSettings,
-) -> None:
+def _pieces(run: Run, contender: Contender) -> Iterator[_Piece]:
+    """Yields the trainings of a lineage, and the last cool-down where the winner had one."""
+    regime, pairs = run.settings.evaluation, [_record(run, key) for key in contender.lineage]
+    for number, record in enumerate(pairs, start=1):
+        yield _Piece(str(number), record.pair.teacher, _record(run, str(record.pair.parent)), regime)
+    if contender.finish:
+        cooling = steps.cooling(regime, epochs=contender.finish)
+        yield _Piece("finish", pairs[-1].pair.teacher, pairs[-1], cooling)
+
+
+def _pass_on(run: Run, contender: Contender, piece: _Piece, source: Path, target: Path) -> None:
     """Trains one detector on under a teacher, from folder to folder."""
     bench = warm.bench(run.settings)
-    detector = load_detector(source, bench.device)
+    start = load_trunk(source, bench.device)
+    teacher = steps.ensure_teacher(run, piece.teacher)
     training = fit_student(
-        detector,
-        load_detector(steps.ensure_teacher(run, teacher), bench.device),
+        start,
+        steps.teacher_of(run, piece.teacher, teacher, piece.student, bench),
         bench,
-        stream=bench.stream.child("control", f"distilled {target.name}"),
-        regime=regime,
+        stream=bench.stream.child("control", f"distilled {piece.name}"),
+        regime=piece.regime,
         distillation=run.settings.distillation,
-        checkpoints=run.checkpoints("controls", contender.name, contender.key, target.name),
+        checkpoints=run.checkpoints("controls", contender.name, contender.key, piece.name),
     )
     staged = durable.stage_folder(target)
-    save_detector(detector, staged)
-    durable.write_json(staged / TRAINING_FILE, training._asdict(), schema=TRAINING_SCHEMA)
+    save_detector(start.detector, staged)
+    if training.trunk:
+        save_trunk(training.trunk, staged)
+    numbers = {"losses": training.losses, "seconds": training.seconds}
+    durable.write_json(staged / TRAINING_FILE, numbers, schema=TRAINING_SCHEMA)
     durable.commit_folder(staged, target)
+
+
+def _record(run: Run, key: str) -> PairRecord:
+    record = run.records.get(key)
+    if record is None:
+        raise StorageError(
+            f"{run.records.path(key)}: its record is gone; `jdn verify {run.folder}` says more"
+        )
+    return record
 
 
 def _joined(parts: list[Training]) -> Training:

@@ -190,7 +190,7 @@ def ensure_record(run: Run, pair: Pair, student: Path, teacher: Path) -> PairRec
     try:
         training = fit_student(
             start,
-            _teacher_of(run, pair.teacher, teacher, run.records.get(str(pair.parent)), bench),
+            teacher_of(run, pair.teacher, teacher, run.records.get(str(pair.parent)), bench),
             bench,
             stream=bench.stream.child("pair", pair.index),
             regime=run.settings.evaluation,
@@ -227,7 +227,7 @@ def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Traini
         checkpoints = run.checkpoints("finish", record.pair.key, f"epochs-{epochs}")
         training = fit_student(
             start,
-            _teacher_of(run, record.pair.teacher, ensure_teacher(run, record.pair.teacher), record, bench),
+            teacher_of(run, record.pair.teacher, ensure_teacher(run, record.pair.teacher), record, bench),
             bench,
             stream=bench.stream.child("finish", record.pair.index),
             regime=cooling(run.settings.evaluation, epochs=epochs),
@@ -255,7 +255,7 @@ def commit_failure(run: Run, pair: Pair, reason: str) -> PairRecord:
     return _commit(run, PairRecord(pair, "failed", reason=reason), run.records.staging(pair.key))
 
 
-def _teacher_of(
+def teacher_of(
     run: Run, subnet: SubnetSpec, folder: Path, student: PairRecord | None, bench: Bench
 ) -> Detector | None:
     """Loads a student's teacher; none where ``distillation.when`` wants a better one than this.

@@ -23,7 +23,6 @@ from jdn_core.search.score import Grade, grade
 from jdn_core.search.standing import Graded, Standing
 from jdn_core.settings.search import Control
 from jdn_core.space.architecture import DetectorSpec, Resolution
-from jdn_core.space.teachers import SubnetSpec
 from jdn_core.storage import durable
 from jdn_core.storage.canonical import content_key
 from jdn_core.storage.schemas import require_schema
@@ -58,7 +57,7 @@ class Contender:
         epochs: of the winner's whole lineage, the base's among them, with the last cool-down.
         finish: epochs of the last cool-down; 0: none.
         pair: key of the winner's pair that is finished; none for a control.
-        lineage: teacher of every fast evaluation from the base to the winner, for ``distilled``.
+        lineage: keys of the pairs from the base to the winner, whose teachers ``distilled`` has.
         bound: what ``scaled`` may cost.
     """
 
@@ -68,7 +67,7 @@ class Contender:
     epochs: int
     finish: int = 0
     pair: str | None = None
-    lineage: tuple[SubnetSpec, ...] = ()
+    lineage: tuple[str, ...] = ()
     bound: Bound | None = None
 
     @cached_property
@@ -84,15 +83,14 @@ class Contender:
             "epochs": self.epochs,
             "finish": self.finish,
             "pair": self.pair,
-            "lineage": [teacher.to_json() for teacher in self.lineage],
+            "lineage": list(self.lineage),
             "bound": None if self.bound is None else self.bound.to_json(),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Contender:
-        lineage = tuple(map(SubnetSpec.from_json, data["lineage"]))
         bound = None if data["bound"] is None else Bound.from_json(data["bound"])
-        return cls(**{**data, "lineage": lineage, "bound": bound})
+        return cls(**{**data, "lineage": tuple(data["lineage"]), "bound": bound})
 
 
 @dataclass(frozen=True)
@@ -252,8 +250,8 @@ def wanted(standing: Standing, contest: Contest) -> tuple[Contender, ...]:
             case "longer":
                 found.append(replace(common, name=name))
             case "distilled":
-                teachers = tuple(each.pair.teacher for each in ancestors)
-                found.append(replace(common, name=name, lineage=teachers))
+                keys = tuple(each.pair.key for each in ancestors)
+                found.append(replace(common, name=name, lineage=keys))
             case "scaled":
                 assert best.grade is not None
                 bound = Bound(best.grade.measurement.resolution, best.grade.measurement.macs)

@@ -67,7 +67,7 @@ def test_every_contender_has_the_epochs_of_the_winners_lineage(standing: Standin
     assert [*found] == ["winner", "longer", "distilled", "scaled"]
     assert {(each.epochs, each.finish) for each in found.values()} == {(before + finish, finish)}
     assert found["winner"].pair == winner(standing).record.pair.key
-    assert found["distilled"].lineage == tuple(each.pair.teacher for each in ancestors)
+    assert found["distilled"].lineage == tuple(each.pair.key for each in ancestors)
 
 
 def test_a_narrower_net_may_cost_what_the_winner_costs_at_its_frame(standing: Standing) -> None:
