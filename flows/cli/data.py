@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from flows.console import Answer, answering, report_error, showing_progress
 if TYPE_CHECKING:
     from jdn_core.data.formats.source import Reader
 
+_SHOWN = 3  # names of files in a line
 Destination = Annotated[Path, typer.Argument(metavar="DST", help="Folder to make.")]
 SplitSeed = Annotated[
     int, typer.Option(min=0, metavar="K", help="Draws a fifth for validation if there is no val split.")
@@ -84,7 +85,10 @@ def check(
 
 def convert_voc(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Folder with Annotations, JPEGImages and ImageSets.")
+        Path,
+        typer.Argument(
+            metavar="SRC", help="Folder with Annotations and JPEGImages, or with XML beside the pictures."
+        ),
     ],
     destination: Destination,
     seed: SplitSeed = 0,
@@ -118,7 +122,9 @@ def convert_yolo(
     from jdn_core.data.formats.yolo import YoloReader
 
     said = read_yolo_file(source)
-    reader = YoloReader(said.names, said.train, said.val, seed)
+    inside = said.file.is_relative_to(said.root)
+    description = said.file.relative_to(said.root) if inside else None
+    reader = YoloReader(said.names, said.splits, seed, description, said.rule)
     return _converted(said.root, destination, reader, drop_bad_boxes=drop_bad_boxes)
 
 
@@ -139,12 +145,36 @@ def shapes(
 
 
 def _converted(source: Path, destination: Path, reader: Reader, *, drop_bad_boxes: bool) -> Answer:
+    from rich.console import Console
+
     from jdn_core.data.formats.conversion import convert
 
     with showing_progress():
-        return _counted(destination, convert(source, destination, reader, drop_bad_boxes=drop_bad_boxes))
+        made = convert(source, destination, reader, drop_bad_boxes=drop_bad_boxes)
+    reasons: dict[str, list[str]] = {}
+    for file, reason in made.left_out.items():
+        reasons.setdefault(reason, []).append(file.as_posix())
+
+    def show(screen: Console) -> None:
+        lines = [f"splits: {made.rule}", *made.notes]
+        lines += [f"left out: {reason}: {_some(files)}" for reason, files in reasons.items()]
+        lines.append(f"{made.used} of {made.used + len(made.left_out)} files of {source} were used")
+        for line in lines:
+            screen.print(line, markup=False, soft_wrap=True)
+        screen.print(f"{destination}: {_text(made.counts)}", markup=False, soft_wrap=True)
+
+    account = {"rule": made.rule, "notes": list(made.notes), "used": made.used, "left_out": reasons}
+    return Answer(dict(made.counts) | account, show)
+
+
+def _some(files: Sequence[str]) -> str:
+    """Counts files and names the first few; `--json` has them all."""
+    return f"{len(files)} ({', '.join(files[:_SHOWN])}{', ...' if len(files) > _SHOWN else ''})"
 
 
 def _counted(folder: Path, counts: Mapping[str, int]) -> Answer:
-    text = ", ".join(f"{number} {name}" for name, number in counts.items())
-    return Answer(dict(counts), lambda screen: screen.print(f"{folder}: {text}", markup=False))
+    return Answer(dict(counts), lambda screen: screen.print(f"{folder}: {_text(counts)}", markup=False))
+
+
+def _text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in counts.items())

@@ -22,7 +22,6 @@ class _StrictLoader(yaml.SafeLoader):
     Tags could name code, and aliases of aliases grow without end ("billion laughs"). Dates are text.
     """
 
-    key_tags = frozenset({f"{_PREFIX}str"})
     yaml_implicit_resolvers = {  # noqa: RUF012 - add_implicit_resolver copies what it changes
         letter: [(tag, pattern) for tag, pattern in pairs if tag in _VALUES]
         for letter, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -42,10 +41,13 @@ class _StrictLoader(yaml.SafeLoader):
         )
 
 
-class _NumberedLoader(_StrictLoader):
-    """The same with whole numbers for keys too, as datasets number their classes."""
+class _TextLoader(_StrictLoader):
+    """The same with every value as it is written, but for null: a class called 0012 is no octal number."""
 
-    key_tags = _StrictLoader.key_tags | {f"{_PREFIX}int"}
+    yaml_implicit_resolvers = {  # noqa: RUF012 - never changed
+        letter: [(tag, pattern) for tag, pattern in pairs if tag == f"{_PREFIX}null"]
+        for letter, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 _StrictLoader.add_implicit_resolver(
@@ -56,7 +58,7 @@ _StrictLoader.add_implicit_resolver(
 def _without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
     first: dict[str, int] = {}
     for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode) or key.tag not in loader.key_tags:
+        if not isinstance(key, yaml.ScalarNode) or key.tag != f"{_PREFIX}str":
             raise yaml.constructor.ConstructorError(
                 problem="keys must be plain text", problem_mark=key.start_mark
             )
@@ -71,14 +73,14 @@ _StrictLoader.add_constructor(f"{_PREFIX}map", _without_repeats)
 
 
 def read_mapping(
-    text: bytes | str, name: str, *, numbered: bool = False, if_empty: str = ""
+    text: bytes | str, name: str, *, as_text: bool = False, if_empty: str = ""
 ) -> dict[str, Any]:
     """Reads the one mapping that YAML text must be.
 
     Args:
         text: of the file.
         name: of the file, for messages.
-        numbered: mappings may have whole numbers for keys.
+        as_text: every value but null is the text that is written, numbers too.
         if_empty: the remedy where there is nothing.
 
     Raises:
@@ -86,7 +88,7 @@ def read_mapping(
     """
     if len(text) > _LARGEST:
         raise SettingsError.of([Problem(name, "", f"must have at most {_LARGEST} bytes", "more")])
-    data = _value(text, name, _NumberedLoader if numbered else _StrictLoader)
+    data = _value(text, name, _TextLoader if as_text else _StrictLoader)
     if data is None:
         raise SettingsError.of([Problem(name, "", "is empty", remedy=if_empty)])
     if not isinstance(data, dict):

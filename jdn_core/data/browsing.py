@@ -19,10 +19,15 @@ class Inside(NamedTuple):
 
 
 def browse(folder: Path) -> Inside:
-    """Lists a folder at any depth; links to folders are not followed, for they may lead in circles."""
+    """Lists a folder at any depth; links to folders are followed, each once, for some lead in circles."""
     files: list[PurePath] = []
     hidden: list[PurePath] = []
-    for parent, _, names in os.walk(folder):
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         inner = PurePath(os.path.relpath(parent, folder))
         for name in names:
             path = inner / name

@@ -1,13 +1,16 @@
 """Converts a dataset of another format to COCO format; pictures are copied byte for byte.
 
-The folder appears whole, after it passed the check of any dataset, or not at all.
+The folder appears whole, after it passed the check of any dataset, or not at all. Every file of the source is
+accounted for: used, or named with the reason why not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
+from jdn_core.data.browsing import browse
 from jdn_core.data.coco.checking import check
 from jdn_core.data.coco.writing import NewBox, NewImage, new_dataset, require_free, write_split
 from jdn_core.data.formats.source import Findings, Location, Picture, Reader, Splits
@@ -16,7 +19,26 @@ from jdn_core.errors import DataError, InputMissing
 from jdn_core.processes.progress import report
 
 
-def convert(src: Path, dst: Path, reader: Reader, *, drop_bad_boxes: bool = False) -> dict[str, int]:
+@dataclass(frozen=True)
+class Conversion:
+    """What was made of a dataset.
+
+    Attributes:
+        counts: ``images``, each split, ``boxes``, ``categories``, and boxes ``dropped``.
+        rule: what told the splits apart.
+        used: number of files of the source that were read.
+        left_out: all its other files with the reason.
+        notes: facts worth knowing that break no rule.
+    """
+
+    counts: Mapping[str, int]
+    rule: str
+    used: int
+    left_out: Mapping[PurePath, str]
+    notes: tuple[str, ...]
+
+
+def convert(src: Path, dst: Path, reader: Reader, *, drop_bad_boxes: bool = False) -> Conversion:
     """Makes a COCO folder of a dataset.
 
     Args:
@@ -24,9 +46,6 @@ def convert(src: Path, dst: Path, reader: Reader, *, drop_bad_boxes: bool = Fals
         dst: the folder to make; an empty one may be there.
         reader: of the dataset's format.
         drop_bad_boxes: leave unusable boxes out, counted, instead of refusing the dataset.
-
-    Returns:
-        Counts of ``images``, ``train``, ``val``, ``boxes``, ``categories``, and of boxes ``dropped``.
 
     Raises:
         InputMissing: the dataset or one of its folders is not there.
@@ -39,18 +58,32 @@ def convert(src: Path, dst: Path, reader: Reader, *, drop_bad_boxes: bool = Fals
     require_free(dst)
     findings = Findings(drop_bad_boxes)
     source = reader.read(src, findings)
+    left_out = _left_out(src, findings)
     _require_once(source.splits, findings)
     if findings.problems:
         raise DataError.of(findings.problems)
     ids = {name: number for number, name in enumerate(source.categories, start=1)}
+    boxes = 0
     with new_dataset(dst) as folder:
         for split, found in source.splits.items():
-            write_split(folder, split, _images(split, found, ids), categories=source.categories)
+            images = _images(split, found, ids)
+            boxes += write_split(folder, split, images, categories=source.categories)
         result = check(folder, decode=False)  # the reader decoded every picture already
         if not result.ok:
             raise DataError.of(result.problems)
-    counts = {"images": result.images} | {split: len(found) for split, found in source.splits.items()}
-    return counts | {"boxes": result.boxes, "categories": result.categories, "dropped": findings.dropped}
+    sizes = {str(split): len(found) for split, found in source.splits.items()}
+    rest = {"boxes": boxes, "categories": len(source.categories), "dropped": findings.dropped}
+    counts = {"images": sum(sizes.values())} | sizes | rest
+    return Conversion(counts, source.rule, len(findings.used), left_out, tuple(findings.notes))
+
+
+def _left_out(src: Path, findings: Findings) -> dict[PurePath, str]:
+    """Returns every file that was not used, with its reason."""
+    inside = browse(src)
+    found = dict.fromkeys(inside.hidden, "hidden files")
+    found |= dict.fromkeys(inside.files, "no part of the dataset")
+    found |= findings.left_out
+    return {file: reason for file, reason in sorted(found.items()) if file not in findings.used}
 
 
 def _require_once(splits: Splits, findings: Findings) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -49,10 +49,11 @@ Splits = Mapping[Split, Sequence[Picture]]
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset as it was read: names of the categories 1, 2, 3, ..., and both splits."""
+    """A dataset as it was read: names of the categories 1, 2, 3, ..., splits, what told them apart."""
 
     categories: Sequence[str]
     splits: Splits
+    rule: str
 
 
 @dataclass(eq=False)
@@ -63,11 +64,17 @@ class Findings:
         drop_bad_boxes: leave unusable boxes out, counted, instead of noting a problem.
         dropped: boxes that were left out.
         problems: every rule that does not hold.
+        used: files below the dataset's folder that the reading needed.
+        left_out: other files with the reason; those in neither are no part of the dataset.
+        notes: facts worth knowing that break no rule.
     """
 
     drop_bad_boxes: bool = False
     dropped: int = 0
     problems: list[Problem] = field(default_factory=list)
+    used: set[PurePath] = field(default_factory=set)
+    left_out: dict[PurePath, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, location: Location, what: str, value: object = "", remedy: str = "") -> None:
         """Notes one problem, with as much of the value as fits a line."""
@@ -102,11 +109,31 @@ class Reader(Protocol):
         """
 
 
-def draw_val(found: Sequence[Picture], *, seed: int) -> Splits:
-    """Splits pictures into train and val, a fifth for val, each in the order given; the seed decides."""
+# What folders, lists and keys call the splits.
+SPLIT_NAMES: Mapping[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def with_val(splits: Splits, *, seed: int, rule: str) -> tuple[Splits, str]:
+    """Returns the splits, with val drawn from train where there is none, and the rule with that said.
+
+    A fifth is drawn, each part in the order given; the seed decides.
+    """
+    if "val" in splits:
+        return splits, rule
+    found = splits["train"]
     drawn = np.random.default_rng(seed).permutation(len(found))[: max(1, round(len(found) / 5))]
     val = set(drawn.tolist())
-    return {
+    parts: dict[Split, Sequence[Picture]] = {
         "train": [picture for index, picture in enumerate(found) if index not in val],
         "val": [picture for index, picture in enumerate(found) if index in val],
     }
+    others = {split: pictures for split, pictures in splits.items() if split != "train"}
+    return parts | others, f"{rule}; val is a fifth of train, drawn by seed {seed}"

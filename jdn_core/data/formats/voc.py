@@ -1,4 +1,4 @@
-"""Reads a dataset of PASCAL VOC: one XML file a picture in ``Annotations``, pictures in ``JPEGImages``.
+"""Reads a dataset of PASCAL VOC: an XML file a picture, in ``Annotations`` and ``JPEGImages``, or beside it.
 
 Boxes are taken as they are written, x = xmin, y = ymin, width = xmax - xmin, height = ymax - ymin, which is
 what today's annotation tools mean. The original challenge counts pixels from 1 with both ends inside, so its
@@ -8,30 +8,25 @@ boxes come out a pixel to the right and below, and a pixel small.
 from __future__ import annotations
 
 import math
-import os
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from jdn_core.data import pictures
-from jdn_core.data.browsing import SUFFIXES
-from jdn_core.data.formats.source import Findings, Label, Location, Picture, Source, draw_val
-from jdn_core.data.layouts import SPLITS, Split
-from jdn_core.errors import InputMissing
+from jdn_core.data.formats.source import Findings, Label, Location, Picture, Source, with_val
+from jdn_core.data.formats.voc_files import VocFiles, find_files, name_in_split
+from jdn_core.data.layouts import Split
 from jdn_core.processes.progress import report
 
-_ANNOTATIONS, _IMAGES, _LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
 class VocReader:
-    """PASCAL VOC: a folder with ``Annotations`` and ``JPEGImages``, and ``ImageSets/Main`` where it is split.
+    """PASCAL VOC: XML files and pictures; split by ``ImageSets/Main``, else by folders called train and val.
 
     Attributes:
-        seed: draws a fifth for val where ``train.txt`` and ``val.txt`` are not there. Where they are,
-            pictures in neither are left out.
+        seed: draws a fifth for val where nothing says what is val.
         difficult_as_crowd: make boxes marked ``difficult`` crowd: no target, and ignored in evaluation, as
             VOC's own does; without it they are boxes like others.
     """
@@ -43,32 +38,37 @@ class VocReader:
         """Reads every picture; the categories are the names that occur, by alphabet.
 
         Raises:
-            InputMissing: one of the two folders is not there.
+            InputMissing: there is no annotation.
         """
-        for name in (_ANNOTATIONS, _IMAGES):
-            if not (src / name).is_dir():
-                raise InputMissing(f"{src}: no folder {name} there, where PASCAL VOC has its {name}")
-        lists = _split_lists(src, findings)
-        if lists is None:
-            names = sorted(path.stem for path in (src / _ANNOTATIONS).glob("*.xml"))
-            everything = [(Location(_ANNOTATIONS), name) for name in names]
-            splits = draw_val(self._pictures(src, "train", everything, findings), seed=self.seed)
-        else:
-            named = {split: _listed(path) for split, path in lists.items()}
-            splits = {split: self._pictures(src, split, names, findings) for split, names in named.items()}
-        every = [picture for found in splits.values() for picture in found]
-        return Source(sorted({label.category for picture in every for label in picture.labels}), splits)
+        files = find_files(src, findings)
+        stale: list[PurePath] = []
+        found = {split: self._pictures(src, files, split, findings, stale) for split in files.splits}
+        if stale:
+            what = f"{len(stale)} annotations say another filename than their own name, which counts"
+            findings.notes.append(f"{what}: {', '.join(file.as_posix() for file in stale[:3])} ...")
+        splits, rule = with_val(found, seed=self.seed, rule=files.rule)
+        every = [picture for some in splits.values() for picture in some]
+        return Source(sorted({label.category for picture in every for label in picture.labels}), splits, rule)
 
     def _pictures(
-        self, src: Path, split: Split, names: Sequence[tuple[Location, str]], findings: Findings
+        self, src: Path, files: VocFiles, split: Split, findings: Findings, stale: list[PurePath]
     ) -> list[Picture]:
-        files = list(_locate(src, names, findings))
         found = []
-        for done, file in enumerate(files, start=1):
-            picture = _read_picture(src, file, findings, difficult_as_crowd=self.difficult_as_crowd)
-            found += [picture] if picture else []
-            report(f"read {split}", done, len(files))
+        for done, file in enumerate(files.splits[split], start=1):
+            picture = _read_picture(src, files, file, findings, stale)
+            if picture is not None:
+                labels = tuple(
+                    replace(label, crowd=label.crowd and self.difficult_as_crowd) for label in picture.labels
+                )
+                found.append(
+                    replace(picture, name=name_in_split(PurePath(picture.name), split), labels=labels)
+                )
+            report(f"read {split}", done, len(files.splits[split]))
         return found
+
+
+class OtherXml(ValueError):
+    """The file is XML, but no annotation."""
 
 
 def parse(content: bytes) -> ET.Element:
@@ -86,79 +86,56 @@ def parse(content: bytes) -> ET.Element:
     except (ET.ParseError, ValueError, LookupError) as error:  # the last two are about its encoding
         raise ValueError(f"not valid XML: {error}") from None
     if root.tag != "annotation":
-        raise ValueError(f"the top element must be annotation, not {root.tag}")
+        raise OtherXml(f"the top element must be annotation, not {root.tag}")
     return root
 
 
-def _split_lists(src: Path, findings: Findings) -> dict[Split, Path] | None:
-    """Returns the list of each split; None where there is none, or a half, which is noted."""
-    lists = {split: src / _LISTS / f"{split}.txt" for split in SPLITS}
-    there = [split for split, path in lists.items() if path.is_file()]
-    if len(there) == 1:
-        rule = "must hold train.txt and val.txt, or neither"
-        findings.add(Location(_LISTS), rule, f"{there[0]}.txt alone")
-    return lists if len(there) == len(lists) else None
-
-
-def _listed(path: Path) -> list[tuple[Location, str]]:
-    """Returns the names in a split's list, one a line, each with its place there."""
-    lines = path.read_text("utf-8-sig", errors="replace").splitlines()
-    return [
-        (Location(f"{_LISTS}/{path.name}", f"line {number}"), line.strip())
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
-
-
-def _locate(src: Path, names: Sequence[tuple[Location, str]], findings: Findings) -> Iterator[Path]:
-    """Yields the annotation files of these names, as far as they are there."""
-    for location, name in names:
-        try:
-            yield pictures.locate(src / _ANNOTATIONS, f"{name}.xml")
-        except ValueError as error:
-            findings.add(location, str(error), f"{name}.xml", "add the annotation, or remove its name")
-
-
-def _read_picture(src: Path, file: Path, findings: Findings, *, difficult_as_crowd: bool) -> Picture | None:
-    shown = file.relative_to(src).as_posix()
+def _read_picture(
+    src: Path, files: VocFiles, file: PurePath, findings: Findings, stale: list[PurePath]
+) -> Picture | None:
+    """Returns an annotation's picture, its difficult boxes as crowd; None where it breaks a rule."""
+    inside = files.folder / file
+    shown = inside.as_posix()
     try:
-        root = parse(file.read_bytes())
+        root = parse((src / inside).read_bytes())
     except ValueError as error:
-        findings.add(Location(shown), str(error))
+        if isinstance(error, OtherXml) and not files.folder.parts:
+            findings.left_out[inside] = "XML files that are no annotations"
+        else:
+            findings.add(Location(shown), str(error))
         return None
     said = _text(root, "filename")
     try:
-        name, path = _find_picture(src / _IMAGES, said)
+        name, is_stale = files.album.find(file, said)
+        path = pictures.locate(files.album.root, name.as_posix())
     except ValueError as error:
         findings.add(Location(shown, "filename"), str(error), repr(said))
         return None
-    size = findings.measure(f"{_IMAGES}/{name}", path)
-    if size is None:
-        return None
-    width, height = (_number(_text(root, f"size/{side}")) for side in ("width", "height"))
-    # Some tools write 0x0 or nothing; a true size of another picture or orientation misplaces the boxes.
-    if width and height and (width, height) != size:
-        what = f"must be that of the upright picture, {size[0]}x{size[1]}"
-        findings.add(Location(shown, "size"), what, f"{width:g}x{height:g}", "correct width and height")
+    stale += [inside] if is_stale else []
+    picture_file = PurePath(path.relative_to(src))
+    findings.used |= {inside, picture_file}
+    size = findings.measure(picture_file.as_posix(), path)
+    if size is None or not _is_size(root, Location(shown, "size"), size, findings):
         return None
     labels = []
     for index, element in enumerate(root.findall("object")):
         label = _label(Location(shown, f"object[{index}]"), element, size, findings)
         if label:
-            crowd = difficult_as_crowd and _number(_text(element, "difficult")) == 1
-            labels.append(replace(label, crowd=crowd))
-    return Picture(name, path, size, tuple(labels))
+            labels.append(replace(label, crowd=_number(_text(element, "difficult")) == 1))
+    return Picture(name.as_posix(), path, size, tuple(labels))
 
 
-def _find_picture(images: Path, said: str) -> tuple[str, Path]:
-    """Returns (name, file) of a picture; some tools leave its ending out.
+def _is_size(root: ET.Element, location: Location, size: tuple[int, int], findings: Findings) -> bool:
+    """Checks the size that an annotation states; some tools write 0x0 or nothing.
 
-    Raises:
-        ValueError: there is none, or the name leads out of the folder.
+    A true size of another picture or orientation would misplace the boxes.
     """
-    if PurePath(said).suffix.lower() not in SUFFIXES:
-        said = next((said + end for end in SUFFIXES if os.path.isfile(images / (said + end))), said)
-    return PurePath(said).as_posix(), pictures.locate(images, said)
+    width, height = (_number(_text(root, f"size/{side}")) for side in ("width", "height"))
+    if not (width and height) or (width, height) == size:
+        return True
+    what = f"must be that of the upright picture, {size[0]}x{size[1]}"
+    findings.add(location, what, f"{width:g}x{height:g}", "correct width and height")
+    return False
 
 
 def _label(

@@ -8,14 +8,15 @@ its last ``images`` replaced by ``labels``, under the same name. A picture witho
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from jdn_core.data import pictures
-from jdn_core.data.browsing import SUFFIXES
+from jdn_core.data.browsing import browse, is_picture
 from jdn_core.data.coco.document import clip
-from jdn_core.data.formats.source import Findings, Label, Location, Picture, Source, draw_val
+from jdn_core.data.formats.source import Findings, Label, Location, Picture, Source, with_val
+from jdn_core.data.layouts import Split
 from jdn_core.errors import InputMissing
 from jdn_core.processes.progress import report
 
@@ -27,19 +28,22 @@ _NO_LABELS = ("classes.txt",)  # what labelImg puts among the labels
 
 @dataclass(frozen=True)
 class YoloReader:
-    """YOLO: folders of pictures, and of labels beside them.
+    """YOLO: folders of pictures, or text files that list them, and labels beside them.
 
     Attributes:
         names: of the classes 0, 1, 2, ..., which become the categories with the ids 1, 2, 3, ...
-        train: folder of the training pictures below the dataset's.
-        val: folder of the validation pictures; None lets the seed draw a fifth of train.
+        splits: where each split's pictures are, below the dataset's folder: folders, or ``.txt`` files that
+            name a picture a line. Without val the seed draws a fifth of train.
         seed: for that.
+        description: the file that says all this, below the dataset's folder; none where there is none.
+        rule: what told the splits apart.
     """
 
     names: Sequence[str]
-    train: str
-    val: str | None
+    splits: Mapping[Split, Sequence[str]]
     seed: int = 0
+    description: PurePath | None = None
+    rule: str = "as the folders are"
 
     def read(self, src: Path, findings: Findings) -> Source:
         """Reads every picture with its boxes.
@@ -51,10 +55,9 @@ class YoloReader:
             if not name or name in self.names[:number]:
                 location = Location("names", str(number))
                 findings.add(location, "must be a text that no other class has", repr(name))
-        train = _read_folder(src, self.train, self.names, findings)
-        if self.val is None:
-            return Source(self.names, draw_val(train, seed=self.seed))
-        return Source(self.names, {"train": train, "val": _read_folder(src, self.val, self.names, findings)})
+        findings.used |= {self.description} if self.description else set()
+        found = {split: _read_split(src, self, split, findings) for split in self.splits}
+        return Source(self.names, *with_val(found, seed=self.seed, rule=self.rule))
 
 
 def box_of(shares: Sequence[float], size: tuple[int, int]) -> list[float]:
@@ -77,33 +80,66 @@ def box_of(shares: Sequence[float], size: tuple[int, int]) -> list[float]:
     return [x1, y1, x2 - x1, y2 - y1]
 
 
-def _read_folder(src: Path, name: str, names: Sequence[str], findings: Findings) -> list[Picture]:
-    folder = _inside(src, name)
-    labels = src / _label_folder(PurePath(name))
-    files = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
-    _require_pictures(src, labels, {file.with_suffix("") for file in files}, findings)
+@dataclass(frozen=True)
+class _Files:
+    """A split's pictures below the dataset's folder, their names in it, and the folders of their labels."""
+
+    names: dict[PurePath, str] = field(default_factory=dict)
+    labels: list[Path] = field(default_factory=list)
+
+
+def _read_split(src: Path, reader: YoloReader, split: Split, findings: Findings) -> list[Picture]:
+    given = reader.splits[split]
+    files = _Files()
+    for name in given:
+        (_add_list if name.endswith(".txt") else _add_folder)(src, name, files, several=len(given) > 1)
+        findings.used |= {PurePath(name)} if name.endswith(".txt") else set()
+    known = {_label_file(file) for file in files.names}
+    for folder in files.labels:
+        _require_pictures(src, folder, known, findings)
     found = []
-    for done, file in enumerate(sorted(files), start=1):
-        picture = _read_picture(src, folder, file, labels=labels, names=names, findings=findings)
+    for done, file in enumerate(sorted(files.names), start=1):
+        picture = _read_picture(src, file, files.names[file], names=reader.names, findings=findings)
         found += [picture] if picture else []
-        report(f"read {name}", done, len(files))
+        report(f"read {split}", done, len(files.names))
     return found
 
 
-def _inside(src: Path, name: str) -> Path:
+def _add_folder(src: Path, name: str, files: _Files, *, several: bool) -> None:
+    """Adds a folder's pictures; with several folders a picture's name begins with its folder's."""
+    folder = _inside(src, name)
+    base = PurePath(name)
+    for file in filter(is_picture, browse(folder).files):
+        files.names[base / file] = ((base if several else PurePath()) / file).as_posix()
+    files.labels.append(src / _as_labels(base))
+
+
+def _add_list(src: Path, name: str, files: _Files, *, several: bool) -> None:
+    """Adds the pictures that a text file names, from the dataset's folder or absolute inside it."""
+    file = _inside(src, name, file=True)
+    for line in file.read_text("utf-8-sig", "replace").splitlines():
+        path = PurePath(line.strip().replace("\\", "/"))
+        if path.is_absolute() and path.is_relative_to(src.resolve()):
+            path = path.relative_to(src.resolve())
+        if path.name:
+            files.names[path] = path.as_posix()
+
+
+def _inside(src: Path, name: str, *, file: bool = False) -> Path:
     path = PurePath(name)
-    folder = src / path
-    inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(src))
+    place = src / path
+    inside = Path(os.path.realpath(place)).is_relative_to(os.path.realpath(src))
+    kind = "file" if file else "folder"
     if path.is_absolute() or ".." in path.parts or not inside:
-        raise InputMissing(f"{name}: must be a folder inside {src}, given without '..'")
-    if not folder.is_dir():
-        raise InputMissing(f"{folder}: no such folder of pictures")
-    return folder
+        raise InputMissing(f"{name}: must be a {kind} inside {src}, given without '..'")
+    if not (place.is_file() if file else place.is_dir()):
+        raise InputMissing(f"{place}: no such {kind} of pictures")
+    return place
 
 
-def _label_folder(pictures_folder: PurePath) -> PurePath:
-    """Returns ``labels/train`` for ``images/train``; without ``images`` in it, the pictures' own folder."""
-    parts = list(pictures_folder.parts)
+def _as_labels(path: PurePath) -> PurePath:
+    """Returns ``labels/train`` for ``images/train``; what has no ``images`` in it stays as it is."""
+    parts = list(path.parts)
     for position in reversed(range(len(parts))):
         if parts[position] == "images":
             parts[position] = "labels"
@@ -111,40 +147,48 @@ def _label_folder(pictures_folder: PurePath) -> PurePath:
     return PurePath(*parts)
 
 
-def _require_pictures(src: Path, labels: Path, known: set[Path], findings: Findings) -> None:
+def _label_file(picture: PurePath) -> PurePath:
+    """Returns where the labels of a picture are, both below the dataset's folder."""
+    return (_as_labels(picture.parent) / picture.name).with_suffix(".txt")
+
+
+def _require_pictures(src: Path, labels: Path, known: set[PurePath], findings: Findings) -> None:
     """Notes label files whose picture is not there, and a folder of labels that is not."""
     if not labels.is_dir():
         findings.add(Location(labels.relative_to(src).as_posix()), "no such folder of labels")
-    for path in sorted(labels.rglob("*.txt")):
-        if path.relative_to(labels).with_suffix("") not in known and path.name not in _NO_LABELS:
+        return
+    inside = PurePath(labels.relative_to(src))
+    for file in (inside / file for file in browse(labels).files if file.suffix == ".txt"):
+        if file.name in _NO_LABELS:
+            findings.left_out[file] = "lists of classes"
+        elif file not in known:
             remedy = "add the picture, or remove the labels"
-            location = Location(path.relative_to(src).as_posix())
-            findings.add(location, "there is no picture of that name", remedy=remedy)
+            findings.add(Location(file.as_posix()), "there is no picture of that name", remedy=remedy)
 
 
 def _read_picture(
-    src: Path, folder: Path, file: Path, *, labels: Path, names: Sequence[str], findings: Findings
+    src: Path, file: PurePath, name: str, *, names: Sequence[str], findings: Findings
 ) -> Picture | None:
-    name = file.as_posix()
-    shown = (folder.relative_to(src) / file).as_posix()
+    shown = file.as_posix()
     try:
-        path = pictures.locate(folder, name)
+        path = pictures.locate(src, shown)
     except ValueError as error:
         findings.add(Location(shown), str(error))
         return None
+    findings.used.add(file)
     size = findings.measure(shown, path)
     if size is None:
         return None
-    text_file = (labels / file).with_suffix(".txt")
-    found = _labels(text_file, text_file.relative_to(src).as_posix(), size, names, findings)
-    return Picture(name, path, size, tuple(found))
+    labels = _label_file(file)
+    if not (src / labels).is_file():
+        return Picture(name, path, size, ())
+    findings.used.add(labels)
+    return Picture(name, path, size, tuple(_labels(src / labels, labels.as_posix(), size, names, findings)))
 
 
 def _labels(
     path: Path, shown: str, size: tuple[int, int], names: Sequence[str], findings: Findings
 ) -> Iterator[Label]:
-    if not path.is_file():
-        return
     for number, line in enumerate(path.read_text("utf-8-sig", errors="replace").splitlines(), start=1):
         location = Location(shown, f"line {number}")
         try:

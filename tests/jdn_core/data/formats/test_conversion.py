@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,12 @@ from jdn_core.data.coco import writing
 from jdn_core.data.coco.checking import check
 from jdn_core.data.coco.dataset import load
 from jdn_core.data.formats import voc
+from jdn_core.data.formats.conversion import Conversion
 from jdn_core.data.formats.conversion import convert as convert_with
+from jdn_core.data.formats.source import Reader
 from jdn_core.data.formats.voc import VocReader
 from jdn_core.data.formats.yolo import YoloReader, box_of
-from jdn_core.data.layouts import find_split
+from jdn_core.data.layouts import Split, find_split
 from jdn_core.errors import DataError, InputMissing, StorageError, UsageError
 from jdn_core.storage import durable
 
@@ -86,16 +88,33 @@ def yolo_folder(tmp_path: Path) -> Path:
     return root
 
 
-def convert_voc(src: Path, dst: Path, *, drop_bad_boxes: bool = False, **options: Any) -> dict[str, int]:
-    return convert_with(src, dst, VocReader(**options), drop_bad_boxes=drop_bad_boxes)
+def converted(src: Path, dst: Path, reader: Reader, *, drop_bad_boxes: bool = False) -> Conversion:
+    """Converts, and checks that every file of the source is accounted for."""
+    found = convert_with(src, dst, reader, drop_bad_boxes=drop_bad_boxes)
+    files = {PurePath(path.relative_to(src)) for path in src.rglob("*") if path.is_file()}
+    assert found.used + len(found.left_out) == len(files)
+    assert found.left_out.keys() <= files
+    return found
 
 
-def convert_yolo(src: Path, dst: Path, *, names: Sequence[str] = NAMES, **options: Any) -> dict[str, int]:
-    reader = YoloReader(names, **{"train": "images/train", "val": "images/val"} | options)
-    return convert_with(src, dst, reader)
+def convert_voc(src: Path, dst: Path, *, drop_bad_boxes: bool = False, **options: Any) -> Mapping[str, int]:
+    return converted(src, dst, VocReader(**options), drop_bad_boxes=drop_bad_boxes).counts
 
 
-def convert(src: Path, dst: Path, **options: Any) -> dict[str, int]:
+def convert_yolo(
+    src: Path,
+    dst: Path,
+    *,
+    names: Sequence[str] = NAMES,
+    train: str = "images/train",
+    val: str | None = "images/val",
+    **options: Any,
+) -> Mapping[str, int]:
+    splits: dict[Split, tuple[str, ...]] = {"train": (train,)}
+    return converted(src, dst, YoloReader(names, splits | ({"val": (val,)} if val else {}), **options)).counts
+
+
+def convert(src: Path, dst: Path, **options: Any) -> Mapping[str, int]:
     return (convert_voc if src.name == "voc" else convert_yolo)(src, dst, **options)
 
 
@@ -265,7 +284,8 @@ def test_a_picture_may_be_named_without_its_ending(voc_folder: Path, tmp_path: P
 def test_half_a_split_is_no_split(voc_folder: Path, tmp_path: Path) -> None:
     (voc_folder / "ImageSets" / "Main" / "val.txt").unlink()
     assert problems(voc_folder, tmp_path / "coco") == [
-        "ImageSets/Main: must hold train.txt and val.txt, or neither, got train.txt alone"
+        "ImageSets/Main: must hold train.txt and val.txt, or trainval.txt and test.txt, or none of them, "
+        "got train.txt, trainval.txt alone"
     ]
 
 
@@ -394,3 +414,165 @@ def test_a_full_disk_leaves_nothing(
     with pytest.raises(StorageError, match="No space left"):
         convert_voc(voc_folder, tmp_path / "coco")
     assert [path.name for path in tmp_path.iterdir()] == ["voc"]
+
+
+def stale_tags(root: Path, *, pictures: bool = True) -> None:
+    """Annotations whose tag names the picture of the next one."""
+    names = ("a", "b", "c")
+    for number, name in enumerate(names):
+        if pictures:
+            picture(root / "JPEGImages" / f"{name}.png")
+        annotate(root, name, thing("cup", 1, 1, 9, 9 + number), filename=f"{names[(number + 1) % 3]}.png")
+
+
+def boxes_by_picture(dst: Path) -> dict[str, list[list[float]]]:
+    found: dict[str, list[list[float]]] = {}
+    for split in ("train", "val", "test"):
+        if not (dst / "annotations" / f"{split}.json").exists():
+            continue
+        made = rows(dst, split)
+        for image in made["images"]:
+            own = [row["bbox"] for row in made["annotations"] if row["image_id"] == image["id"]]
+            found[f"{split}/{image['file_name']}"] = own
+    return found
+
+
+def test_an_annotation_belongs_to_the_picture_of_its_own_name(tmp_path: Path) -> None:
+    stale_tags(tmp_path / "voc")
+    found = converted(tmp_path / "voc", tmp_path / "coco", VocReader())
+    heights = {Path(name).name: boxes[0][3] for name, boxes in boxes_by_picture(tmp_path / "coco").items()}
+    assert heights == {"a.png": 8, "b.png": 9, "c.png": 10}
+    assert found.notes[0].startswith("3 annotations say another filename than their own name, which counts")
+
+
+def test_a_picture_of_no_annotations_name_is_found_by_its_tag(tmp_path: Path) -> None:
+    root = tmp_path / "voc"
+    picture(root / "JPEGImages" / "photo.png")
+    annotate(root, "label-1", thing("cup", 1, 1, 9, 9), filename="photo.png")
+    annotate(root, "b", thing("cup", 1, 1, 9, 9))
+    assert convert_voc(root, tmp_path / "coco")["images"] == 2
+
+
+def test_one_name_with_two_endings_is_settled_by_the_tag_or_refused(tmp_path: Path) -> None:
+    root = tmp_path / "voc"
+    annotate(root, "b", thing("cup", 1, 1, 9, 9))
+    for ending in ("png", "bmp"):
+        picture(root / "JPEGImages" / f"a.{ending}")
+    annotate(root, "a", thing("cup", 1, 1, 9, 9), filename="other.png")
+    assert problems(root, tmp_path / "coco") == [
+        "Annotations/a.xml: filename: several pictures have this name: a.bmp, a.png, got 'other.png'"
+    ]
+    annotate(root, "a", thing("cup", 1, 1, 9, 9), filename="a.bmp")
+    convert_voc(root, tmp_path / "coco")
+    assert {name.rpartition("/")[2] for name in boxes_by_picture(tmp_path / "coco")} == {"a.bmp", "b.png"}
+
+
+@pytest.mark.parametrize("place", ["s/a.xml", "a.XML", "s/t/a.Xml"])
+@pytest.mark.parametrize("photo", ["a.png", "s/a.PNG", "other/a.jpeg"])
+def test_annotations_and_pictures_may_lie_in_sub_folders(place: str, photo: str, tmp_path: Path) -> None:
+    root = tmp_path / "voc"
+    annotate(root, "b", thing("cup", 1, 1, 9, 9))
+    annotate(root, "a", thing("dog", 2, 2, 9, 9), filename="")
+    picture(root / "JPEGImages" / photo)
+    (root / "Annotations" / place).parent.mkdir(parents=True, exist_ok=True)
+    (root / "Annotations" / "a.xml").rename(root / "Annotations" / place)
+    found = converted(root, tmp_path / "coco", VocReader())
+    assert (found.counts["images"], found.counts["boxes"], found.left_out) == (2, 2, {})
+
+
+@pytest.mark.parametrize(
+    ("lists", "wanted"),
+    [
+        ({"trainval": "a\nb", "test": "c"}, {"train/a.png", "train/b.png", "val/c.png"}),
+        (
+            {"train": "a", "val": "b", "trainval": "a\nb", "test": "c"},
+            {"train/a.png", "val/b.png", "test/c.png"},
+        ),
+        ({"train": "a.png\n", "val": "b.png\nc.png"}, {"train/a.png", "val/b.png", "val/c.png"}),
+        ({"train": "a", "val": "b"}, {"train/a.png", "val/b.png"}),
+    ],
+)
+def test_the_lists_of_voc_are_its_split(lists: dict[str, str], wanted: set[str], tmp_path: Path) -> None:
+    root = tmp_path / "voc"
+    for name in "abc":
+        annotate(root, name, thing("cup", 1, 1, 9, 9))
+    list_split(root, **lists, cup_train="a 1\n")
+    found = converted(root, tmp_path / "coco", VocReader())
+    assert boxes_by_picture(tmp_path / "coco").keys() == wanted
+    assert found.rule.endswith("of ImageSets/Main")
+    assert (PurePath("Annotations/c.xml") in found.left_out) == (len(wanted) == 2)
+
+
+@pytest.mark.parametrize("there", ["train", "val", "test", "trainval", "train test"])
+def test_lists_that_are_no_split_are_named_with_those_that_are_wanted(there: str, tmp_path: Path) -> None:
+    root = tmp_path / "voc"
+    annotate(root, "a", thing("cup", 1, 1, 9, 9))
+    list_split(root, **dict.fromkeys(there.split(), "a"))
+    got = ", ".join(f"{name}.txt" for name in sorted(there.split()))
+    assert problems(root, tmp_path / "coco")[0].endswith(f"or none of them, got {got} alone")
+
+
+@pytest.mark.parametrize(("train", "val"), [("train", "valid"), ("Train", "val"), ("training", "validation")])
+def test_xml_beside_the_pictures_is_split_by_its_folders(train: str, val: str, tmp_path: Path) -> None:
+    root = tmp_path / "voc"
+    for name in (f"{train}/a", f"{train}/s/b", f"{val}/a", "test/c", "d"):
+        annotate(root / "x", "x", thing("cup", 1, 1, 9, 9), filename="")
+        picture(root / f"{name}.png")
+        (root / "x" / "Annotations" / "x.xml").rename(root / f"{name}.xml")
+    shutil.rmtree(root / "x")
+    (root / "aux.xml").write_text("<PAMDataset/>")
+    (root / "._a.xml").write_text("a")
+    found = converted(root, tmp_path / "coco", VocReader())
+    assert boxes_by_picture(tmp_path / "coco").keys() == {
+        "train/a.png",
+        "train/s/b.png",
+        "val/a.png",
+        "test/c.png",
+    }
+    assert found.left_out == {
+        PurePath("._a.xml"): "hidden files",
+        PurePath("aux.xml"): "annotations outside the splits' folders",
+        PurePath("d.png"): "pictures without an annotation",
+        PurePath("d.xml"): "annotations outside the splits' folders",
+    }
+
+
+def test_xml_of_another_kind_beside_the_pictures_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "voc"
+    annotate(root / "x", "x", thing("cup", 1, 1, 9, 9), filename="")
+    for name in "ab":
+        picture(root / f"{name}.png")
+        shutil.copy(root / "x" / "Annotations" / "x.xml", root / f"{name}.xml")
+    shutil.rmtree(root / "x")
+    (root / "a.png.aux.xml").write_text("<PAMDataset/>")
+    found = converted(root, tmp_path / "coco", VocReader())
+    assert found.left_out == {PurePath("a.png.aux.xml"): "XML files that are no annotations"}
+    assert found.rule.endswith("val is a fifth of train, drawn by seed 0")
+
+
+def test_pictures_of_yolo_may_be_listed_or_lie_in_several_folders(tmp_path: Path) -> None:
+    root = tmp_path / "yolo"
+    for name in ("one/a", "two/a", "val/b", "test/c"):
+        label(root, name, "0 .5 .5 .5 .5")
+    (root / "val.txt").write_text(f"./images/val/b.png\n\n{root / 'images/val/b.png'}\n")
+    splits: dict[Split, tuple[str, ...]] = {
+        "train": ("images/one", "images/two"),
+        "val": ("val.txt",),
+        "test": ("images/test",),
+    }
+    found = converted(root, tmp_path / "coco", YoloReader(NAMES, splits))
+    assert boxes_by_picture(tmp_path / "coco").keys() == {
+        "train/images/one/a.png",
+        "train/images/two/a.png",
+        "val/images/val/b.png",
+        "test/c.png",
+    }
+    assert found.left_out == {}
+
+
+def test_a_file_system_s_own_files_among_the_pictures_are_counted(yolo_folder: Path, tmp_path: Path) -> None:
+    for name in ("images/train/._a.png", "labels/train/._a.txt", "images/.DS_Store", "images/val/Thumbs.db"):
+        (yolo_folder / name).write_text("x")
+    splits: dict[Split, tuple[str, ...]] = {"train": ("images/train",), "val": ("images/val",)}
+    found = converted(yolo_folder, tmp_path / "coco", YoloReader(NAMES, splits))
+    assert list(found.left_out.values()) == ["hidden files"] * 4
