@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from jdn_core.evaluation.complexity import complexity
+from jdn_core.run import assemble
+from jdn_core.run.folder import Run
+from jdn_core.run.outcome import Outcome
+from jdn_core.search import held_out
+from jdn_core.search.contenders import ContenderRecord, winner
+from jdn_core.search.held_out import Difference, HeldOut
 from jdn_core.search.pairs import Evaluation, Measurement, Pair, PairRecord, Timing
+from jdn_core.search.score import Grade
+from jdn_core.search.standing import Standing
 from jdn_core.space.actions import AddLayer, PruneChannels, Rearrange, apply, key, legal
 from jdn_core.space.architecture import BackboneSpec, BlockSpec, DetectorSpec, RegionSpec, Resolution
 from jdn_core.space.families import family
@@ -114,3 +122,41 @@ def _thinner(spec: BackboneSpec, action: object) -> BackboneSpec:
         return replace(block, channels=(max(1, round(block.channels[0] * (1 - share))), *block.channels[1:]))
 
     return replace(spec, stages=tuple(tuple(map(cut, blocks)) for blocks in spec.stages))
+
+
+def keep_contenders(run: Run, records: Sequence[PairRecord], **factors: float) -> Outcome:
+    """Writes contenders that cost what the winner costs and have ``factor`` times its AP; 0: it failed."""
+    standing = Standing(run.settings.score, records)
+    best = winner(standing).record
+    assert best.evaluation is not None
+    for contender in assemble.contenders(run.settings, standing):
+        factor = factors[contender.name]
+        measured = tuple(
+            replace(each, coco={**each.coco, "AP": factor * each.ap}) for each in best.evaluation.measurements
+        )
+        weights = hashlib.sha256(contender.key.encode()).hexdigest()
+        evaluation = replace(best.evaluation, measurements=measured, weights=weights)
+        record = ContenderRecord(contender, best.pair.student, evaluation)
+        if not factor:
+            record = ContenderRecord(contender, reason="oom: peak 2 GiB")
+        run.contenders.commit(record, run.contenders.staging(contender.name))
+    return Outcome(run, standing)
+
+
+def keep_held_out(outcome: Outcome, *, boxes: int = 900, missing: tuple[str, ...] = ()) -> HeldOut:
+    """Writes held-out numbers: half of what each detector has on the search's own photos."""
+
+    def half(grade: Grade | None) -> Measurement:
+        assert grade is not None
+        return replace(grade.measurement, coco={**grade.measurement.coco, "AP": grade.measurement.ap / 2})
+
+    measured = {"base": half(outcome.base.grade)} | {each.name: half(each.grade) for each in outcome.entrants}
+    result = outcome.result.name
+    differences = tuple(
+        Difference(name, measured[result].ap - each.ap, (-0.01, 0.05))
+        for name, each in measured.items()
+        if name != result
+    )
+    found = HeldOut(outcome.key, 34, boxes, missing, measured, measured["base"], result, differences)
+    held_out.write(outcome.run.held_out, found)
+    return found

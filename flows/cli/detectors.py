@@ -14,7 +14,7 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A detector's folder, a search's folder (its best pair), SEARCH#INDEX, or models:/NAME@ALIAS.",
+        help="A detector's folder, a search's folder (its result), SEARCH#INDEX, or models:/NAME@ALIAS.",
     ),
 ]
 Pair = Annotated[

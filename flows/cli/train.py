@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jdn_core.settings.whole import Settings
 
 DEMO_IMAGES, DEMO_SIZE = 320, 96
+MORE_THAN_BASE_AND_WINNER = 2  # lines of the table
 Base = Annotated[
     Path, typer.Option("--base", metavar="DIR", help="A trained base: its folder, or its run in MLflow.")
 ]
@@ -214,10 +215,15 @@ def _upgraded(data: dict[str, Any]) -> Answer:
 
 
 def _show(screen: Console, data: dict[str, Any]) -> None:
-    """Prints base against best student, then where to look next."""
+    """Prints what was found on held-out photos, then base against result, then where to look next."""
     base, best, out = data["base"], data["best"], data["out"]
-    screen.print(f"{data['search']}: base and best student after {data['pairs']} pairs")
-    screen.print(table(["", "base", "best student", "change"], comparison(base, best)))
+    name = {"winner": "best student"}.get(data["result"], data["result"])
+    if data.get("holdout") or len(data["contest"]) > MORE_THAN_BASE_AND_WINNER:
+        _show_contest(screen, data)
+    screen.print(
+        f"{data['search']}: base and {name} after {data['pairs']} pairs, as the search measured them"
+    )
+    screen.print(table(["", "base", name, "change"], comparison(base, best)))
     mlflow = data.get("mlflow") or {}
     lines = {
         "report": f"{out}/report/index.html",
@@ -228,6 +234,22 @@ def _show(screen: Console, data: dict[str, Any]) -> None:
     }
     for name, line in lines.items():
         screen.print(f"{name:10} {line}", markup=False, soft_wrap=True)
+
+
+def _show_contest(screen: Console, data: dict[str, Any]) -> None:
+    """Prints base, controls and winner, held-out numbers first."""
+    from jdn_core.reports.contest import HEADS, Line, cells
+
+    found = data.get("holdout")
+    if found:
+        photos = f"{found['images']} photos, {found['boxes']} boxes"
+        screen.print(f"held-out AP: on {photos} (never seen by the search)", soft_wrap=True)
+    screen.print("AP on val: on the photos that the search optimised; * is the result", soft_wrap=True)
+    screen.print(table(HEADS, [cells(Line(**line)) for line in data["contest"]]))
+    screen.print(data["headline"], markup=False)
+    for caution in data["cautions"]:
+        screen.print(f"caution: {caution}", markup=False)
+    screen.print()
 
 
 def comparison(base: dict[str, Any], best: dict[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -241,7 +263,8 @@ def comparison(base: dict[str, Any], best: dict[str, Any]) -> list[tuple[str, st
         ("H", _fraction(base["score"]), _fraction(best["score"]), _difference(base["score"], best["score"]))
     )
     rows.append(("resolution", str(base["resolution"]), str(best["resolution"]), ""))
-    rows.append(("pair", str(base["index"]), str(best["index"]), str(best["action"])))
+    pair = "-" if best["index"] is None else str(best["index"])
+    rows.append(("pair", str(base["index"]), pair, str(best["action"])))
     return rows
 
 

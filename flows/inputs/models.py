@@ -32,6 +32,7 @@ from jdn_core.evaluation.detection import evaluate as evaluate_detector
 from jdn_core.processes import devices
 from jdn_core.processes.progress import report
 from jdn_core.reports.examples import Panel, draw
+from jdn_core.reports.tables import NO_PAIR
 from jdn_core.run.folder import Run
 from jdn_core.space.architecture import Resolution
 from jdn_core.storage import durable
@@ -49,7 +50,7 @@ class Found:
 
 
 def find(model: str, *, pair: int | None = None, resolution: str | None = None) -> Found:
-    """Finds the detector that ``model`` names: its folder, a search (best pair or ``pair``) or SEARCH#INDEX.
+    """Finds the detector that ``model`` names: its folder, a search (its result or ``pair``) or SEARCH#INDEX.
 
     The folder of a run that trained a base alone stands for that base.
 
@@ -67,11 +68,12 @@ def find(model: str, *, pair: int | None = None, resolution: str | None = None) 
         folder = folder / "base"
     if is_search(folder):
         row = searches.row(folder, pair)
-        if not Path(str(row.weights)).exists():  # they may have left for MLflow (tracking.keep_weights)
+        is_gone = row.index != NO_PAIR and not Path(str(row.weights)).exists()
+        if is_gone:  # they may have left for MLflow (tracking.keep_weights)
             from tasks.tracking import restore_files
 
             restore_files(Run(read_back(folder), folder.resolve()), row.key)
-        folder, frame = folder / "pairs" / row.key, Resolution.parse(str(row.resolution))
+        folder, frame = Path(str(row.weights)).parent, Resolution.parse(str(row.resolution))
     elif pair is not None:
         raise UsageError(f"--pair needs a search's folder, got {model}")
     else:

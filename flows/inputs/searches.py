@@ -12,6 +12,8 @@ from typing import Any
 from flows.inputs.settings_file import read_back
 from jdn_core.errors import InputMissing, OwnedByAnother
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
+from jdn_core.run import outcome
+from jdn_core.run.contest import result_row
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
@@ -30,17 +32,18 @@ def rows(folder: Path, score: Mapping[str, Any] | None = None) -> tuple[Candidat
 
 
 def row(folder: Path, index: int | None) -> Candidate:
-    """Returns the row of a pair that has a detector; the best one's without an index.
+    """Returns the row of a pair that has a detector; without an index that of the search's result.
+
+    The result is the best pair, or what beat it among the controls and the winner trained to its end.
 
     Raises:
         InputMissing: there is no such pair, or it failed.
     """
     table = rows(folder)
     if index is None:
-        try:
-            return best_row(table)
-        except ValueError as error:
-            raise InputMissing(f"{folder}: {error}") from None
+        if not table:
+            raise InputMissing(f"{folder}: the search has no pairs yet")
+        return result_row(outcome.of(Run(read_back(folder), folder)))
     for candidate in table:
         if candidate.index == index and candidate.weights is not None:
             return candidate

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jdn_core.errors import UsageError
+from jdn_core.search.contenders import ContenderRecord
 from jdn_core.search.pairs import Evaluation
-from jdn_core.search.score import Grade, grade, reference
+from jdn_core.search.score import Grade, grade_at, reference
 from jdn_core.search.standing import Graded, Standing
 from jdn_core.space.notation import format_backbone
 
 SORT_KEYS = ("score", "ap", "macs", "params", "latency_ms", "index", "action", "resolution", "state")
 _HIGH_IS_GOOD = ("score", "ap")
+NO_PAIR = -1  # index of a row that is none of a pair: JSON has null there
 
 
 class Candidate(NamedTuple):
@@ -43,7 +44,7 @@ class Candidate(NamedTuple):
     sha256: str | None
 
     def to_json(self) -> dict[str, Any]:
-        return self._asdict()
+        return self._asdict() | {"index": None if self.index == NO_PAIR else self.index}
 
 
 def candidates(standing: Standing, *, folder: Path) -> tuple[Candidate, ...]:
@@ -107,8 +108,8 @@ def ranked(rows: Sequence[Candidate], *, by: str = "score", top: int | None = No
     return (*known, *sorted(unknown, key=lambda row: row.index))[:top]
 
 
-def base_row(standing: Standing, *, folder: Path) -> Candidate:
-    """Returns the base's row, at the largest resolution whatever the score would choose.
+def base_row(standing: Standing, *, folder: Path, resolution: str | None = None) -> Candidate:
+    """Returns the base's row at one resolution whatever the score would choose, by default at the largest.
 
     Raises:
         ValueError: there is no finished pair 0.
@@ -116,9 +117,49 @@ def base_row(standing: Standing, *, folder: Path) -> Candidate:
     first = standing.records[0] if standing.records else None
     if first is None or first.evaluation is None:
         raise ValueError("the search has no evaluated base (pair 0)")
-    largest = replace(first.evaluation, measurements=(reference(first.evaluation),))
-    found = grade(largest, rule=standing.score, base=standing.base)
+    chosen = next(
+        (each for each in first.evaluation.measurements if str(each.resolution) == resolution),
+        reference(first.evaluation),
+    )
+    found = grade_at(first.evaluation, chosen, rule=standing.score, base=standing.base)
     return _at(row(standing.graded(first.pair.key), standing, folder), first.evaluation, found)
+
+
+def contender_row(record: ContenderRecord, grade: Grade, *, standing: Standing, folder: Path) -> Candidate:
+    """Returns the row of a trained contender, which is no pair; a finished winner's parent is its pair.
+
+    Args:
+        record: done.
+        grade: at the resolution that its score chose.
+        standing: of the search's pairs.
+        folder: the contender's own.
+    """
+    contender, evaluation = record.contender, record.evaluation
+    assert evaluation is not None
+    assert record.student is not None
+    parent = None if contender.pair is None else standing.graded(contender.pair).record.pair
+    teachers = [standing.graded(key).record.pair.teacher for key in contender.lineage]
+    teacher = parent.teacher if parent else teachers[-1] if teachers else ""
+    plain = Candidate(
+        index=NO_PAIR,
+        key=contender.key,
+        parent=parent.index if parent else None,
+        action="finish" if parent else f"control {contender.name}",
+        student=format_backbone(record.student.backbone),
+        teacher=str(teacher),
+        resolution=None,
+        ap=None,
+        ap_by_resolution={str(m.resolution): m.ap for m in evaluation.measurements},
+        macs=None,
+        macs_by_resolution={str(m.resolution): m.macs for m in evaluation.measurements},
+        params=evaluation.params,
+        latency_ms=None,
+        score=None,
+        state="done",
+        weights=str(folder / "weights.safetensors"),
+        sha256=evaluation.weights,
+    )
+    return _at(plain, evaluation, grade)
 
 
 def best_row(rows: Sequence[Candidate]) -> Candidate:

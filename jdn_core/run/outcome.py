@@ -66,6 +66,11 @@ class Outcome:
         return contenders.entrants(self.standing, self.records)
 
     @property
+    def winner(self) -> Graded:
+        """Returns the best pair."""
+        return contenders.winner(self.standing)
+
+    @cached_property
     def result(self) -> Entrant:
         """Returns the best of them under H on the search's own photos: what is shipped."""
         return contenders.result(self.entrants)
@@ -106,7 +111,7 @@ class Outcome:
         shown = {name: [each.weights, str(each.resolution)] for name, each in self.shown.items()}
         return content_key({"shown": shown, "result": self.result.name})
 
-    @property
+    @cached_property
     def held_out(self) -> HeldOut | None:
         """Returns what was measured of these detectors on held-out photos; none where that is not done."""
         return held_out.read(self.run.held_out, key=self.key)
@@ -140,9 +145,10 @@ def ensure_held_out(run: Run) -> HeldOut | None:
             measured[shown] = Measurement(shown.resolution, numbers.twelve, macs), matches
     faultpoint(Point.HOLDOUT_MEASURED)
     by_name = {name: measured[shown] for name, shown in outcome.shown.items()}
-    held_out.write(run.held_out, _compared(outcome, photos, by_name))
+    compared = _compared(outcome, photos, by_name)
+    held_out.write(run.held_out, compared)
     faultpoint(Point.HOLDOUT_SAVED)
-    return outcome.held_out
+    return compared
 
 
 def _compared(outcome: Outcome, photos: CocoDataset, measured: Mapping[str, Measured]) -> HeldOut:

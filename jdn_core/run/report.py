@@ -13,11 +13,13 @@ from jdn_core.detector.folder import load_detector
 from jdn_core.pool.folder import load_pool_spec
 from jdn_core.processes import devices
 from jdn_core.reports import curves, examples, page
+from jdn_core.reports.contest import cautions, headline, holdout_json
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
-from jdn_core.run import datasets
+from jdn_core.run import contest, datasets
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.run.fingerprint import noted
 from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
+from jdn_core.run.outcome import Outcome
 from jdn_core.search import phases
 from jdn_core.search.standing import Standing
 from jdn_core.space.architecture import Resolution
@@ -62,10 +64,21 @@ def gather(run: Run, standing: Standing, *, links: Mapping[str, str], is_finishe
 
 
 def summary(run: Run, standing: Standing) -> dict[str, Any]:
-    """Returns base against best, as ``upgrade --json`` prints it."""
-    best = best_row(candidates(standing, folder=run.folder))
+    """Returns base against the result, and what stood beside them, as ``upgrade --json`` prints it."""
+    outcome = Outcome(run, standing)
+    found = outcome.held_out
     head = {"search": run.settings.name, "out": str(run.folder), "pairs": len(standing)}
-    return {**head, "base": base_row(standing, folder=run.folder).to_json(), "best": best.to_json()}
+    lines = contest.lines(outcome)
+    return {
+        **head,
+        "base": base_row(standing, folder=run.folder).to_json(),
+        "best": contest.result_row(outcome).to_json(),
+        "result": outcome.result.name,
+        "contest": [line.to_json() for line in lines],
+        "headline": headline(lines, found),
+        "cautions": list(cautions(found)),
+        **({"holdout": holdout_json(found)} if found else {}),
+    }
 
 
 def base_summary(run: Run, standing: Standing) -> dict[str, Any]:

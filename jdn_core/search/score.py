@@ -54,12 +54,14 @@ class Grade(NamedTuple):
 
 def grade(evaluation: Evaluation, *, rule: ScoreSettings, base: Base) -> Grade:
     """Returns the best grade over the resolutions; of equals the smallest frame."""
-    macs = reference(evaluation).macs
-    grades = []
-    for each in evaluation.measurements:
-        value = score(each, reference_macs=macs, rule=rule, base=base)
-        grades.append(Grade(each, value, excess(each, rule=rule, base=base)))
+    grades = [grade_at(evaluation, each, rule=rule, base=base) for each in evaluation.measurements]
     return min(grades, key=lambda grade: grade.order)
+
+
+def grade_at(evaluation: Evaluation, chosen: Measurement, *, rule: ScoreSettings, base: Base) -> Grade:
+    """Returns the grade at one resolution."""
+    value = score(chosen, reference_macs=reference(evaluation).macs, rule=rule, base=base)
+    return Grade(chosen, value, excess(chosen, rule=rule, base=base))
 
 
 def reference(evaluation: Evaluation) -> Measurement:

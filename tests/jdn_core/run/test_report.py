@@ -40,7 +40,9 @@ def test_a_running_search_has_a_report_without_pictures(run: Run) -> None:
 def test_a_summary_sets_the_base_against_the_best(run: Run) -> None:
     standing = Standing(run.settings.score, make_records(8, failing={2}))
     found = report.summary(run, standing)
-    assert set(found) == {"search", "out", "pairs", "base", "best"}
+    contract = {"search", "out", "pairs", "base", "best"}
+    assert set(found) == contract | {"result", "contest", "headline", "cautions"}
+    assert found["result"] == "winner"
     assert (found["pairs"], found["base"]["index"]) == (8, 0)
     assert found["best"]["key"] == standing.best(1)[0].record.pair.key
     assert report.base_summary(run, standing)["base"] == found["base"]
