@@ -35,7 +35,14 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     model: Model,
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Dataset folder in COCO format.")],
+    data: Annotated[
+        Path,
+        typer.Option("--data", metavar="DIR", help="Dataset folder in COCO format, or an annotation file."),
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Folder of the images, if it is another one."),
+    ] = None,
     split: Annotated[str, typer.Option(metavar="train|val|test", help="Which part of the dataset.")] = "val",
     pair: Pair = None,
     resolution: Frame = None,
@@ -47,7 +54,7 @@ def evaluate(
     from flows.inputs import models
 
     with models.opened(model, pair=pair, resolution=resolution) as found:
-        dataset = models.read_split(data, split, drop_bad_boxes=drop_bad_boxes)
+        dataset = models.read_split(data, split, drop_bad_boxes=drop_bad_boxes, images=images)
         with showing_progress():
             numbers = models.evaluate(found, dataset, device=device or "auto")
     shown = model if model.startswith("models:") else str(found.folder)

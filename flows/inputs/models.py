@@ -15,6 +15,7 @@ from typing import Any, get_args
 import numpy as np
 from torch import Tensor
 
+from flows.console import say
 from flows.inputs import searches
 from flows.inputs.folders import is_search
 from flows.inputs.photos import drawings
@@ -22,7 +23,7 @@ from flows.inputs.settings_file import read_back
 from jdn_core.data import pictures as files
 from jdn_core.data.coco.dataset import CocoDataset, ImageRecord, load
 from jdn_core.data.coco.document import Category
-from jdn_core.data.layouts import Split, find_split
+from jdn_core.data.layouts import Place, Split, find_split, images_of, recognise
 from jdn_core.data.loading import BatchLoader
 from jdn_core.detector.folder import SPEC_FILE, load_detector, load_spec, require_weights
 from jdn_core.errors import DataError, InputMissing, Problem, StorageError, UsageError
@@ -112,12 +113,29 @@ def opened(model: str, *, pair: int | None = None, resolution: str | None = None
         yield Found(folder, _frame(resolution) or Resolution.parse(frame))
 
 
-def read_split(root: Path, split: str, *, drop_bad_boxes: bool) -> CocoDataset:
-    """Reads one split of a dataset for evaluation, where an image may be without boxes."""
+def read_split(root: Path, split: str, *, drop_bad_boxes: bool, images: Path | None = None) -> CocoDataset:
+    """Reads one split of a dataset for evaluation, where an image may be without boxes.
+
+    Args:
+        root: folder of the dataset, or one annotation file, which is taken whole.
+        split: ``train``, ``val`` or ``test``.
+        drop_bad_boxes: leave unusable boxes out.
+        images: folder of the images, if it is another one.
+
+    Raises:
+        UsageError: there is no such split.
+        InputMissing: the split or the folder is not there.
+        DataError: the dataset breaks rules.
+    """
     if split not in get_args(Split):
         raise UsageError(f"--split must be train, val or test, got {split!r}")
     which: Split = split  # type: ignore[assignment]  # it is one of them
-    return load(*find_split(root, which), drop_bad_boxes=drop_bad_boxes, require_boxes=False)
+    if root.is_file():
+        place = Place(root, images or images_of(root))
+    else:
+        say(f"data: {recognise(root).line}")
+        place = find_split(root, which, images=images)
+    return load(*place, drop_bad_boxes=drop_bad_boxes, require_boxes=False)
 
 
 def evaluate(found: Found, dataset: CocoDataset, *, device: str) -> dict[str, Any]:

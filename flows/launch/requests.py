@@ -11,8 +11,10 @@ from flows.inputs.settings_file import Override, load, read_back, read_set, sour
 from jdn_core.errors import InputMissing, SettingsError, UsageError
 from jdn_core.processes import devices
 from jdn_core.run.file_names import SETTINGS_FILE
+from jdn_core.settings.data import DataSettings
 from jdn_core.settings.whole import Settings
 
+_PLACES = ("root", "train_json", "train_images", "val_json", "val_images")
 _KEYS = {"workers": "search.workers"}  # options that are not at the top of the settings
 
 
@@ -72,14 +74,24 @@ def suited(settings: Settings, source: str, changes: Sequence[Override] = ()) ->
     """
     if problem := devices.problem(settings.device, source=source):
         raise SettingsError.of([sourced(problem, changes)])
-    if settings.data.root is None:
+    if settings.data.root is None and settings.data.train_json is None:
         raise UsageError("no dataset: give --data DIR, or data.root in the settings")
-    root = absolute(settings.data.root)
-    if not root.is_dir():
-        raise InputMissing(f"{root}: no such dataset folder")
-    found: dict[str, Any] = {"data": settings.data.model_copy(update={"root": root})}
+    found: dict[str, Any] = {"data": _with_places(settings.data)}
     if (file := settings.detector.pretrained) is not None:
         if not (file := absolute(file)).is_file():
             raise InputMissing(f"{file}: no such file; detector.pretrained names a checkpoint")
         found["detector"] = settings.detector.model_copy(update={"pretrained": file})
     return settings.model_copy(update=found)
+
+
+def _with_places(data: DataSettings) -> DataSettings:
+    """Returns the data's settings with absolute paths; raises InputMissing where one of them is not there."""
+    found = {key: absolute(path) for key in _PLACES if (path := getattr(data, key)) is not None}
+    for key, path in found.items():
+        if key.endswith("_json") and not path.is_file():
+            raise InputMissing(f"{path}: no such file; data.{key} names an annotation file")
+        if not key.endswith("_json") and not path.is_dir():
+            raise InputMissing(
+                f"{path}: no such dataset folder" if key == "root" else f"{path}: no such folder"
+            )
+    return data.model_copy(update=found)

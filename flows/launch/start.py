@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.console import showing_progress
+from flows.console import say, showing_progress
 from flows.inputs import settings_file
 from flows.inputs.folders import is_search, writable
 from flows.inputs.settings_file import Override, is_ours, read_back
@@ -156,8 +157,13 @@ def _run(flow: Flow, settings: Settings, out: Path, *, is_new: bool) -> dict[str
 def _check_inputs(settings: Settings, out: Path) -> None:
     """Refuses bad input in the 3 s that torch takes to import, not after the 13 s of Prefect's server."""
     from jdn_core.run.checks import check_inputs
+    from jdn_core.run.datasets import described
 
     check_inputs(settings, out)
+    for line in described(settings.data):
+        say(line)
+        if line.startswith("WARNING"):
+            logging.getLogger("flows").warning(line)
 
 
 def _matters(old: Settings, key: str, value: Any) -> bool:

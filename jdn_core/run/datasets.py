@@ -8,7 +8,8 @@ import torch
 
 from jdn_core.data.coco.dataset import CocoDataset, load, require_same_categories
 from jdn_core.data.holdout import Divided, divided
-from jdn_core.data.layouts import SPLITS, Split, find_split
+from jdn_core.data.layouts import DRAWN, SPLITS, Place, Split, find_split, images_of
+from jdn_core.data.twins import shared_note
 from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
 from jdn_core.processes import devices
 from jdn_core.settings.data import DataSettings
@@ -41,11 +42,34 @@ def _divided(data: DataSettings) -> Divided:
 
 @lru_cache(maxsize=6)  # a start asks three times: before it, for its fingerprint, as a task
 def _read(data: DataSettings, split: Split) -> CocoDataset:
-    if data.root is None:
-        raise InputMissing("no dataset: name its folder with --data DIR or data.root")
-    file, images = find_split(data.root, split)
     most = {"train": data.max_train_images, "val": data.max_val_images, "test": None}[split]
-    return load(file, images, drop_bad_boxes=data.drop_bad_boxes, max_images=most)
+    return load(*_place(data, split), drop_bad_boxes=data.drop_bad_boxes, max_images=most)
+
+
+def _place(data: DataSettings, split: Split) -> Place:
+    """Returns where a split is: as the settings say, else as the dataset's folder does."""
+    file, images = {
+        "train": (data.train_json, data.train_images),
+        "val": (data.val_json, data.val_images),
+        "test": (None, None),
+    }[split]
+    if file is not None:
+        alone = split == "train" and data.val_json is None and data.root is None
+        return Place(file, images or images_of(file), "train" if alone else None)
+    if data.root is not None:
+        return find_split(data.root, split, images=images)
+    if split == "val" and data.train_json is not None:
+        return _place(data, "train")._replace(part="val")
+    raise InputMissing("no dataset: name its folder with --data DIR, or its files with data.train_json")
+
+
+def described(data: DataSettings) -> list[str]:
+    """Says in a line each where the data was found, how val came about, and which pictures occur twice."""
+    places = [_place(data, split) for split in SPLITS]
+    files = dict.fromkeys(str(place.annotations) for place in places)
+    lines = [f"data: {', '.join(files)}"] + ([f"data: {DRAWN}"] if places[1].part is not None else [])
+    train, val = (dataset(data, split) for split in SPLITS)
+    return lines + shared_note([each.path for each in train.images], [each.path for each in val.images])
 
 
 def check_data(settings: Settings) -> tuple[CocoDataset, CocoDataset]:

@@ -19,6 +19,24 @@ class DataSettings(BaseModel, frozen=True, extra="forbid", title="Data"):
     root: Annotated[AnyPath | None, FREE] = Field(
         None, title="Dataset folder", description="Dataset folder in COCO format; `--data` sets it."
     )
+    train_json: Annotated[AnyPath | None, FREE] = Field(
+        None,
+        title="Training annotations",
+        description="Annotation file, where the folder's layout is not known.",
+    )
+    train_images: Annotated[AnyPath | None, FREE] = Field(
+        None, title="Training images", description="Folder of the training images, where it is another one."
+    )
+    val_json: Annotated[AnyPath | None, FREE] = Field(
+        None,
+        title="Validation annotations",
+        description="Annotation file; without one, and without a dataset folder, a fifth of train is taken.",
+    )
+    val_images: Annotated[AnyPath | None, FREE] = Field(
+        None,
+        title="Validation images",
+        description="Folder of the validation images, where it is another one.",
+    )
     resolutions: tuple[str, ...] = Field(
         ("512x512", "800x600", "1080x720", "1333x800"),
         min_length=1,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jdn_core.data import pictures
 from jdn_core.data.coco import strict_json
 from jdn_core.data.coco.document import Category, Document, Entry, examine
-from jdn_core.data.layouts import SPLITS, find_split, images_of
+from jdn_core.data.layouts import SPLITS, Place, Split, images_of, recognise
+from jdn_core.data.twins import shared_note
 from jdn_core.errors import DataError, InputMissing, Problem
 
 # Decoding takes a second for so many photos, and ten for COCO's validation split.
@@ -53,8 +54,8 @@ def check(
         raise InputMissing(f"{images}: no such folder of images")
     if os.path.isdir(path):  # pathlib does not forgive names that are too long
         return _check_folder(path, drop_bad_boxes=drop_bad_boxes, decode=decode)
-    root = images if images is not None else images_of(path)
-    return _result([_check_file(path, root, drop_bad_boxes=drop_bad_boxes, decode=decode)])
+    place = Place(path, images if images is not None else images_of(path))
+    return _result([_check_file(place, drop_bad_boxes=drop_bad_boxes, decode=decode)[1]])
 
 
 def read_document(annotation_file: Path, *, drop_bad_boxes: bool) -> tuple[Document, bytes]:
@@ -108,27 +109,39 @@ def other_categories(file: str, train: Sequence[Category], val: Sequence[Categor
 
 
 def _check_folder(root: Path, *, drop_bad_boxes: bool, decode: bool | None) -> CheckResult:
-    documents: list[Document] = []
+    try:
+        found = recognise(root)
+    except (InputMissing, DataError) as error:
+        problem = Problem(root.name, "layout", str(error).removeprefix(f"{root}: "))
+        return _result([Document(root.name, problems=[problem])])
+    documents = {split: Document(root.name) for split in SPLITS}
+    files: dict[Split, list[Path]] = {split: [] for split in SPLITS}
     for split in SPLITS:
-        try:
-            file, folder = find_split(root, split)
-            documents.append(_check_file(file, folder, drop_bad_boxes=drop_bad_boxes, decode=decode))
-        except InputMissing as error:
-            documents.append(Document(root.name, problems=[Problem(root.name, split, str(error))]))
-    train, val = documents
-    if not (train.problems or val.problems) and train.categories != val.categories:
+        place = found.splits.get(split)
+        if place is None:
+            documents[split].problems.append(Problem(root.name, split, found.without(split)))
+        elif not place.images.is_dir():
+            documents[split].problems.append(Problem(root.name, split, place.without_images))
+        elif place.part != "val":  # else it is the other part of train's file
+            files[split], documents[split] = _check_file(place, drop_bad_boxes=drop_bad_boxes, decode=decode)
+    train, val = documents["train"], documents["val"]
+    if files["val"] and not (train.problems or val.problems) and train.categories != val.categories:
         val.problems.append(other_categories(val.name, train.categories, val.categories))
-    return _result(documents)
+    result = _result([train, val])
+    notes = (found.line, *result.notes, *shared_note(files["train"], files["val"]))
+    return replace(result, notes=notes)
 
 
-def _check_file(file: Path, root: Path, *, drop_bad_boxes: bool, decode: bool | None) -> Document:
+def _check_file(place: Place, *, drop_bad_boxes: bool, decode: bool | None) -> tuple[list[Path], Document]:
+    """Returns the image files that are there, and the checked document."""
+    file = place.annotations
     try:
         document, _ = read_document(file, drop_bad_boxes=drop_bad_boxes)
     except DataError as error:
-        return Document(file.name, problems=list(error.problems))
+        return [], Document(file.name, problems=list(error.problems))
     if decode is None:
         decode = len(document.entries) <= _FEW_IMAGES
-    find_files(document, root, decode=decode)
+    files = find_files(document, place.images, decode=decode)
     require_targets(document)
     if document.clipped:
         document.notes.append(f"boxes that reach outside their image and are clipped: {document.clipped}")
@@ -136,7 +149,7 @@ def _check_file(file: Path, root: Path, *, drop_bad_boxes: bool, decode: bool | 
         document.notes.append(f"unusable boxes that are left out: {document.dropped}")
     if not decode:
         document.notes.append("only the first and the last bytes of the images were read")
-    return document
+    return list(files.values()), document
 
 
 def _result(documents: Sequence[Document]) -> CheckResult:

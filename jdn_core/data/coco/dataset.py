@@ -24,6 +24,7 @@ from jdn_core.data.coco.checking import (
     require_targets,
 )
 from jdn_core.data.coco.document import Box, Category, Entry
+from jdn_core.data.layouts import Split, drawn_for_val
 from jdn_core.errors import DataError, Problem
 
 
@@ -70,6 +71,7 @@ class CocoDataset:
 def load(
     annotation_file: Path,
     image_root: Path,
+    part: Split | None = None,
     *,
     drop_bad_boxes: bool = False,
     max_images: int | None = None,
@@ -80,6 +82,7 @@ def load(
     Args:
         annotation_file: COCO instances JSON.
         image_root: folder that its file names start from.
+        part: train or val for that half of the file's images, see ``drawn_for_val``; none for all.
         drop_bad_boxes: leave unusable boxes out instead of refusing the dataset.
         max_images: take only the first images of the file; the others' files are not looked at.
         require_boxes: refuse a dataset without any box to learn from; an evaluation passes False.
@@ -89,6 +92,9 @@ def load(
         DataError: the dataset breaks rules; all of them are named, 50 at the most printed.
     """
     document, content = read_document(annotation_file, drop_bad_boxes=drop_bad_boxes)
+    if part is not None:
+        drawn = drawn_for_val(entry.file_name for entry in document.entries)
+        document.entries = [each for each in document.entries if (each.file_name in drawn) == (part == "val")]
     document.entries = document.entries[:max_images]
     paths = find_files(document, image_root, decode=False)
     if require_boxes:

@@ -74,7 +74,8 @@ def convert(src: Path, dst: Path, reader: Reader, *, drop_bad_boxes: bool = Fals
     sizes = {str(split): len(found) for split, found in source.splits.items()}
     rest = {"boxes": boxes, "categories": len(source.categories), "dropped": findings.dropped}
     counts = {"images": sum(sizes.values())} | sizes | rest
-    return Conversion(counts, source.rule, len(findings.used), left_out, tuple(findings.notes))
+    warnings = [note for note in result.notes if note.startswith("WARNING")]
+    return Conversion(counts, source.rule, len(findings.used), left_out, (*findings.notes, *warnings))
 
 
 def _left_out(src: Path, findings: Findings) -> dict[PurePath, str]:

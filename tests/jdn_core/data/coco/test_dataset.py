@@ -58,7 +58,7 @@ def test_both_layouts_are_found_and_sound(folder: Path, layout: str) -> None:
             (folder / split).rename(folder / f"{split}2017")
             annotations = folder / "annotations"
             (annotations / f"{split}.json").rename(annotations / f"instances_{split}2017.json")
-    file, images = find_split(folder, "val")
+    file, images, _ = find_split(folder, "val")
     assert (file.is_file(), images.is_dir(), file.stem[-3:]) == (
         True,
         True,
@@ -72,10 +72,15 @@ def test_what_is_missing_is_named(folder: Path) -> None:
     shutil.rmtree(folder / "val")
     with pytest.raises(InputMissing, match=r"val: no such folder, but val\.json"):
         find_split(folder, "val")
-    (folder / "annotations" / "val.json").unlink()
-    with pytest.raises(InputMissing, match=r"annotations/val\.json nor annotations/instances_val2017\.json"):
-        find_split(folder, "val")
     assert places(folder) == [f"{folder.name}:val"]
+    (folder / "annotations" / "train.json").unlink()
+    with pytest.raises(InputMissing, match=r"no train split there, but annotations/val\.json$"):
+        find_split(folder, "train")
+    assert places(folder) == [f"{folder.name}:train", f"{folder.name}:val"]
+    (folder / "annotations" / "val.json").unlink()
+    with pytest.raises(InputMissing, match=r"none of annotations/train\.json, .*_annotations\.coco\.json"):
+        find_split(folder, "val")
+    assert places(folder) == [f"{folder.name}:layout"]
     with pytest.raises(InputMissing, match="no such file"):
         check(folder / "nothing")
     with pytest.raises(InputMissing, match="nothing: no such folder of images"):
