@@ -38,8 +38,9 @@ def publish(
     published = register(folder, pair=pair, alias=alias, model=model)
 
     def show(screen: Console) -> None:
+        what = "the search's result" if published.pair is None else f"pair {published.pair}"
         screen.print(
-            f"pair {published.pair} is {published.model} version {published.version}, "
+            f"{what} is {published.model} version {published.version}, "
             f"alias {published.alias}: {published.uri}",
             markup=False,
             soft_wrap=True,

@@ -10,14 +10,14 @@ from flows.inputs.settings_file import read_back
 from jdn_core.errors import ServiceUnavailable
 from jdn_core.run.folder import Run
 from tasks import tracking
-from tasks.tracking.fetching import has_pair
-from tasks.tracking.registry import Registered, check_names, register_pair
+from tasks.tracking.fetching import has_run
+from tasks.tracking.registry import Registered, called, check_names, identity_of, register_pair
 
 
 def register(
     folder: Path, *, pair: int | None = None, alias: str = "champion", model: str | None = None
 ) -> Registered:
-    """Registers a pair's detector, the best by H without an index; see ``tasks.tracking.registry``.
+    """Registers a pair's detector, without an index the search's result; see ``tasks.tracking.registry``.
 
     A search that runs is not disturbed: it sends its pairs to MLflow by itself. For one that does not run,
     what MLflow lacks is sent first.
@@ -38,8 +38,8 @@ def register(
     name = model or run.settings.name
     check_names(name, alias)
     row, base = searches.row(folder, pair), searches.base(folder)
-    if not has_pair(run, row.key):
-        _send(run, row.index)
+    if not has_run(run, *identity_of(run, row)):
+        _send(run, called(row))
     return register_pair(run, row, base, model=name, alias=alias)
 
 
@@ -63,8 +63,8 @@ def register_from(
         return register(folder, pair=index, alias=alias, model=model)
 
 
-def _send(run: Run, index: int) -> None:
-    advice = f"MLflow has not heard of pair {index} yet, the search tells it by itself; try again soon"
+def _send(run: Run, what: str) -> None:
+    advice = f"MLflow has not heard of {what} yet, the search tells it by itself; try again soon"
     with searches.held(run.folder, advice=advice):
         finished = searches.status(run.folder)["stage"] == "report"
         sent = tracking.sync(run, state="finished" if finished else "interrupted")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from jdn_core.reports import texts
 from jdn_core.reports.curves import action_text
-from jdn_core.reports.tables import Candidate
+from jdn_core.reports.tables import NO_PAIR, Candidate
 
 _HEADS = ("pair", "action", "H", "AP (%)", "computation", "parameters", "latency", "resolution")
 _LONGEST_CLASSES = 1500  # characters of a card; MLflow takes 5000 in all
@@ -28,7 +28,14 @@ def best_pairs(base: Candidate, best: Sequence[Candidate], *, page: Callable[[st
 
 
 def model_card(
-    row: Candidate, base: Candidate, *, classes: Sequence[str], model: str, search: str, digest: str
+    row: Candidate,
+    base: Candidate,
+    *,
+    classes: Sequence[str],
+    model: str,
+    search: str,
+    digest: str,
+    said: Sequence[str] = (),
 ) -> str:
     """Describes a registered detector: base against student, how to use it, where it comes from.
 
@@ -39,20 +46,24 @@ def model_card(
         model: name of the registered model.
         search: name of the search.
         digest: of its settings.
+        said: sentences about held-out photos, which come before all other numbers.
     """
+    who = "the result" if row.index == NO_PAIR else f"pair {row.index}"
     parent = "" if row.parent is None else f", from pair {row.parent}"
     names = ", ".join(classes)
     if len(names) > _LONGEST_CLASSES:
         names = f"{names[: _LONGEST_CLASSES - 3]}..."
     lines = [
-        f"Object detector (Faster R-CNN with FPN), pair {row.index} of search {search} "
+        f"Object detector (Faster R-CNN with FPN), {who} of search {search} "
         f"({action_text(row.action)}{parent}).",
         "",
+        *(text for sentence in said for text in (sentence, "")),
         "| | base | this detector | |",
         "| --- | --- | --- | --- |",
         *_against(base, row),
         "",
-        f"AP is COCO's, over IoU 0.50:0.95, on the search's validation data. Classes: {names}.",
+        "AP in the table is COCO's, over IoU 0.50:0.95, on the validation data that the search optimised. "
+        f"Classes: {names}.",
         "",
         "```python",
         "import mlflow, pandas",

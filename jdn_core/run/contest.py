@@ -7,7 +7,8 @@ from typing import assert_never
 from jdn_core.reports.contest import Line, line
 from jdn_core.reports.tables import Candidate, base_row, contender_row, row
 from jdn_core.run.outcome import Outcome
-from jdn_core.search.contenders import Entrant
+from jdn_core.search.contenders import ContenderRecord, Entrant
+from jdn_core.search.score import grade
 
 
 def result_row(outcome: Outcome) -> Candidate:
@@ -21,9 +22,15 @@ def entrant_row(outcome: Outcome, entrant: Entrant) -> Candidate:
     if entrant.pair is not None:
         return row(outcome.standing.graded(entrant.pair.pair.key), outcome.standing, folder)
     assert entrant.contender is not None
-    return contender_row(
-        entrant.contender, entrant.grade, standing=outcome.standing, folder=outcome.folder(entrant)
-    )
+    return record_row(outcome, entrant.contender)
+
+
+def record_row(outcome: Outcome, record: ContenderRecord) -> Candidate:
+    """Returns the row of what was trained beside the pairs, at the resolution that its score chooses."""
+    standing, folder = outcome.standing, outcome.run.contenders.path(record.contender.name)
+    assert record.evaluation is not None
+    found = grade(record.evaluation, rule=standing.score, base=standing.base)
+    return contender_row(record, found, standing=standing, folder=folder)
 
 
 def lines(outcome: Outcome) -> tuple[Line, ...]:

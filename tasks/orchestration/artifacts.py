@@ -46,8 +46,9 @@ def show_best(run: Run, standing: Standing, best: Sequence[Graded]) -> None:
 def show_model(registered: Registered) -> None:
     """Shows which version a pair became, with a link to its page."""
     version = f"{registered.model} version {registered.version}"
+    what = "the search's result" if registered.pair is None else f"pair {registered.pair}"
     lines = [
-        f"[{version}]({registered.page}), alias `{registered.alias}`: pair {registered.pair}.",
+        f"[{version}]({registered.page}), alias `{registered.alias}`: {what}.",
         "",
         f"`mlflow.pyfunc.load_model({registered.uri!r})`",
         "",

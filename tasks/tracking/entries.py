@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from jdn_core.reports.tables import Candidate
+from jdn_core.run.contest import record_row
 from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
-from jdn_core.search.pairs import PairRecord
+from jdn_core.run.outcome import Outcome
+from jdn_core.search.contenders import Contender, ContenderRecord
+from jdn_core.search.held_out import HeldOut
+from jdn_core.search.pairs import Evaluation, PairRecord
 from jdn_core.search.records import RECORD_FILE
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
@@ -30,9 +34,9 @@ class Number(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A training before the search, done or not: the base, or a phase of the pool."""
+    """A training before the search, done or not: the base, a phase of the pool; or one beside its pairs."""
 
-    kind: Literal["base", "pool"]
+    kind: Literal["base", "pool", "control"]
     name: str
     folder: Path
 
@@ -72,6 +76,53 @@ def stages(run: Run) -> tuple[Stage, ...]:
         Stage("base", "base", run.base),
         *(Stage("pool", phase.name, run.phase(index)) for index, phase in phases),
     )
+
+
+def control_stages(outcome: Outcome) -> dict[Stage, ContenderRecord]:
+    """Returns what was trained beside a search's winner, with its record; empty before that.
+
+    A search that is prolonged may have other controls, so the name holds the beginning of the key.
+    """
+    return {
+        Stage("control", control_name(each.contender), outcome.run.contenders.path(each.contender.name)): each
+        for each in outcome.records
+    }
+
+
+def control_name(contender: Contender) -> str:
+    """Returns the identity of a contender among the search's runs."""
+    return f"control {contender.name} {contender.key[:8]}"
+
+
+def of_control(stage: Stage, record: ContenderRecord, outcome: Outcome) -> Entry:
+    """Returns the run of a control, or of the winner finished, whose record is there."""
+    entry = of_stage(stage, search=record.contender.search)
+    if record.evaluation is None:
+        return replace(entry, state="failed")
+    row = record_row(outcome, record)
+    timing = record.evaluation.timing
+    return replace(
+        entry,
+        tags={**entry.tags, "jdn.action": row.action},
+        params=_clipped({"student": row.student, "teacher": row.teacher, "action": row.action}),
+        numbers=tuple(_numbers(record.evaluation, row)),
+        files=tuple(sorted(record.files)),
+        started=timing.finished - timing.train_seconds,
+        finished=timing.finished,
+        is_candidate=True,
+    )
+
+
+def of_held_out(found: HeldOut) -> tuple[Number, ...]:
+    """Returns the metrics of a search's run: AP on held-out photos, and how far the result is ahead."""
+    aps = {f"holdout_ap_{name}": measured.ap for name, measured in found.measured.items()}
+    ends = found.difference.interval or ()
+    differences = {"holdout_difference": found.difference.value}
+    differences |= {
+        f"holdout_difference_{end}": value for end, value in zip(("low", "high"), ends, strict=False)
+    }
+    counts = {"holdout_images": found.images, "holdout_boxes": found.boxes}
+    return tuple(Number(name, float(value)) for name, value in (aps | differences | counts).items())
 
 
 def of_pair(record: PairRecord, row: Candidate, folder: Path) -> Entry:
@@ -141,13 +192,15 @@ def flat_settings(settings: Settings) -> dict[str, str]:
 
 
 def _pair_numbers(record: PairRecord, row: Candidate) -> Iterator[Number]:
-    evaluation = record.evaluation
-    if evaluation is None:
-        return
+    if record.evaluation is not None:
+        yield Number("pair_index", record.pair.index)
+        yield from _numbers(record.evaluation, row)
+
+
+def _numbers(evaluation: Evaluation, row: Candidate) -> Iterator[Number]:
     chosen = next(each for each in evaluation.measurements if str(each.resolution) == row.resolution)
     names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "APs", "ap_m": "APm", "ap_l": "APl"}
     values: dict[str, float | None] = {name: chosen.coco[key] for name, key in names.items()}
-    values |= {"pair_index": record.pair.index}
     values |= {"score": row.score, "gmacs": chosen.macs / 1e9, "latency_ms": row.latency_ms}
     values |= {"params_m": evaluation.params / 1e6, "train_seconds": evaluation.timing.train_seconds}
     values |= {f"ap_{each.resolution}": each.ap for each in evaluation.measurements}

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 from jdn_core.detector.folder import WEIGHTS_FILE
 from jdn_core.detector.trunk import TENSOR_FILES
 from jdn_core.errors import CheckpointError, InputMissing, StorageError, UserError
+from jdn_core.run import assemble
 from jdn_core.run.file_names import HEAD_FILES, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run.folder import Run
 from jdn_core.run.identity import search_id
 from jdn_core.search.pairs import Pair
 from jdn_core.search.records import read_record
+from jdn_core.search.standing import Standing
 from jdn_core.storage import durable
-from tasks.tracking.entries import FILES_TAG, PAIR_TAG, STAGE_TAG, digest, stages
+from tasks.tracking.entries import FILES_TAG, PAIR_TAG, STAGE_TAG, control_name, digest, stages
 from tasks.tracking.pages import Links, address_of, keep_links, tracking_uri
 from tasks.tracking.search_run import SearchRun
 from tasks.tracking.server import STATUS, Experiment, asking
@@ -88,15 +90,15 @@ def run_of_flow(uri: str, *, name: str, flow_run: str) -> str | None:
     return found[0].info.run_id if found else None
 
 
-def has_pair(run: Run, key: str) -> bool:
-    """Returns whether MLflow has the whole run of a pair.
+def has_run(run: Run, tag: str, value: str) -> bool:
+    """Returns whether MLflow has the whole run of this identity.
 
     Raises:
         ServiceUnavailable: MLflow does not answer.
     """
     with asking(tracking_uri(run)):
         search_run = SearchRun.find(run)
-        return search_run is not None and search_run.child(PAIR_TAG, key) is not None
+        return search_run is not None and search_run.child(tag, value) is not None
 
 
 def rebuild(run: Run, run_id: str, uri: str, head: Path) -> int:
@@ -119,6 +121,7 @@ def rebuild(run: Run, run_id: str, uri: str, head: Path) -> int:
         run.folder.mkdir(parents=True, exist_ok=True)
         _take_stages(search_run)
         fetch_records(search_run)
+        _take_controls(search_run)
         _take_head(search_run, head, uri)
     return len(run.records.all())
 
@@ -269,6 +272,21 @@ def _take_stages(search_run: SearchRun, *, only: str | None = None) -> None:
         is_wanted = only in (None, name) and not folder.exists()
         if is_wanted and (found := search_run.child(STAGE_TAG, name)):
             folder.parent.mkdir(parents=True, exist_ok=True)
+            _take_stage(search_run.experiment, found, folder)
+
+
+def _take_controls(search_run: SearchRun) -> None:
+    """Fetches what was trained beside the winner of the records that are here; a resume makes the rest."""
+    run = search_run.run
+    records = run.records.all()
+    if not records or records[0].evaluation is None:
+        return
+    for contender in assemble.contenders(run.settings, Standing(run.settings.score, records)):
+        folder = run.contenders.path(contender.name)
+        found = search_run.child(STAGE_TAG, control_name(contender))
+        if found and run.contenders.get(contender) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.parent.mkdir(exist_ok=True)
             _take_stage(search_run.experiment, found, folder)
 
 

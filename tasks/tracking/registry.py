@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_spec
+from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_spec, require_weights
 from jdn_core.errors import InputMissing, UsageError
+from jdn_core.reports.contest import cautions, headline
 from jdn_core.reports.markdown import model_card
-from jdn_core.reports.tables import Candidate
+from jdn_core.reports.tables import NO_PAIR, Candidate
+from jdn_core.run import outcome
+from jdn_core.run.contest import lines, result_row
 from jdn_core.run.folder import Run
 from jdn_core.settings.values import LONGEST_NAME, NAME
-from tasks.tracking.entries import PAIR_TAG
+from tasks.tracking.entries import PAIR_TAG, STAGE_TAG, control_name
 from tasks.tracking.fetching import restore_files
 from tasks.tracking.packaging import Package, save
 from tasks.tracking.pages import address_of, shown, tracking_uri
@@ -51,7 +54,7 @@ class Registered(NamedTuple):
     alias: str
     uri: str
     page: str
-    pair: int
+    pair: int | None
     key: str
     sha256: str
 
@@ -89,16 +92,20 @@ def register_pair(run: Run, row: Candidate, base: Candidate, *, model: str, alia
         ServiceUnavailable: MLflow does not answer.
     """
     check_names(model, alias)
-    restore_files(run, row.key)
-    folder, uri = run.records.path(row.key), tracking_uri(run)
+    folder, uri = Path(str(row.weights)).parent, tracking_uri(run)
+    if row.index == NO_PAIR:
+        require_weights(folder, str(row.sha256))
+    else:
+        restore_files(run, row.key)
     with asking(uri):
         search_run = SearchRun.find(run)
-        found = search_run.child(PAIR_TAG, row.key) if search_run else None
+        found = search_run.child(*identity_of(run, row)) if search_run else None
         if search_run is None or found is None:
-            raise InputMissing(f"MLflow at {shown(uri)} has no run of pair {row.index}")
+            raise InputMissing(f"MLflow at {shown(uri)} has no run of {called(row)}")
         classes = [name for _, name in load_spec(folder).classes]
         name, digest = run.settings.name, run.settings.digest
-        card = model_card(row, base, classes=classes, model=model, search=name, digest=digest)
+        said = said_of(run, row)
+        card = model_card(row, base, classes=classes, model=model, search=name, digest=digest, said=said)
         tags = _origin(search_run, row, found.info.run_id)
         package = Package(folder, model, alias, str(row.resolution), card, tags)
         version = register(search_run.experiment, found, package)
@@ -108,10 +115,31 @@ def register_pair(run: Run, row: Candidate, base: Candidate, *, model: str, alia
         alias=alias,
         uri=f"models:/{model}@{alias}",
         page=f"{address_of(uri)}/#/models/{quote(model)}/versions/{version}",
-        pair=row.index,
+        pair=None if row.index == NO_PAIR else row.index,
         key=row.key,
         sha256=str(row.sha256),
     )
+
+
+def said_of(run: Run, row: Candidate) -> tuple[str, ...]:
+    """Returns what held-out photos say of the search's result; nothing of any other detector, or without."""
+    found = outcome.of(run)
+    if found.held_out is None or result_row(found).key != row.key:
+        return ()
+    return (headline(lines(found), found.held_out), *cautions(found.held_out))
+
+
+def identity_of(run: Run, row: Candidate) -> tuple[str, str]:
+    """Returns the tag, and its value, that finds the run in MLflow of a pair, or of what stands beside it."""
+    if row.index != NO_PAIR:
+        return PAIR_TAG, row.key
+    names = {each.contender.key: control_name(each.contender) for each in outcome.of(run).records}
+    return STAGE_TAG, names[row.key]
+
+
+def called(row: Candidate) -> str:
+    """Returns how a row is called in a sentence: ``pair 7``, ``control longer``."""
+    return row.action if row.index == NO_PAIR else f"pair {row.index}"
 
 
 def register(experiment: Experiment, run: MlflowRun, package: Package) -> int:
@@ -190,16 +218,15 @@ def fetch_model(name: str, label: str, uri: str, folder: Path) -> tuple[Path, st
 def _origin(search_run: SearchRun, row: Candidate, run_id: str) -> dict[str, str]:
     """Returns the tags of a version: which detector it is, its numbers, and every run that led to it."""
     settings, record = search_run.run.settings, search_run.run.records.get(row.key)
-    assert record is not None
-    parent = search_run.child(PAIR_TAG, record.pair.parent) if record.pair.parent else None
+    parent = search_run.child(PAIR_TAG, record.pair.parent) if record and record.pair.parent else None
     tags = {
         PAIR_TAG: row.key,
-        WEIGHTS_TAG: record.files[WEIGHTS_FILE],
+        WEIGHTS_TAG: str(row.sha256),
         FRAME_TAG: str(row.resolution),
         "jdn.search": settings.name,
         "jdn.search_id": search_run.search_id,
         "jdn.settings": settings.digest,
-        "jdn.pair_index": str(row.index),
+        "jdn.pair_index": "" if row.index == NO_PAIR else str(row.index),
         "jdn.action": row.action,
         "jdn.parent_pair": "" if row.parent is None else str(row.parent),
         "jdn.search_run": search_run.id,

@@ -16,9 +16,20 @@ from typing import NamedTuple, Self
 from jdn_core.reports import tables
 from jdn_core.run.file_names import HEAD_FILES, SEARCH_FILE
 from jdn_core.run.folder import Run
+from jdn_core.run.outcome import Outcome
 from jdn_core.search import phases
 from jdn_core.search.standing import Graded, Standing
-from tasks.tracking.entries import STAGE_TAG, Entry, Number, of_pair, of_stage, stages
+from tasks.tracking.entries import (
+    STAGE_TAG,
+    Entry,
+    Number,
+    control_stages,
+    of_control,
+    of_held_out,
+    of_pair,
+    of_stage,
+    stages,
+)
 from tasks.tracking.fetching import fetch_records, holds_weights
 from tasks.tracking.pages import FlowRun, shown, tracking_uri
 from tasks.tracking.search_run import Published, SearchRun
@@ -227,6 +238,7 @@ class Outbox:
         self._stages = 0  # trainings before the search that are there and were not sent
         self._uploaded: dict[Path, int] = {}  # file below the folder -> its time of change when it was sent
         self._unnoted: list[str] = []  # identities that were sent since the last note
+        self._told = ""  # key of the held-out numbers that were sent
         self._to = ""  # id of the search's run; of another one nothing is known
 
     def follow(self, standing: Standing) -> None:
@@ -249,6 +261,7 @@ class Outbox:
             self._begin(search_run, trusting=trusting)
         _send_files(search_run, self._uploaded)
         refusals = [*self._send_stages(search_run), *self._send_pairs(search_run)]
+        refusals += self._send_controls(search_run)
         _send_assessments(search_run, self._uploaded)
         if self._unnoted:
             search_run.note(self.known, self._unnoted)
@@ -264,6 +277,7 @@ class Outbox:
             known = search_run.listed()
             search_run.note(known)
         self.known, self._unnoted, self._uploaded, self._to = known, [], {}, search_run.id
+        self._told = ""
         if self._standing is not None:
             self.follow(self._standing)
 
@@ -288,6 +302,20 @@ class Outbox:
                 yield from self._try(search_run, _entry(self._run, standing, graded))
             if key in self.known:
                 del self._waiting[key]
+
+    def _send_controls(self, search_run: SearchRun) -> Iterator[Exception]:
+        """Sends what was trained beside the winner, and the held-out numbers; gives the refusals."""
+        if self._standing is None or not self._run.held_out.parent.is_dir():
+            return
+        outcome = Outcome(self._run, self._standing)
+        there = control_stages(outcome)
+        for stage, record in there.items():
+            if stage.name not in self.known:
+                yield from self._try(search_run, of_control(stage, record, outcome))
+        if (found := outcome.held_out) and self._told != found.key:
+            finished = max(each.evaluation.timing.finished for each in outcome.entrants)
+            search_run.experiment.numbers(search_run.id, of_held_out(found), round(finished * 1000))
+            self._told = found.key
 
     def _try(self, search_run: SearchRun, entry: Entry) -> Iterator[Exception]:
         """Sends one run; gives the error for which it was refused.
@@ -325,7 +353,8 @@ def _send_files(search_run: SearchRun, uploaded: dict[Path, int]) -> None:
         uploaded: file -> its time of change when it was sent; what is sent now is added.
     """
     folder = search_run.run.folder
-    for path in (*(folder / name for name in HEAD_FILES), *sorted((folder / "report").rglob("*"))):
+    held_out = search_run.run.held_out
+    for path in (*(folder / name for name in HEAD_FILES), held_out, *sorted((folder / "report").rglob("*"))):
         if path.is_file() and uploaded.get(path) != (changed := path.stat().st_mtime_ns):
             place = path.relative_to(folder).parent.as_posix()
             client = search_run.experiment.client

@@ -11,51 +11,22 @@ from jdn_core.data.loading import BatchLoader
 from jdn_core.detector.folder import load_detector, load_spec
 from jdn_core.evaluation.complexity import complexity
 from jdn_core.evaluation.detection import evaluate
-from jdn_core.run import assemble, controls, datasets, outcome, steps, warm
+from jdn_core.run import assemble, controls, datasets, outcome, warm
 from jdn_core.run.folder import Run
 from jdn_core.run.outcome import RESULT_FRAME
 from jdn_core.search.contenders import Bound, Contender, lineage, winner
-from jdn_core.search.hill_climbing import HillClimber
-from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import Settings
 from jdn_core.storage import durable
+from tests.contested_search import contested
 from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = pytest.mark.slow
-CONTROLS = {"controls": ["longer", "distilled", "scaled"], "finish": 0.4}
 ALL = ("winner", "longer", "distilled", "scaled")
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A search of two pairs whose winner is one of them, with everything that stands beside it."""
-    folder = tmp_path_factory.mktemp("searched")
-    root, sections = shapes(folder / "shapes"), {"data": {"holdout": 0.5}, "search": CONTROLS}
-    base = assemble.base_spec(tiny_settings(root))
-    # Nothing is learnt in so few steps, so a bound decides: the base breaks it, a pruned student keeps it.
-    bound = complexity(base, tiny_settings(root).data.frames[0]).macs - 1
-    settings = tiny_settings(
-        root, **sections, base={"schedule": "constant"}, score={"max_macs": float(bound)}
-    )
-    run = Run(settings, folder / "run")
-    run.folder.mkdir()
-    steps.ensure_base(run)
-    for index in range(2):
-        steps.ensure_phase(run, index)
-    standing = Standing(settings.score, [steps.ensure_base_record(run)])
-    climber = HillClimber(assemble.climb_rules(settings), standing.records)
-    while winner(standing).record.pair.index == 0:
-        pair = climber.ask()
-        assert pair is not None
-        student, teacher = steps.make_student(run, pair), steps.ensure_teacher(run, pair.teacher)
-        record = steps.ensure_record(run, pair, student, teacher)
-        climber.tell(record)
-        standing.add(record)
-    for contender in assemble.contenders(settings, standing):
-        controls.ensure_contender(run, contender)
-    outcome.ensure_held_out(run)
-    run.forget_work()
-    return run
+    return contested(tmp_path_factory.mktemp("searched"))
 
 
 def contender(run: Run, name: str) -> Contender:
