@@ -48,6 +48,9 @@ def evaluate(
     resolution: Frame = None,
     device: options.Device = None,
     drop_bad_boxes: options.DropBadBoxes = False,
+    match_classes: Annotated[
+        str, typer.Option("--match-classes", metavar="name|id", help="By what classes are the same.")
+    ] = "name",
     json: options.Json = False,
 ) -> Answer:
     """COCO's twelve numbers of a detector, and AP per class."""
@@ -56,7 +59,7 @@ def evaluate(
     with models.opened(model, pair=pair, resolution=resolution) as found:
         dataset = models.read_split(data, split, drop_bad_boxes=drop_bad_boxes, images=images)
         with showing_progress():
-            numbers = models.evaluate(found, dataset, device=device or "auto")
+            numbers = models.evaluate(found, dataset, device=device or "auto", match=match_classes)
     shown = model if model.startswith("models:") else str(found.folder)
 
     def show(screen: Any) -> None:

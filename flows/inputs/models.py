@@ -138,36 +138,69 @@ def read_split(root: Path, split: str, *, drop_bad_boxes: bool, images: Path | N
     return load(*place, drop_bad_boxes=drop_bad_boxes, require_boxes=False)
 
 
-def evaluate(found: Found, dataset: CocoDataset, *, device: str) -> dict[str, Any]:
+def evaluate(found: Found, dataset: CocoDataset, *, device: str, match: str = "name") -> dict[str, Any]:
     """Measures the twelve numbers and ``per_class`` of a detector on a dataset.
 
+    Args:
+        found: the detector.
+        dataset: what it is measured on.
+        device: as the settings have it.
+        match: ``name`` or ``id``, by which classes of the two are the same.
+
     Raises:
+        UsageError: ``match`` is neither.
         DataError: the detector's classes are not the dataset's.
     """
     detector = load_detector(found.folder, devices.choose(device))
-    dataset = replace(dataset, categories=match_classes(detector.spec.classes, dataset.categories))
+    categories = match_classes(detector.spec.classes, dataset.categories, by=match)
+    dataset = replace(dataset, categories=categories)
     with BatchLoader(dataset) as loader:
         return asdict(evaluate_detector(detector, loader, [found.resolution])[found.resolution])
 
 
-def match_classes(classes: Sequence[tuple[int, str]], categories: Sequence[Category]) -> tuple[Category, ...]:
-    """Returns the category of every class of the detector, in the order of its labels; by name, else by id.
+def match_classes(
+    classes: Sequence[tuple[int, str]], categories: Sequence[Category], *, by: str = "name"
+) -> tuple[Category, ...]:
+    """Returns the category of every class of the detector, in the order of its labels.
+
+    Numbers mean something in one dataset alone, so they count only ``by`` ``id``, where that is asked for; or
+    where every number has the same name on both sides, which settles names that occur twice.
 
     Raises:
-        DataError: neither all names nor all ids agree.
+        UsageError: ``by`` is neither ``name`` nor ``id``.
+        DataError: the classes are not the same.
     """
+    if by not in ("name", "id"):
+        raise UsageError(f"--match-classes must be name or id, got {by!r}")
     by_name = {category.name: category for category in categories}
     by_id = {category.id: category for category in categories}
-    if len(by_name) == len(categories) and by_name.keys() == {name for _, name in classes}:
-        return tuple(by_name[name] for _, name in classes)
-    if by_id.keys() == {id_ for id_, _ in classes}:
+    same_ids = by_id.keys() == {id_ for id_, _ in classes}
+    if same_ids and (by == "id" or all(by_id[id_].name == name for id_, name in classes)):
         return tuple(by_id[id_] for id_, _ in classes)
     names = {name for _, name in classes}
-    strange = [Problem("dataset", name, "is no class of the detector") for name in by_name.keys() - names]
-    missing = [
-        Problem("dataset", name, "is missing, a class of the detector") for name in names - by_name.keys()
-    ]
-    raise DataError.of(sorted(missing + strange, key=str))
+    unique = len(by_name) == len(categories) and len(names) == len(classes)
+    if by == "name" and unique and by_name.keys() == names:
+        return tuple(by_name[name] for _, name in classes)
+    raise DataError.of(_differing(classes, categories, by=by))
+
+
+def _differing(
+    classes: Sequence[tuple[int, str]], categories: Sequence[Category], *, by: str
+) -> list[Problem]:
+    """Says which classes are on one side alone, then both lists."""
+    theirs, ours = (
+        {str(pair[by == "name"]) for pair in pairs}
+        for pairs in (classes, [(category.id, category.name) for category in categories])
+    )
+    problems = [Problem("dataset", one, "is missing, a class of the detector") for one in theirs - ours]
+    problems += [Problem("dataset", one, "is no class of the detector") for one in ours - theirs]
+    told, got = (
+        ", ".join(f"{id_} {name}" for id_, name in pairs)
+        for pairs in (classes, [(category.id, category.name) for category in categories])
+    )
+    remedy = "correct the names, or pass --match-classes id to `jdn evaluate` where the numbers mean the same"
+    whole = Problem("dataset", "classes", f"must be those of the detector, {told}", got, remedy)
+    return [*sorted(problems, key=str), whole]
 
 
 def predict(

@@ -116,19 +116,78 @@ def test_predict_cannot_draw_into_a_file(
     assert (code, "cannot be written" in found["error"]["message"]) == (74, True)
 
 
-def test_classes_are_matched_by_name_in_any_order_else_by_id() -> None:
-    cat, dog = Category(1, "cat"), Category(2, "dog")
-    assert models.match_classes(((7, "dog"), (8, "cat")), (cat, dog)) == (dog, cat)
-    assert models.match_classes(((2, "Hund"), (1, "Katze")), (cat, dog)) == (dog, cat)
+CAT, DOG = Category(1, "cat"), Category(2, "dog")
 
 
-def test_other_classes_are_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    ("classes", "categories", "by", "wanted"),
+    [
+        (((7, "dog"), (8, "cat")), (CAT, DOG), "name", (DOG, CAT)),
+        (((1, "dog"), (2, "cat")), (CAT, DOG), "name", (DOG, CAT)),
+        (((1, "dog"), (2, "cat")), (CAT, DOG), "id", (CAT, DOG)),
+        (((2, "Hund"), (1, "Katze")), (CAT, DOG), "id", (DOG, CAT)),
+        (((1, "cat"), (2, "cat")), (CAT, Category(2, "cat")), "name", (CAT, Category(2, "cat"))),
+    ],
+)
+def test_classes_are_matched_by_name_unless_by_id_is_asked_for(
+    classes: tuple[tuple[int, str], ...],
+    categories: tuple[Category, ...],
+    by: str,
+    wanted: tuple[Category, ...],
+) -> None:
+    assert models.match_classes(classes, categories, by=by) == wanted
+
+
+@pytest.mark.parametrize(
+    ("classes", "by"),
+    [
+        (((1, "Cat"), (2, "dog")), "name"),
+        (((2, "Hund"), (1, "Katze")), "name"),
+        (((2, "cat"), (3, "cat")), "name"),
+        (((1, "cat"),), "name"),
+        (((1, "cat"), (3, "dog")), "id"),
+    ],
+)
+def test_other_classes_are_never_scored(classes: tuple[tuple[int, str], ...], by: str) -> None:
+    with pytest.raises(DataError, match="dataset: classes: must be those of the detector, "):
+        models.match_classes(classes, (CAT, DOG), by=by)
+
+
+def test_other_classes_are_refused_by_name_and_with_both_lists() -> None:
     with pytest.raises(DataError) as caught:
-        models.match_classes(((1, "cat"), (3, "cow")), (Category(1, "cat"), Category(2, "dog")))
+        models.match_classes(((1, "cat"), (3, "cow")), (CAT, DOG))
     assert str(caught.value).splitlines() == [
         "dataset: cow: is missing, a class of the detector",
         "dataset: dog: is no class of the detector",
+        "dataset: classes: must be those of the detector, 1 cat, 3 cow, got 1 cat, 2 dog; correct the names, "
+        "or pass --match-classes id to `jdn evaluate` where the numbers mean the same",
     ]
+
+
+def test_the_dataset_may_be_one_file_with_other_numbers_and_the_classes_keep_their_ap(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads((place / "data" / "annotations" / "val.json").read_text())
+    for row in content["categories"]:
+        row["id"] = 100 - row["id"]
+    for row in content["annotations"]:
+        row["category_id"] = 100 - row["category_id"]
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    images = ("--images", place / "data" / "val")
+    _, first, _ = jdn(capfd, "evaluate", place / "detector", "--data", place / "data")
+    code, second, _ = jdn(capfd, "evaluate", place / "detector", "--data", tmp_path / "other.json", *images)
+    assert (code, second) == (0, first)
+    found = jdn(
+        capfd,
+        "evaluate",
+        place / "detector",
+        "--data",
+        tmp_path / "other.json",
+        *images,
+        "--match-classes",
+        "id",
+    )
+    assert (found[0], found[1]["error"]["problems"][-1]["where"]) == (65, "classes")
 
 
 def test_a_run_that_trained_a_base_alone_stands_for_its_base(place: Path, tmp_path: Path) -> None:
