@@ -69,7 +69,9 @@ def described(data: DataSettings) -> list[str]:
     files = dict.fromkeys(str(place.annotations) for place in places)
     lines = [f"data: {', '.join(files)}"] + ([f"data: {DRAWN}"] if places[1].part is not None else [])
     train, val = (dataset(data, split) for split in SPLITS)
-    return lines + shared_note([each.path for each in train.images], [each.path for each in val.images])
+    doubts = dict.fromkeys(doubt for each in (train, val) for doubt in each.doubts)
+    paths = ([image.path for image in each.images] for each in (train, val))
+    return [*lines, *doubts, *shared_note(*paths)]
 
 
 def check_data(settings: Settings) -> tuple[CocoDataset, CocoDataset]:

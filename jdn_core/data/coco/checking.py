@@ -143,6 +143,7 @@ def _check_file(place: Place, *, drop_bad_boxes: bool, decode: bool | None) -> t
         decode = len(document.entries) <= _FEW_IMAGES
     files = find_files(document, place.images, decode=decode)
     require_targets(document)
+    document.notes += [note.replace(f"{document.name}: ", "", 1) for note in document.doubts()]
     if document.clipped:
         document.notes.append(f"boxes that reach outside their image and are clipped: {document.clipped}")
     if document.dropped:

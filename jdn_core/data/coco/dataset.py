@@ -59,6 +59,7 @@ class CocoDataset:
         annotation_file: where it was read from.
         fingerprint: SHA-256 of the annotation file's bytes and of the names and sizes in bytes of its images.
         dropped: unusable boxes that were left out on demand.
+        doubts: what was made of the boxes, and what is odd about them, a line each.
     """
 
     images: tuple[ImageRecord, ...]
@@ -66,6 +67,7 @@ class CocoDataset:
     annotation_file: Path
     fingerprint: str
     dropped: int = 0
+    doubts: tuple[str, ...] = ()
 
 
 def load(
@@ -111,6 +113,7 @@ def load(
         annotation_file=annotation_file,
         fingerprint=_fingerprint(content, [(entry.file_name, paths[entry.id]) for entry in document.entries]),
         dropped=document.dropped,
+        doubts=tuple(document.doubts()),
     )
 
 

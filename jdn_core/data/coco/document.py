@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from jdn_core.data.coco.guesses import Overhang, box_of_polygons, with_whole_numbers
 from jdn_core.errors import Problem, shown
 
 Row = Mapping[str, Any]
 Box = tuple[float, float, float, float]
 
+_ANY_SIZE = (2**31, 2**31)  # of an image whose size is wrong, so that its boxes' own faults are told too
 _LARGEST_ID = 2**63 - 1  # pycocotools keeps ids in int64 arrays
 _UNWRITABLE = ("Cc", "Cs")  # control characters, and halves of surrogate pairs, which no file can hold
 _WRITABLE = "must have no line breaks, control characters or halves of characters"
@@ -51,6 +53,8 @@ class Document:
         annotations: how many annotations the file lists.
         clipped: boxes that reached outside their image.
         dropped: unusable boxes that were left out on demand.
+        outlined: boxes that are the extent of their polygons, because the file has none.
+        overhang: whether the boxes look like corners.
         problems: every rule that does not hold.
         notes: facts worth knowing that break no rule.
     """
@@ -63,6 +67,8 @@ class Document:
     annotations: int = 0
     clipped: int = 0
     dropped: int = 0
+    outlined: int = 0
+    overhang: Overhang = field(default_factory=Overhang)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -70,6 +76,17 @@ class Document:
         """Notes one problem, with as much of the value as fits a line; none is said as such."""
         text = "nothing" if value is None else shown(value)
         self.problems.append(Problem(self.name, where, what, text, remedy))
+
+    def doubts(self) -> list[str]:
+        """Says what was made of the boxes, and what is odd about them, a line each."""
+        found = []
+        if self.outlined:
+            found.append(
+                f"{self.name}: boxes that are made of polygons, for there is no bbox: {self.outlined}"
+            )
+        if self.overhang.is_suspicious:
+            found.append(f"WARNING: {self.name}: {self.overhang}")
+        return found
 
 
 def examine(data: object, name: str, *, drop_bad_boxes: bool = False) -> Document:
@@ -98,8 +115,9 @@ def examine(data: object, name: str, *, drop_bad_boxes: bool = False) -> Documen
     }
     sizes = {entry.id: (entry.width, entry.height) for entry in document.entries}
     for where, row in rows["annotations"]:
-        if _points_right(document, where, row, ids) and row["image_id"] in sizes:
-            _take_box(document, where, row, size=sizes[row["image_id"]], drop=drop_bad_boxes)
+        if _points_right(document, where, row, ids) and "images" in ids:
+            size = sizes.get(row["image_id"], _ANY_SIZE)
+            _take_box(document, where, row, size=size, drop=drop_bad_boxes)
     return document
 
 
@@ -134,8 +152,9 @@ def _rows(document: Document, data: Row, section: str) -> Iterator[tuple[str, Ro
         document.add(section, "must be a list", rows)
         return
     first: dict[int, str] = {}
-    for index, row in enumerate(rows):
+    for index, given in enumerate(rows):
         where = f"{section}[{index}]"
+        row = with_whole_numbers(given) if isinstance(given, Mapping) else given
         if not isinstance(row, Mapping):
             document.add(where, "must be an object", row)
         elif not _is_whole(row.get("id")):
@@ -190,9 +209,16 @@ def _points_right(document: Document, where: str, row: Row, ids: Mapping[str, Se
 
 
 def _take_box(document: Document, where: str, row: Row, *, size: tuple[int, int], drop: bool) -> None:
-    box, crowd = row.get("bbox"), int(row.get("iscrowd", 0))
+    box, crowd = row.get("bbox") or None, int(row.get("iscrowd", 0))
+    if box is None and (outline := row.get("segmentation")):
+        box = box_of_polygons(outline)
+        document.outlined += box is not None
     found = fault(box, size)
-    if found and drop:
+    if box is None and row.get("segmentation") and not drop:
+        document.add(
+            f"{where}.bbox", "has a segmentation but no bbox", None, "compute it, as mask.toBbox does"
+        )
+    elif found and drop:
         document.dropped += 1
     elif found:
         document.add(f"{where}.bbox", *found, "drop the box or pass --drop-bad-boxes")
@@ -200,6 +226,7 @@ def _take_box(document: Document, where: str, row: Row, *, size: tuple[int, int]
         kept = {"id": len(document.raw) + 1, "image_id": row["image_id"], "category_id": row["category_id"]}
         document.raw.append(kept | {"bbox": box, "area": row.get("area", box[2] * box[3]), "iscrowd": crowd})
         clipped = clip(box, size)
+        document.overhang.count(box, size)
         document.clipped += not found and clipped != (box[0], box[1], box[0] + box[2], box[1] + box[3])
         if not (found or crowd):
             document.boxes.setdefault(row["image_id"], []).append((clipped, row["category_id"]))

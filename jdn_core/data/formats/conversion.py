@@ -74,7 +74,7 @@ def convert(src: Path, dst: Path, reader: Reader, *, drop_bad_boxes: bool = Fals
     sizes = {str(split): len(found) for split, found in source.splits.items()}
     rest = {"boxes": boxes, "categories": len(source.categories), "dropped": findings.dropped}
     counts = {"images": sum(sizes.values())} | sizes | rest
-    warnings = [note for note in result.notes if note.startswith("WARNING")]
+    warnings = [note for note in result.notes if "WARNING" in note]
     return Conversion(counts, source.rule, len(findings.used), left_out, (*findings.notes, *warnings))
 
 

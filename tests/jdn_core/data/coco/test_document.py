@@ -261,3 +261,91 @@ def test_a_usable_box_is_inside_and_at_least_a_pixel(box: list[float]) -> None:
         x1, y1, x2, y2 = clip(box, SIZE)
         assert 0 <= x1 <= x2 - 1 <= 39
         assert 0 <= y1 <= y2 - 1 <= 29
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[1, 2, 11, 2, 11, 10, 1, 10]],
+        [[1, 2, 5, 2, 5, 10], [5, 3, 11.0, 9, 6, 8]],
+        [1, 2, 11, 2, 11, 10],
+    ],
+)
+@pytest.mark.parametrize("bbox", ["gone", None, []])
+def test_a_box_that_is_missing_is_the_extent_of_its_polygons(
+    content: Content, segmentation: object, bbox: object
+) -> None:
+    row = content["annotations"][0]
+    row.pop("bbox") if bbox == "gone" else row.update(bbox=bbox)
+    row["segmentation"] = segmentation
+    document = examine(content, "train.json")
+    assert (document.problems, document.outlined) == ([], 1)
+    assert document.boxes[7][0][0] == (1, 2, 11, 10)
+    assert document.raw[0]["bbox"] == [1, 2, 10, 8]
+    assert document.doubts() == ["train.json: boxes that are made of polygons, for there is no bbox: 1"]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [{"counts": [1, 2], "size": [30, 40]}, [[1, 2, 3, 4]], [[1, 2, 3, 4, 5]], [["a"] * 6], "x"],
+)
+def test_a_mask_without_a_box_is_told_to_compute_it(content: Content, segmentation: object) -> None:
+    del content["annotations"][0]["bbox"]
+    content["annotations"][0]["segmentation"] = segmentation
+    assert problems(content) == [
+        "train.json: annotations[0].bbox: has a segmentation but no bbox, got nothing; "
+        "compute it, as mask.toBbox does"
+    ]
+    assert examine(content, "train.json", drop_bad_boxes=True).dropped == 1
+
+
+@pytest.mark.parametrize("number", [float, lambda value: value * 1.0])
+def test_whole_numbers_may_be_written_with_a_point(content: Content, number: Callable[[int], float]) -> None:
+    before = examine(content, "train.json")
+    for section, keys in (
+        ("images", ("id", "width", "height")),
+        ("annotations", ("id", "image_id", "category_id")),
+        ("categories", ("id",)),
+    ):
+        for row in content[section]:
+            row.update({key: number(row[key]) for key in keys})
+    after = examine(content, "train.json")
+    assert (after.problems, after.entries, after.boxes) == ([], before.entries, before.boxes)
+    assert isinstance(after.entries[0].width, int)
+
+
+@pytest.mark.parametrize("size", [40.5, "40", 0, -1.0, None, float("inf")])
+def test_boxes_are_judged_beside_wrong_sizes(content: Content, size: object) -> None:
+    content["images"][0]["width"] = size
+    content["annotations"][0]["bbox"] = ["1", "2", "3", "4"]
+    content["annotations"][1]["bbox"][2] = -3
+    assert [line.split(": ")[1] for line in problems(content)] == [
+        "images[0].width",
+        "annotations[0].bbox",
+        "annotations[1].bbox",
+    ]
+
+
+def boxed(content: Content, boxes: list[list[float]]) -> list[str]:
+    rows = [{"id": n, "image_id": 7, "category_id": 3, "bbox": box} for n, box in enumerate(boxes, start=1)]
+    return examine(content | {"annotations": rows}, "train.json").doubts()
+
+
+CORNERS: list[list[float]] = [[20, 15, 38, 28], [5, 5, 30, 20], [25, 10, 35, 29], [2, 18, 39, 29]]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "share"), [(CORNERS, "3 of 4"), ([*CORNERS, [1, 2, 3, 4]], "3 of 5"), (CORNERS * 3, "9 of 12")]
+)
+def test_corners_in_place_of_width_and_height_are_suspected_aloud(
+    content: Content, boxes: list[list[float]], share: str
+) -> None:
+    [doubt] = boxed(content, boxes)
+    assert doubt.startswith(f"WARNING: train.json: {share} boxes reach outside their image")
+
+
+@pytest.mark.parametrize(
+    "boxes", [CORNERS[:3], [*CORNERS, [20, 15, 10, 10]], [[x, y, 5, 5] for x, y, *_ in CORNERS]]
+)
+def test_boxes_that_cannot_be_corners_are_not_suspected(content: Content, boxes: list[list[float]]) -> None:
+    assert boxed(content, boxes) == []
