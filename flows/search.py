@@ -11,10 +11,11 @@ from uuid import UUID
 from prefect import flow
 from prefect.futures import PrefectFuture
 
+from flows.console import say
 from flows.launch.opening import hired, opened, require_room
 from jdn_core.processes.progress import report
 from jdn_core.processes.workers import Workers
-from jdn_core.run import assemble
+from jdn_core.run import assemble, teachers
 from jdn_core.run.checks import refuse_failures
 from jdn_core.run.folder import Run
 from jdn_core.run.report import summary
@@ -66,6 +67,8 @@ def climb(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | N
     evaluate_base(run, workers)
     standing, rules = Standing(run.settings.score, run.records.all()), assemble.climb_rules(run.settings)
     publisher.follow(standing)
+    if said := teachers.caution(run, standing):
+        say(f"caution: {said}")
     climber, dropping = HillClimber(rules, standing.records), Dropping(run, standing, rules, publisher)
     with evaluator(run, standing, publisher, workers, deployment) as submit:
         limits = run.settings.search

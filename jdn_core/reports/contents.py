@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from jdn_core.reports import texts
+from jdn_core.reports import contest, texts
+from jdn_core.reports.contest import Line
 from jdn_core.reports.curves import ActionGain, action_text
 from jdn_core.reports.tables import Candidate
 from jdn_core.space.architecture import Resolution
@@ -77,6 +78,18 @@ _PAIRS: tuple[Column[Candidate], ...] = (
     Column("teacher", lambda row: row.teacher),
     Column("state", lambda row: row.state),
 )
+_CONTEST: tuple[Column[Line], ...] = (
+    Column("detector", lambda line: contest.cells(line)[0]),
+    Column(
+        "held-out AP (%)", lambda line: texts.percent(line.held_out), lambda line: line.held_out, high=True
+    ),
+    Column("AP on val (%)", lambda line: texts.percent(line.ap), lambda line: line.ap, high=True),
+    Column("computation", lambda line: texts.macs(line.macs), lambda line: line.macs),
+    Column("parameters", lambda line: texts.params(line.params), lambda line: line.params),
+    Column("latency", lambda line: texts.milliseconds(line.latency_ms), lambda line: line.latency_ms),
+    Column("resolution", lambda line: line.resolution or texts.DASH, lambda line: _pixels(line)),
+    Column("H", lambda line: texts.score(line.score), lambda line: line.score, high=True),
+)
 _GAINS: tuple[Column[ActionGain], ...] = (
     Column("action", lambda gain: gain.kind),
     Column("tried", lambda gain: str(gain.tried), lambda gain: gain.tried),
@@ -97,6 +110,12 @@ def pairs_table(ranked: Sequence[Candidate], *, winner: int) -> Table:
     return Table(_PAIRS, tuple(rows))
 
 
+def contest_table(lines: Sequence[Line]) -> Table:
+    """Returns the table of base, controls and winner; the result is marked."""
+    rows = (Row(_cells(_CONTEST, line), "winner" if line.is_result else "") for line in lines)
+    return Table(_CONTEST, tuple(rows))
+
+
 def gains_table(gains: Sequence[ActionGain]) -> Table:
     """Returns the table of what each kind of action brought."""
     return Table(_GAINS, tuple(Row(_cells(_GAINS, gain)) for gain in gains))
@@ -109,7 +128,10 @@ def verdict(base: Candidate, best: Candidate) -> str:
     points, saved = _points(base, best), 1 - (best.macs or 0) / (base.macs or 1)
     cost = f"{abs(saved):.0%} {'less' if saved >= 0 else 'more'} computation"
     gain = f"{abs(points):.1f} AP points {'more' if points >= 0 else 'less'}"
-    return f"The best student, pair {best.index}, has {gain} than the base at {cost}."
+    return (
+        f"The best student, pair {best.index}, has {gain} than the base at {cost}, "
+        "on the photos that the search optimised."
+    )
 
 
 def cards(base: Candidate, best: Candidate) -> list[Card]:
@@ -148,7 +170,7 @@ def _number(index: int | None) -> str:
     return texts.DASH if index is None else str(index)
 
 
-def _pixels(row: Candidate) -> Number:
+def _pixels(row: Candidate | Line) -> Number:
     return Resolution.parse(row.resolution).pixels if row.resolution else None
 
 
@@ -159,6 +181,8 @@ def _points(base: Candidate, best: Candidate) -> float:
 def _ratio(
     name: str, best: Number, base: Number, text: Callable[[Number], str], *, high: bool = False
 ) -> Card:
-    change = 100 * (best / base - 1) if best is not None and base else 0.0
+    if best is None or not base:  # a share of nothing says nothing
+        return Card(name, text(best), text(base), "", is_better=True)
+    change = 100 * (best / base - 1)
     is_better = change >= 0 if high else change <= 0
     return Card(name, text(best), text(base), texts.signed(change, " %", digits=0), is_better)

@@ -15,8 +15,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from jdn_core.reports import contents, curves, figures, texts
+from jdn_core.reports.contest import Line, headline
 from jdn_core.reports.figures import Figure
 from jdn_core.reports.tables import Candidate, ranked
+from jdn_core.search.held_out import HeldOut
 from jdn_core.space.architecture import DetectorSpec, Resolution
 from jdn_core.storage import durable
 
@@ -41,6 +43,9 @@ class ReportData:
         settings: the settings as YAML.
         facts: environment and provenance, in the order to show.
         links: title -> address, such as the search in MLflow.
+        contest: base, controls and winner.
+        held_out: what was measured on photos that the search never saw.
+        cautions: what a reader of the numbers must know.
     """
 
     name: str
@@ -56,6 +61,16 @@ class ReportData:
     settings: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    contest: tuple[Line, ...] = ()
+    held_out: HeldOut | None = None
+    cautions: tuple[str, ...] = ()
+
+    @property
+    def has_contest(self) -> bool:
+        """Returns whether more than base and winner, or their held-out numbers, can be shown."""
+        return self.held_out is not None or len({line.name for line in self.contest}) > len(
+            ("base", "winner")
+        )
 
 
 def write(data: ReportData, folder: Path) -> Path:
@@ -80,7 +95,12 @@ def render(data: ReportData, drawn: Mapping[str, Figure]) -> str:
     svgs = {name: _svg(figure, name) for name, figure in drawn.items()}
     return _template().render(
         data=data,
-        verdict=contents.verdict(data.base, data.best),
+        verdict=(
+            headline(data.contest, data.held_out)
+            if data.has_contest
+            else contents.verdict(data.base, data.best)
+        ),
+        contest=contents.contest_table(data.contest) if data.has_contest else None,
         cards=contents.cards(data.base, data.best),
         figures=svgs,
         losses=[svg for name, svg in svgs.items() if name.startswith(_LOSSES)],

@@ -15,7 +15,7 @@ from jdn_core.processes import devices
 from jdn_core.reports import curves, examples, page
 from jdn_core.reports.contest import cautions, headline, holdout_json
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
-from jdn_core.run import contest, datasets
+from jdn_core.run import contest, datasets, teachers
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.run.fingerprint import noted
 from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
@@ -44,7 +44,7 @@ def gather(run: Run, standing: Standing, *, links: Mapping[str, str], is_finishe
     """Returns everything that the page shows; arguments as ``write`` has them."""
     rows, base = candidates(standing, folder=run.folder), base_row(standing, folder=run.folder)
     best = best_row(rows)
-    winner = standing.graded(best.key).record
+    winner, outcome = standing.graded(best.key).record, Outcome(run, standing)
     losses = winner.evaluation.losses if winner.evaluation else {}
     return page.ReportData(
         name=run.settings.name,
@@ -56,10 +56,13 @@ def gather(run: Run, standing: Standing, *, links: Mapping[str, str], is_finishe
         best_spec=winner.pair.student,
         trainings=(*_trainings(run), curves.loss_curves(f"pair {best.index}, the winner", losses)),
         spent=curves.costs(standing.records),
-        examples=tuple(_examples(run, base, best)) if is_finished else (),
+        examples=tuple(_examples(run, base, contest.result_row(outcome))) if is_finished else (),
         settings=_text(run.folder / SETTINGS_FILE),
         facts=_facts(run, standing),
         links=links,
+        contest=contest.lines(outcome),
+        held_out=outcome.held_out,
+        cautions=(*cautions(outcome.held_out), *filter(None, [teachers.caution(run, standing)])),
     )
 
 
@@ -76,7 +79,7 @@ def summary(run: Run, standing: Standing) -> dict[str, Any]:
         "result": outcome.result.name,
         "contest": [line.to_json() for line in lines],
         "headline": headline(lines, found),
-        "cautions": list(cautions(found)),
+        "cautions": [*cautions(found), *filter(None, [teachers.caution(run, standing)])],
         **({"holdout": holdout_json(found)} if found else {}),
     }
 
@@ -120,7 +123,7 @@ def _examples(run: Run, base: Candidate, best: Candidate) -> Iterator[Path]:
     names = [category.name for category in photos.categories]
     looks = []
     for title, candidate in (("base", base), ("student", best)):
-        detector = load_detector(run.records.path(candidate.key), device)
+        detector = load_detector(Path(str(candidate.weights)).parent, device)
         frame = Resolution.parse(str(candidate.resolution))
         looks.append(examples.look(detector, photos, title=f"{title} at {frame}", resolution=frame))
     folder = run.folder / REPORT / "examples"

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from jdn_core.reports import curves, figures, page
+from jdn_core.reports import contents, curves, figures, page
+from jdn_core.reports.contest import cautions
 from jdn_core.reports.page import ReportData
 from jdn_core.reports.tables import base_row, best_row, candidates
+from jdn_core.run import contest
+from jdn_core.run.folder import Run
 from jdn_core.search.standing import Standing
 from jdn_core.settings.search import ScoreSettings
-from tests.made_up_search import make_records
+from jdn_core.settings.whole import parse
+from tests.made_up_search import keep_contenders, keep_held_out, make_records
 
 EVIL = "shapes <script>alert('1')</script> & \"more\""
 VOID = {"meta", "img"}
@@ -128,6 +132,31 @@ def test_the_summary_sets_best_against_base() -> None:
     assert f"The best student, pair {data.best.index}, has" in text
     assert f"{abs(saved):.0%}" in text
     assert "base 44.0" in text
+
+
+def test_held_out_numbers_lead_where_there_are_any(tmp_path: Path) -> None:
+    settings = {"name": "shapes", "data": {"holdout": 0.4}, "search": {"controls": ["longer", "scaled"]}}
+    outcome = keep_contenders(Run(parse(settings), tmp_path), make_records(20), longer=0.9, scaled=0.0)
+    told, lines = keep_held_out(outcome, boxes=150), contest.lines(outcome)
+    text = render(made(20, contest=lines, held_out=told, cautions=cautions(told)))
+    parsed = Parsed(text)
+    assert parsed.ids.index("contest") < parsed.ids.index("score")
+    assert "The result is the search's winner: AP " in parsed.text
+    assert "Caution: 150 held-out boxes are few" in parsed.text
+    assert "scaled: oom: peak 2 GiB" in parsed.text
+    assert text.count('<tr class="winner"') == 2
+
+
+def test_without_controls_and_held_out_photos_there_is_no_such_table() -> None:
+    assert "contest" not in Parsed(render(made(8))).ids
+
+
+def test_a_gain_over_nothing_is_no_percentage() -> None:
+    data = made(8)
+    nothing = data.base._replace(latency_ms=None, score=0.0)
+    changes = {card.name: card.change for card in contents.cards(nothing, data.best)}
+    assert (changes["Latency"], changes["Score H"]) == ("", "")
+    assert "%" in changes["Parameters"]
 
 
 def test_a_search_that_found_nothing_better_says_so() -> None:
