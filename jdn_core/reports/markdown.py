@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from jdn_core.reports import texts
+from jdn_core.reports.contest import HEADS, Line, cells, headline
 from jdn_core.reports.curves import action_text
 from jdn_core.reports.tables import NO_PAIR, Candidate
+from jdn_core.search.held_out import HeldOut
 
 _HEADS = ("pair", "action", "H", "AP (%)", "computation", "parameters", "latency", "resolution")
 _LONGEST_CLASSES = 1500  # characters of a card; MLflow takes 5000 in all
@@ -25,6 +27,21 @@ def best_pairs(base: Candidate, best: Sequence[Candidate], *, page: Callable[[st
     score = f"H {texts.score(base.score)} -> {texts.score(best[0].score)} (pair {best[0].index})"
     rows = [_line(_cells(row, page)) for row in best]
     return "\n".join([f"{then}; {now}, {score}", "", _line(_HEADS), _line(["---"] * len(_HEADS)), *rows])
+
+
+def contest(lines: Sequence[Line], held_out: HeldOut | None, said: Sequence[str]) -> str:
+    """Says which detector is the result, then lists base, controls and winner, held-out numbers first.
+
+    Args:
+        lines: of the table, one of them the result's.
+        held_out: what was measured on photos that the search never saw.
+        said: what a reader of the numbers must know.
+    """
+    rows = [_line(cells(line)) for line in lines]
+    notes = [f"- {sentence}" for sentence in said]
+    return "\n".join(
+        [headline(lines, held_out), "", _line(HEADS), _line(["---"] * len(HEADS)), *rows, "", *notes]
+    )
 
 
 def model_card(

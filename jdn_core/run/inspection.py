@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from jdn_core.detector.trunk import TENSOR_FILES, load_trunk
 from jdn_core.errors import Problem, StorageError, UserError
 from jdn_core.pool.folder import load_pool
 from jdn_core.processes.progress import report
+from jdn_core.run import outcome
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.storage import durable
 
+TRAINED_AGAIN = "remove that folder; `jdn resume` trains it again"
 AGAIN = "remove that folder; `jdn resume` fetches it from MLflow, or evaluates the pair again"
 
 
@@ -50,6 +52,10 @@ def inspect(run: Run) -> Inspection:
         if may_go and record.pair.index > 0 and any(gone):
             found.dropped.add(key)
         found.problems.extend(_pair_problems(run, record, dropped=key in found.dropped))
+    if records and records[0].evaluation is not None:
+        for beside in outcome.of(run).records:
+            folder = run.contenders.path(beside.contender.name)
+            found.problems.extend(_file_problems(run, folder, beside.files, TRAINED_AGAIN))
     return found
 
 
@@ -65,18 +71,10 @@ def _loading(run: Run, folder: Path, load: Callable[[Path], object], remedy: str
 def _pair_problems(run: Run, record: PairRecord, *, dropped: bool) -> Iterator[Problem]:
     folder = run.records.path(record.pair.key)
     place = _name(run, folder)
-    wrong = False
     skipped = TENSOR_FILES if dropped else (WEIGHTS_FILE,)  # loading the weights below looks at their hash
-    for name, sha256 in sorted(record.files.items()):
-        if name in skipped:
-            continue
-        try:
-            got = durable.sha256_of(folder / name)
-        except (FileNotFoundError, StorageError) as error:
-            got = str(error)
-        if got != sha256:
-            wrong = True
-            yield Problem(place, name, f"SHA-256 must be {sha256}", got, AGAIN)
+    files = {name: sha256 for name, sha256 in record.files.items() if name not in skipped}
+    wrong = [*_file_problems(run, folder, files, AGAIN)]
+    yield from wrong
     if record.evaluation is None or dropped or wrong:
         return
     if record.files.get(WEIGHTS_FILE) != record.evaluation.weights:
@@ -91,6 +89,17 @@ def _pair_problems(run: Run, record: PairRecord, *, dropped: bool) -> Iterator[P
         yield Problem(place, SPEC_FILE, "is of another student than the record", "", AGAIN)
     if durable.sha256_of(folder / WEIGHTS_FILE) != record.evaluation.weights:
         yield Problem(place, WEIGHTS_FILE, f"SHA-256 must be {record.evaluation.weights}", "another", AGAIN)
+
+
+def _file_problems(run: Run, folder: Path, files: Mapping[str, str], remedy: str) -> Iterator[Problem]:
+    """Yields the files of a record that are gone, or not what the record says."""
+    for name, sha256 in sorted(files.items()):
+        try:
+            got = durable.sha256_of(folder / name)
+        except (FileNotFoundError, StorageError) as error:
+            got = str(error)
+        if got != sha256:
+            yield Problem(_name(run, folder), name, f"SHA-256 must be {sha256}", got, remedy)
 
 
 def _name(run: Run, folder: Path) -> str:

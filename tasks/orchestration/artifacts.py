@@ -16,13 +16,16 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.context import FlowRunContext
 
 from jdn_core.reports import markdown, tables
+from jdn_core.reports.contest import cautions
+from jdn_core.run import contest
 from jdn_core.run.folder import Run
+from jdn_core.run.outcome import Outcome
 from jdn_core.search.standing import Graded, Standing
 from tasks.orchestration import flow_run
 from tasks.tracking.pages import Links, links_of
 from tasks.tracking.registry import Registered
 
-TOP_K, PROGRESS = "jdn-top-k", "jdn-progress"
+TOP_K, PROGRESS, RESULT = "jdn-top-k", "jdn-progress", "jdn-result"
 MODEL, MODEL_PAGE = "jdn-model", "jdn-model-page"
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,19 @@ def show_best(run: Run, standing: Standing, best: Sequence[Graded]) -> None:
                 create_progress_artifact(progress, key=PROGRESS, description=caption)
 
     _send(send, "the top-k")
+
+
+def show_result(run: Run, standing: Standing) -> None:
+    """Shows base, controls and winner, held-out numbers first, and which of them is the result."""
+    outcome = Outcome(run, standing)
+    lines, found = contest.lines(outcome), outcome.held_out
+    text = markdown.contest(lines, found, cautions(found))
+    title = text.partition("\n")[0]
+
+    def send() -> None:
+        create_markdown_artifact(text, key=RESULT, description=title)
+
+    _send(send, "the result")
 
 
 def show_model(registered: Registered) -> None:

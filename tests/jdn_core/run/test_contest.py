@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jdn_core.reports import markdown
 from jdn_core.reports.contest import cautions, cells, headline, holdout_json
 from jdn_core.run import contest, report
 from jdn_core.run.folder import Run
@@ -101,3 +102,13 @@ def test_few_boxes_and_missing_classes_are_said(run: Run) -> None:
     assert missing.endswith("square")
     assert cautions(None) == ()
     assert report.summary(run, outcome.standing)["cautions"] == [few, missing]
+
+
+def test_markdown_has_the_same_table(run: Run) -> None:
+    outcome = keep_contenders(run, RECORDS, **FACTORS)
+    found, lines = keep_held_out(outcome, boxes=150), contest.lines(outcome)
+    text = markdown.contest(lines, found, cautions(found)).splitlines()
+    assert text[0] == headline(lines, found)
+    assert text[2].startswith("| detector | held-out AP | AP on val |")
+    assert len([line for line in text if line.startswith("| ")]) == len(lines) + 2
+    assert text[-1].startswith("- 150 held-out boxes are few")
