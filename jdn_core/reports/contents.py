@@ -76,6 +76,7 @@ _PAIRS: tuple[Column[Candidate], ...] = (
     Column("parameters", lambda row: texts.params(row.params), lambda row: row.params),
     Column("latency", lambda row: texts.milliseconds(row.latency_ms), lambda row: row.latency_ms),
     Column("teacher", lambda row: row.teacher),
+    Column("its AP (%)", lambda row: texts.percent(row.teacher_ap), lambda row: row.teacher_ap, high=True),
     Column("state", lambda row: row.state),
 )
 _CONTEST: tuple[Column[Line], ...] = (

@@ -11,7 +11,9 @@ from jdn_core.search.contenders import ContenderRecord
 from jdn_core.search.pairs import Evaluation
 from jdn_core.search.score import Grade, grade_at, reference
 from jdn_core.search.standing import Graded, Standing
+from jdn_core.search.subnets import MEASURED, SubnetRecords
 from jdn_core.space.notation import format_backbone
+from jdn_core.space.teachers import SubnetSpec
 
 SORT_KEYS = ("score", "ap", "macs", "params", "latency_ms", "index", "action", "resolution", "state")
 _HIGH_IS_GOOD = ("score", "ap")
@@ -42,6 +44,7 @@ class Candidate(NamedTuple):
     state: str
     weights: str | None
     sha256: str | None
+    teacher_ap: float | None = None  # at the largest resolution, where it was measured
 
     def to_json(self) -> dict[str, Any]:
         return self._asdict() | {"index": None if self.index == NO_PAIR else self.index}
@@ -81,6 +84,7 @@ def row(graded: Graded, standing: Standing, folder: Path) -> Candidate:
         state=record.state,
         weights=None,
         sha256=None,
+        teacher_ap=_teacher_ap(pair.teacher, folder),
     )
     if evaluation is None or grade is None:
         return plain
@@ -171,6 +175,11 @@ def best_row(rows: Sequence[Candidate]) -> Candidate:
     if not rows:
         raise ValueError("the search has no pairs yet")
     return ranked(rows)[0]
+
+
+def _teacher_ap(teacher: SubnetSpec, folder: Path) -> float | None:
+    found = SubnetRecords(folder / MEASURED).get(teacher)
+    return None if found is None else found.ap[found.resolution]
 
 
 def _at(row: Candidate, evaluation: Evaluation, grade: Grade) -> Candidate:

@@ -10,7 +10,7 @@ from pathlib import Path
 from jdn_core.faults import Point, faultpoint
 from jdn_core.search.contenders import Contender, ContenderRecords
 from jdn_core.search.records import Records
-from jdn_core.search.subnets import SubnetRecords
+from jdn_core.search.subnets import MEASURED, SubnetRecords
 from jdn_core.settings.whole import Settings
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.storage.canonical import content_key
@@ -74,7 +74,7 @@ class Run:
     @property
     def measured_teachers(self) -> SubnetRecords:
         """Returns the AP of subnets after BN reset, as far as it was measured."""
-        return SubnetRecords(self.folder / "work" / "teachers" / "measured")
+        return SubnetRecords(self.folder / MEASURED)
 
     def pair_work(self, key: str) -> Path:
         """Returns the folder of a pair that is being evaluated."""

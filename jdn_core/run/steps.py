@@ -34,6 +34,7 @@ from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
 from jdn_core.search import phases
 from jdn_core.search.hill_climbing import first_pair
 from jdn_core.search.pairs import Pair, PairRecord
+from jdn_core.search.subnets import SubnetRecord
 from jdn_core.settings.training import TrainingSettings
 from jdn_core.space import actions
 from jdn_core.space.teachers import SubnetSpec
@@ -177,6 +178,9 @@ def ensure_teacher(run: Run, subnet: SubnetSpec) -> Path:
         teacher = calibrated_teacher(load_pool(run.pool), subnet, bench, images=images)
         _make(folder, lambda staged: save_detector(teacher, staged))
         faultpoint(Point.BN_SAVED)
+    if run.settings.pool.assessed_subnets:
+        bench = warm.bench(run.settings)
+        _measured(run, subnet, load_detector(folder, bench.device), bench)
     return folder
 
 
@@ -272,16 +276,22 @@ def teacher_of(
         case "always":
             return teacher
         case "better":
-            known = run.measured_teachers.get(subnet)
-            if known is None:
-                known = assess(teacher, subnet, bench, frames=bench.frames[-1:])
-                run.measured_teachers.put(known)
+            known = _measured(run, subnet, teacher, bench)
             assert student is not None
             assert student.evaluation is not None  # a failed pair is no parent
             is_better = known.ap[known.resolution] > student.evaluation.measurements[-1].ap
             return teacher if is_better else None
         case when:
             assert_never(when)
+
+
+def _measured(run: Run, subnet: SubnetSpec, teacher: Detector, bench: Bench) -> SubnetRecord:
+    """Measures a teacher's AP at the largest resolution, unless that is done."""
+    known = run.measured_teachers.get(subnet)
+    if known is None:
+        known = assess(teacher, subnet, bench, frames=bench.frames[-1:])
+        run.measured_teachers.put(known)
+    return known
 
 
 def _measure(run: Run, pair: Pair, detector: Detector, training: Training, bench: Bench) -> PairRecord:

@@ -12,6 +12,7 @@ from jdn_core.space.teachers import SubnetSpec
 from jdn_core.storage import durable
 
 SCHEMA = 1
+MEASURED = Path("work", "measured-teachers")  # below a search's folder: AP of teachers after BN reset
 
 
 @dataclass(frozen=True)

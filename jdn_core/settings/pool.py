@@ -101,7 +101,7 @@ class PoolSettings(BaseModel, frozen=True, extra="forbid", title="Pool"):
     assessed_subnets: Annotated[Whole, FREE] = Field(
         1,
         description="Random subnets whose AP is told after each phase, beside the largest and the smallest; "
-        "0: no AP at all (ours).",
+        "0: no AP at all, of the pairs' teachers neither (ours).",
     )
     processes: Annotated[Count | None, FREE] = Field(
         1,

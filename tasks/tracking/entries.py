@@ -194,6 +194,8 @@ def flat_settings(settings: Settings) -> dict[str, str]:
 def _pair_numbers(record: PairRecord, row: Candidate) -> Iterator[Number]:
     if record.evaluation is not None:
         yield Number("pair_index", record.pair.index)
+        if row.teacher_ap is not None:
+            yield Number("teacher_ap", row.teacher_ap)
         yield from _numbers(record.evaluation, row)
 
 

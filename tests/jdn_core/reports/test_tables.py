@@ -20,7 +20,7 @@ STANDING = Standing(ScoreSettings(), RECORDS)
 ROWS = candidates(STANDING, folder=Path("out"))
 KEYS = (
     "index key parent action student teacher resolution ap ap_by_resolution macs macs_by_resolution params "
-    "latency_ms score state weights sha256"
+    "latency_ms score state weights sha256 teacher_ap"
 )
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from jdn_core.reports.tables import candidates
 from jdn_core.run import assemble, steps
 from jdn_core.run.folder import Run
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair
-from jdn_core.search.subnets import SubnetRecord
+from jdn_core.search.standing import Standing
+from jdn_core.search.subnets import MEASURED, SubnetRecord
 from tests.tiny_run import shapes, tiny_settings
 
 DISTILLED = {"loss_feature", "loss_cls_kd", "loss_loc_kd"}
@@ -74,19 +76,24 @@ def test_a_teacher_is_measured_once_at_the_largest_resolution(run: Run) -> None:
     known = run.measured_teachers.get(pair.teacher)
     assert known is not None
     assert list(known.ap) == [str(run.settings.data.frames[-1])]
-    (file,) = (run.folder / "work" / "teachers" / "measured").iterdir()
+    (file,) = (run.folder / MEASURED).iterdir()
     stamp = file.stat().st_mtime_ns
     shutil.rmtree(run.records.path(pair.key))
     losses_of(Run(run.settings, run.folder), pair)
     assert file.stat().st_mtime_ns == stamp
 
 
-def test_always_asks_every_teacher_and_measures_none(run: Run) -> None:
+@pytest.mark.parametrize("assessed", [0, 1])
+def test_always_asks_every_teacher_and_measures_those_that_are_to_be_told(run: Run, assessed: int) -> None:
     always = run.settings.distillation.model_copy(update={"when": "always"})
-    other = Run(run.settings.model_copy(update={"distillation": always}), run.folder)
+    pool = run.settings.pool.model_copy(update={"assessed_subnets": assessed})
+    other = Run(run.settings.model_copy(update={"distillation": always, "pool": pool}), run.folder)
     pair = next_pair(other)
     assert losses_of(other, pair) >= DISTILLED
-    assert other.measured_teachers.get(pair.teacher) is None
+    known = other.measured_teachers.get(pair.teacher)
+    assert (known is not None) is bool(assessed)
+    (row,) = candidates(Standing(other.settings.score, other.records.all()), folder=other.folder)[1:]
+    assert row.teacher_ap == (known.ap[known.resolution] if known else None)
 
 
 def test_a_cool_down_asks_whether_the_teacher_is_better_than_the_winner(run: Run, tmp_path: Path) -> None:
