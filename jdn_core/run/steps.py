@@ -178,7 +178,7 @@ def ensure_teacher(run: Run, subnet: SubnetSpec) -> Path:
         teacher = calibrated_teacher(load_pool(run.pool), subnet, bench, images=images)
         _make(folder, lambda staged: save_detector(teacher, staged))
         faultpoint(Point.BN_SAVED)
-    if run.settings.pool.assessed_subnets:
+    if run.settings.pool.assessed_subnets and run.measured_teachers.get(subnet) is None:
         bench = warm.bench(run.settings)
         _measured(run, subnet, load_detector(folder, bench.device), bench)
     return folder
