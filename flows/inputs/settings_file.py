@@ -18,6 +18,7 @@ from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.settings.whole import Settings, parse
 
 SCHEMA = 1  # of the file; a file without one, such as a preset, is of the newest
+PLACES = ("root", "train_json", "train_images", "val_json", "val_images")  # of data, that are paths
 _HEAD = "# All settings of a run of jdn"
 
 
@@ -53,6 +54,8 @@ def load(source: str, overrides: Sequence[Override] = ()) -> Settings:
 def read_back(folder: Path, overrides: Sequence[Override] = ()) -> Settings:
     """Reads the settings that a folder's run began with, and puts the overrides on top.
 
+    Paths that are gone are looked for inside the folder: a demo has its data there, and may have been moved.
+
     Raises:
         InputMissing: the folder holds no run.
         SettingsError: as ``load`` does.
@@ -60,7 +63,19 @@ def read_back(folder: Path, overrides: Sequence[Override] = ()) -> Settings:
     file = folder / SETTINGS_FILE
     if not file.is_file():
         raise InputMissing(f"{folder}: no search there; its folder would hold {SETTINGS_FILE}")
-    return load(str(file), overrides)
+    settings = load(str(file), overrides)
+    found = {
+        key: _inside(path, folder) for key in PLACES if (path := getattr(settings.data, key)) is not None
+    }
+    return settings.model_copy(update={"data": settings.data.model_copy(update=found)})
+
+
+def _inside(path: Path, folder: Path) -> Path:
+    """Returns the path, or the longest end of it that is there below the folder where the path is not."""
+    if path.exists():
+        return path
+    ends = (folder.resolve().joinpath(*path.parts[start:]) for start in range(1, len(path.parts)))
+    return next((end for end in ends if end.exists()), path)
 
 
 def changed(settings: Settings, overrides: Sequence[Override]) -> Settings:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from flows.inputs.folders import absolute
-from flows.inputs.settings_file import Override, load, read_back, read_set, sourced
+from flows.inputs.settings_file import PLACES, Override, load, read_back, read_set, sourced
 from jdn_core.errors import InputMissing, SettingsError, UsageError
 from jdn_core.processes import devices
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.settings.data import DataSettings
 from jdn_core.settings.whole import Settings
 
-_PLACES = ("root", "train_json", "train_images", "val_json", "val_images")
 _KEYS = {"workers": "search.workers"}  # options that are not at the top of the settings
 
 
@@ -86,7 +85,7 @@ def suited(settings: Settings, source: str, changes: Sequence[Override] = ()) ->
 
 def _with_places(data: DataSettings) -> DataSettings:
     """Returns the data's settings with absolute paths; raises InputMissing where one of them is not there."""
-    found = {key: absolute(path) for key in _PLACES if (path := getattr(data, key)) is not None}
+    found = {key: absolute(path) for key in PLACES if (path := getattr(data, key)) is not None}
     for key, path in found.items():
         if key.endswith("_json") and not path.is_file():
             raise InputMissing(f"{path}: no such file; data.{key} names an annotation file")

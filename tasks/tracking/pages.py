@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from jdn_core.errors import StorageError
 from jdn_core.run.folder import Run
@@ -106,13 +107,23 @@ class Links(NamedTuple):
 
 def tracking_uri(run: Run) -> str:
     """Returns the settings' URI, else the environment's, else that of SQLite in the search's folder."""
-    local = f"sqlite:///{run.folder.resolve() / 'mlflow.db'}"
-    return run.settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or local
+    return run.settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or local_uri(run.folder)
+
+
+def local_uri(folder: Path) -> str:
+    """Returns the URI of the database in a search's folder, which may have any name.
+
+    SQLAlchemy cuts a plain path at its first ``?``, and takes it encoded in SQLite's own form.
+    """
+    file = str(folder.resolve() / "mlflow.db")
+    return f"sqlite:///file:{quote(file)}?uri=true" if "?" in file else f"sqlite:///{file}"
 
 
 def ui_command(uri: str) -> str | None:
     """Returns the command that shows a database at ``LOCAL_UI``; None for a server, which needs none."""
-    return None if urlsplit(uri).scheme in ("http", "https") else f"mlflow ui --backend-store-uri {uri}"
+    if urlsplit(uri).scheme in ("http", "https"):
+        return None
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
 
 def address_of(uri: str) -> str:
@@ -125,7 +136,10 @@ def address_of(uri: str) -> str:
 
 def database(uri: str) -> Path | None:
     """Returns the file of an SQLite database; None for a server, or a database of another kind."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    if not uri.startswith("sqlite:///"):
+        return None
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    return Path(unquote(path.removeprefix("file:")) if path.startswith("file:") else path)
 
 
 def shown(uri: str) -> str:

@@ -16,6 +16,7 @@ from jdn_core.run.folder import Run
 from jdn_core.run.identity import search_id, write_search_id
 from jdn_core.storage import durable
 from tasks.tracking.entries import PAIR_TAG, STAGE_TAG, flat_settings
+from tasks.tracking.moving import ARTIFACTS, follow_folder
 from tasks.tracking.pages import (
     NOTE,
     PARENT,
@@ -114,8 +115,9 @@ class SearchRun:
             run: the folder and its settings.
             flow_run: in Prefect, that runs the search.
         """
+        follow_folder(run)
         uri = tracking_uri(run)
-        artifacts = None if ui_command(uri) is None else run.folder.resolve() / "mlartifacts"
+        artifacts = None if ui_command(uri) is None else run.folder.resolve() / ARTIFACTS
         experiment = Experiment.connect(uri, name=run.settings.name, artifacts=artifacts)
         tags = _tags(run.folder)
         found = _linked(experiment, run, tags) or experiment.the_one(tags)
@@ -136,7 +138,8 @@ class SearchRun:
 
     @classmethod
     def find(cls, run: Run) -> Self | None:
-        """Finds the search's run and changes nothing; None where MLflow has none."""
+        """Finds the search's run; None where MLflow has none. Nothing but the place of its files changes."""
+        follow_folder(run)
         experiment = Experiment.find(tracking_uri(run), name=run.settings.name)
         if experiment is None or not (run.folder / SEARCH_FILE).is_file():
             return None

@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from jdn_core.errors import InputMissing, ServiceUnavailable, UserError, hidden
 from jdn_core.faults import Point, faultpoint
 from tasks.tracking.entries import Entry, Number
+from tasks.tracking.moving import follow_database
 from tasks.tracking.pages import PARENT, database, shown
 
 if TYPE_CHECKING:
@@ -44,11 +45,12 @@ _SHORT = {
 
 
 def client_of(uri: str) -> MlflowClient:
-    """Returns a client that gives up soon and logs warnings alone; nothing is requested yet."""
+    """Returns a client that gives up soon and logs warnings alone; no server is asked yet."""
     for variable, value in _SHORT.items():
         os.environ.setdefault(variable, value)
     from mlflow import MlflowClient
 
+    follow_database(uri)
     for noisy in ("mlflow.store.db.utils", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return MlflowClient(uri, uri)

@@ -1,4 +1,4 @@
-"""Compares a search's folder with MLflow, hash by hash; nothing is changed on either side."""
+"""Compares a search's folder with MLflow, hash by hash; no result is changed on either side."""
 
 from __future__ import annotations
 
