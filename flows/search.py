@@ -50,7 +50,14 @@ def search(settings: Settings, out: Path) -> dict[str, Any]:
         deployment = find_deployment(run)
         check_data(run)
         require_room(run)
-        return climb(run, publisher, workers, deployment)
+        found = climb(run, publisher, workers, deployment)
+    return with_publication(found, publisher)
+
+
+def with_publication(found: dict[str, Any], publisher: Publisher) -> dict[str, Any]:
+    """Adds what MLflow was not told, once the publisher has ended, to a search's summary."""
+    done = publisher.publication
+    return found | {"mlflow": found["mlflow"] | {"missing": done.missing, "error": done.error or None}}
 
 
 def climb(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | None) -> dict[str, Any]:

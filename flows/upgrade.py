@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow
 
 from flows.launch.opening import hired, opened, require_room
-from flows.search import climb
+from flows.search import climb, with_publication
 from flows.train_pool import train_phases
 from jdn_core.settings.whole import Settings
 from tasks.base import train_base
@@ -32,4 +32,5 @@ def upgrade(settings: Settings, out: Path) -> dict[str, Any]:
         train_base(run, workers)
         publisher.look()
         train_phases(run, publisher, workers)
-        return climb(run, publisher, workers, deployment)
+        found = climb(run, publisher, workers, deployment)
+    return with_publication(found, publisher)

@@ -14,7 +14,7 @@ import typer
 
 from flows.cli import options
 from flows.console import Answer, answering, count, table
-from flows.servers.embedded import before_prefect
+from flows.servers.embedded import before_prefect, require_home
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,6 +70,7 @@ def demo(
     from flows.launch import requests, start
     from jdn_core.data.shapes import generate
 
+    require_home()
     data = writable(out) / "data"
     if not data.exists():
         generate(data, images=DEMO_IMAGES, size=DEMO_SIZE, seed=0)
@@ -156,6 +157,7 @@ def resume(
     """Go on where a search stopped. Only devices, places and more iterations may change, but for a fork."""
     from flows.launch import requests, start
 
+    require_home()
     changes = requests.overrides(sets=sets, data=data, workers=workers, device=device, threads=threads)
     if from_mlflow is not None:
         from flows.launch.rebuild import rebuild
@@ -175,6 +177,7 @@ def _start(flow: Flow, given: dict[str, Any], *, suffix: str = "", again: bool =
     """Starts a flow with what a command was given: its local variables, which are its options."""
     from flows.launch import requests, start
 
+    require_home()
     source, out, _ = (given.pop(name) for name in ("source", "out", "json"))
     stages: dict[str, Path] = {name: given.pop(name) for name in ("base", "pool") if name in given}
     settings = requests.of_source(source, requests.overrides(**given))
@@ -229,7 +232,7 @@ def _show(screen: Console, data: dict[str, Any]) -> None:
         "report": f"{out}/report/index.html",
         "all pairs": f"jdn candidates {out}",
         "try it": f"jdn predict {out} PICTURE --out pictures",
-        "MLflow": mlflow.get("command") or mlflow.get("uri") or "-",
+        "MLflow": _tracked(mlflow, out),
         "Prefect": "prefect server start",
     }
     for name, line in lines.items():
@@ -250,6 +253,14 @@ def _show_contest(screen: Console, data: dict[str, Any]) -> None:
     for caution in data["cautions"]:
         screen.print(f"caution: {caution}", markup=False)
     screen.print()
+
+
+def _tracked(mlflow: dict[str, Any], out: str) -> str:
+    """Says how to see the search in MLflow, or that MLflow was not told of all of it."""
+    if mlflow.get("missing") or mlflow.get("error"):
+        why = f": {mlflow['error']}" if mlflow.get("error") else ""
+        return f"{mlflow['uri']} has not been told of all of it{why}; `jdn sync {out}` sends the rest"
+    return mlflow.get("command") or mlflow.get("uri") or "-"
 
 
 def comparison(base: dict[str, Any], best: dict[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,18 +20,30 @@ _NO_PREFECT = ("Failed to reach API at", "ephemeral Prefect API server")
 
 @contextlib.contextmanager
 def logged(out: Path) -> Iterator[None]:
-    """Copies the log of our own packages into the run's folder; Prefect's server gets it too."""
+    """Copies the log of our own packages into the run's folder, and its warnings to the screen.
+
+    Prefect's server gets it too.
+    """
     handler = logging.FileHandler(out / LOG_FILE, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handlers = (handler, _Screen(logging.WARNING))
     loggers = [logging.getLogger(name) for name in _LOGGERS]
-    for logger in loggers:
-        logger.addHandler(handler)
+    for logger, each in itertools.product(loggers, handlers):
+        logger.addHandler(each)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
+        for logger, each in itertools.product(loggers, handlers):
+            logger.removeHandler(each)
         handler.close()
+
+
+class _Screen(logging.Handler):
+    """Prints warnings for people; errors end the command and are printed then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            say(f"WARNING: {record.getMessage().removeprefix('WARNING: ')}")
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from flows.inputs.folders import is_search, writable
 from flows.inputs.settings_file import Override, is_ours, read_back
 from flows.launch.endings import explained, logged
 from flows.launch.trained import refuse_second, take_stage
+from flows.servers.tracker import trouble
 from jdn_core.errors import (
     CheckpointError,
     DataError,
@@ -31,6 +33,7 @@ from jdn_core.storage import durable
 # A flow, or what is in one for a flow run that is under way. The command line's import Prefect when they are
 # called, not before: that takes seconds, and so does its embedded server, while most refusals take none.
 Flow = Callable[[Settings, Path], dict[str, Any]]
+logger = logging.getLogger(__name__)
 _RESULTS = ("base", "pool", "pairs", "report", "mlflow.db", "mlartifacts")
 
 
@@ -149,9 +152,17 @@ def _refuse_foreign(out: Path) -> None:
 def _run(flow: Flow, settings: Settings, out: Path, *, is_new: bool) -> dict[str, Any]:
     durable.write_bytes(out / SETTINGS_FILE, settings_file.dump(settings).encode())
     with logged(out), explained(out), showing_progress():
+        _look_for_mlflow(settings, out)
         if is_new:
             _check_inputs(settings, out)
         return flow(settings, out)
+
+
+def _look_for_mlflow(settings: Settings, out: Path) -> None:
+    """Says within seconds what will keep the run from MLflow; its own client may take minutes to notice."""
+    if found := trouble(settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI", "")):
+        later = f"the run goes on without it, and `jdn sync {out}` sends it later"
+        logger.warning("MLflow: %s; %s; %s", found.what, found.remedy, later)
 
 
 def _check_inputs(settings: Settings, out: Path) -> None:
@@ -161,9 +172,7 @@ def _check_inputs(settings: Settings, out: Path) -> None:
 
     check_inputs(settings, out)
     for line in described(settings.data):
-        say(line)
-        if line.startswith("WARNING"):
-            logging.getLogger("flows").warning(line)
+        logger.warning(line) if line.startswith("WARNING") else say(line)
 
 
 def _matters(old: Settings, key: str, value: Any) -> bool:

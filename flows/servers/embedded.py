@@ -6,8 +6,11 @@ Imports are late for the start-up of ``jdn``.
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 from flows.console import say
+from jdn_core.errors import StorageError
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -23,10 +26,32 @@ QUIET = {
 }
 
 
+def require_home() -> None:
+    """Raises StorageError where Prefect cannot write its folder, which it would try for five minutes.
+
+    Looked at before anything imports Prefect. A server of its own needs the folder; one elsewhere does not.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        return
+    home = Path(os.path.expanduser(os.environ.get("PREFECT_HOME") or "~/.prefect"))
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return
+    except OSError as error:
+        what = f"Prefect's folder {home} cannot be written ({error.strerror})"
+        raise StorageError(f"{what}; set HOME or PREFECT_HOME to a folder that can be written") from None
+
+
 def before_prefect() -> None:
-    """Prepares this process for a flow, before anything imports Prefect, which reads variables once."""
+    """Prepares this process for a flow, before anything imports Prefect, which reads variables once.
+
+    Raises:
+        StorageError: Prefect's folder cannot be written.
+    """
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
+    require_home()
     from jdn_core.processes.fork_server import prepare
     from jdn_core.run import STEPS
 

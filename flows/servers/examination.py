@@ -11,11 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from flows.servers.embedded import require_home
 from flows.servers.health import health
-from jdn_core.errors import ServiceUnavailable, UserError
+from flows.servers.tracker import SECONDS, trouble
+from jdn_core.errors import ServiceUnavailable, StorageError, UserError
 
 State = Literal["ok", "warn", "fail"]
-SECONDS = 3.0
 SHOWN = ("torch", "torchvision", "prefect", "mlflow", "fastapi", "sqlalchemy")
 
 
@@ -126,15 +127,23 @@ def _disk() -> Iterator[Check]:
 
 def _mlflow() -> Iterator[Check]:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not uri:
+    if found := trouble(uri):
+        yield Check("mlflow server", "fail", *found)
+    elif not uri:
         yield Check("mlflow server", "ok", "none asked for: SQLite in the search's folder")
-    elif not uri.startswith("http"):
-        yield Check("mlflow server", "ok", uri.partition(":")[0] + " store of MLFLOW_TRACKING_URI")
+    elif uri.startswith("http"):
+        yield Check("mlflow server", "ok", f"{uri.rstrip('/').rpartition('@')[2]}/health answers")
     else:
-        yield _answers("mlflow server", f"{uri.rstrip('/')}/health", "start it, or unset MLFLOW_TRACKING_URI")
+        yield Check("mlflow server", "ok", uri.partition(":")[0] + " store of MLFLOW_TRACKING_URI")
 
 
 def _prefect() -> Iterator[Check]:
+    try:
+        require_home()
+    except StorageError as error:
+        what, _, remedy = str(error).partition("; ")
+        yield Check("prefect server", "fail", what, remedy)
+        return
     from prefect.settings import PREFECT_API_URL
 
     uri = PREFECT_API_URL.value()

@@ -149,6 +149,11 @@ class Publisher:
         return self._outbox.known.issuperset(identities)
 
     @property
+    def publication(self) -> Publication:
+        """Returns how much MLflow has by now."""
+        return self._outbox.publication(self._error)
+
+    @property
     def trouble(self) -> str:
         """Returns the error that keeps runs from MLflow; empty where there is none."""
         return self._error

@@ -218,3 +218,33 @@ def test_a_prefect_that_does_not_answer_ends_69(settings: Settings, tmp_path: Pa
     with pytest.raises(ServiceUnavailable, match=r"^Prefect's server does not answer: ") as caught:
         start.start(flow, settings, tmp_path / "out")
     assert caught.value.exit_code == 69
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "file:///srv/mlruns", "sqlite:////gone/mlflow.db"])
+def test_what_keeps_a_run_from_mlflow_is_said_at_its_start(
+    uri: str,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    out = tmp_path / "out"
+    start.start(lambda given, folder: {}, settings, out)
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "MLflow" in line]
+    assert line.startswith("WARNING: MLflow: ")
+    assert line.endswith(f"; the run goes on without it, and `jdn sync {out}` sends it later")
+    assert "WARNING flows.launch.start: MLflow: " in (out / "jdn.log").read_text()
+
+
+def test_warnings_of_ours_reach_the_screen_while_a_run_lasts(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def flow(given: Settings, out: Path) -> dict[str, Any]:
+        logging.getLogger("tasks.tracking").warning("3 are missing")
+        return {}
+
+    start.start(flow, settings, tmp_path / "out")
+    logging.getLogger("tasks.tracking").warning("later")
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING")]
+    assert lines == ["WARNING: 3 are missing"]
