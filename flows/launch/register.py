@@ -59,8 +59,12 @@ def register_from(
         tracking.fetch_head(run_id, uri, head)
         settings = read_back(head)
         check_names(model or settings.name, alias)
-        index = tracking.fetch_pair(Run(settings, folder), run_id, uri, head, index=pair)
-        return register(folder, pair=index, alias=alias, model=model)
+        run = Run(settings, folder)
+        if pair is None and tracking.has_controls(run, run_id, uri):
+            tracking.rebuild(run, run_id, uri, head)  # the result follows from all records
+        else:
+            pair = tracking.fetch_pair(run, run_id, uri, head, index=pair)
+        return register(folder, pair=pair, alias=alias, model=model)
 
 
 def _send(run: Run, what: str) -> None:

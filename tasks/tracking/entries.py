@@ -22,6 +22,7 @@ from jdn_core.storage.canonical import content_key
 
 # MLflow's limit is 6000; the longest notation that the paper could print has about 1500.
 LONGEST_PARAM = 5900
+CONTROL = "control "  # with which the name of a run that stands beside the pairs begins
 PAIR_TAG, STAGE_TAG, FILES_TAG = "jdn.pair_key", "jdn.stage", "jdn.sha256"
 
 
@@ -91,7 +92,7 @@ def control_stages(outcome: Outcome) -> dict[Stage, ContenderRecord]:
 
 def control_name(contender: Contender) -> str:
     """Returns the identity of a contender among the search's runs."""
-    return f"control {contender.name} {contender.key[:8]}"
+    return f"{CONTROL}{contender.name} {contender.key[:8]}"
 
 
 def of_control(stage: Stage, record: ContenderRecord, outcome: Outcome) -> Entry:

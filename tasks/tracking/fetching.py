@@ -6,6 +6,7 @@ a search in a folder that looks like the search's own.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
@@ -24,7 +25,7 @@ from jdn_core.search.pairs import Pair
 from jdn_core.search.records import read_record
 from jdn_core.search.standing import Standing
 from jdn_core.storage import durable
-from tasks.tracking.entries import FILES_TAG, PAIR_TAG, STAGE_TAG, control_name, digest, stages
+from tasks.tracking.entries import CONTROL, FILES_TAG, PAIR_TAG, STAGE_TAG, control_name, digest, stages
 from tasks.tracking.pages import Links, address_of, keep_links, tracking_uri
 from tasks.tracking.search_run import SearchRun
 from tasks.tracking.server import STATUS, Experiment, asking
@@ -99,6 +100,17 @@ def has_run(run: Run, tag: str, value: str) -> bool:
     with asking(tracking_uri(run)):
         search_run = SearchRun.find(run)
         return search_run is not None and search_run.child(tag, value) is not None
+
+
+def has_controls(run: Run, run_id: str, uri: str) -> bool:
+    """Returns whether anything was trained beside a search's pairs, so that its result may be no pair.
+
+    Raises:
+        ServiceUnavailable: MLflow does not answer.
+    """
+    search_run = SearchRun.of_id(run, run_id, uri)
+    with asking(uri):
+        return any(tag == STAGE_TAG and value.startswith(CONTROL) for tag, value in search_run.children())
 
 
 def rebuild(run: Run, run_id: str, uri: str, head: Path) -> int:
@@ -288,6 +300,12 @@ def _take_controls(search_run: SearchRun) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             folder.parent.mkdir(exist_ok=True)
             _take_stage(search_run.experiment, found, folder)
+    name = run.held_out.relative_to(run.folder).as_posix()
+    with _scratch(run) as scratch, contextlib.suppress(InputMissing):
+        own = search_run.experiment.client.get_run(search_run.id)
+        copy = search_run.experiment.download(own, name, scratch)  # its seal is looked at by who reads it
+        run.held_out.parent.mkdir(exist_ok=True)
+        durable.write_bytes(run.held_out, copy.read_bytes())
 
 
 def _take_stage(experiment: Experiment, found: MlflowRun, folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from flows.inputs import models, searches
 from flows.inputs.settings_file import dump
-from flows.launch.register import register
+from flows.launch.register import register, register_from
 from jdn_core.run import outcome
 from jdn_core.run.contest import result_row
 from jdn_core.run.fingerprint import fingerprint
@@ -95,4 +95,12 @@ def test_a_search_is_fetched_with_its_controls(sent: Run, tmp_path: Path) -> Non
     assert [each.contender for each in outcome.of(copy).records] == [
         each.contender for each in outcome.of(sent).records
     ]
-    assert {k: v for k, v in results.contenders(sent).items() if k != "held out"} == results.contenders(copy)
+    assert results.contenders(copy) == results.contenders(sent)
+    assert outcome.of(copy).held_out == outcome.of(sent).held_out
+
+
+def test_another_machine_publishes_the_same_result(sent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    links, uri = links_of(sent), tracking_uri(sent)
+    assert links is not None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert register_from(links.search_run, uri) == register(sent.folder)
