@@ -104,6 +104,10 @@ def test_the_lookback_follows_the_workers_unless_it_is_set(
             "search.prune_shares.1: input should be less than 1, got 1.2",
         ),
         ({"data": {"flip": 2}}, "data.flip: input should be less than or equal to 1, got 2"),
+        (
+            {"search": {"controls": ["longer", "longer"]}},
+            "search.controls: controls must differ, got longer, longer",
+        ),
         ({"data": {"holdout": 1.0}}, "data.holdout: holdout must be a share in [0, 1) or test, got 1.0"),
         ({"data": {"holdout": "val"}}, "data.holdout: holdout must be a share in [0, 1) or test, got 'val'"),
         ({"data": {"holdout": True}}, "data.holdout: holdout must be a share in [0, 1) or test, got True"),
