@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -72,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Threads that wait by spinning take the core that the others, servers among them, are waiting for: beside
     # three busy processes on two cores a training step took 4.2 s instead of 0.35 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if arguments is None:
+        _prepare_process()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     as_json = "--json" in arguments
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,6 +89,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.stderr.flush()
             os._exit(code)
     sys.exit(code or 0)
+
+
+def _prepare_process() -> None:
+    """Lets any text be printed on any terminal, and keeps warnings that libraries mean for programmers away.
+
+    Warnings of ours go through logging. ``python -W`` and ``PYTHONWARNINGS`` decide where they are given.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if not sys.warnoptions:
+        os.environ["PYTHONWARNINGS"] = "ignore"  # for the processes that this one starts
+        warnings.simplefilter("ignore")
 
 
 def _is_urgent(error: BaseException) -> bool:

@@ -22,9 +22,20 @@ from torch import Tensor
 
 from jdn_core.detector.file_kind import file_kind
 from jdn_core.detector.naming import NAMINGS, TORCHVISION, Conventions, Naming, naming_of
+from jdn_core.detector.others import detectors_in, other_detector
 from jdn_core.errors import CheckpointError, InputMissing, Problem, cut, shown
 
-_INNER = ("state_dict", "model", "model_state_dict")
+_INNER = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "ema_state_dict",
+    "model_ema",
+    "ema",
+    "net",
+    "network",
+    "weights",
+)
 _AGAIN = 'save the weights alone, as torch.save(model.state_dict(), "weights.pth") or as safetensors'
 _REALS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _WHOLES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
@@ -73,16 +84,43 @@ def read_checkpoint(path: Path) -> Checkpoint:
     problems += [Problem(path.name, cut(name), "tensor occurs twice") for name in newest if newest[name] > 1]
     if problems:
         raise CheckpointError.of(problems)
-    tensors = {_newest(str(name)): _plain(value) for name, value in state.items()}
-    if (naming := naming_of(tensors)) is None:
-        known = ", ".join(naming.title for naming in NAMINGS)
-        raise CheckpointError(
-            f"{path}: names no detector of {known}; it begins with {shown(list(tensors)[:3])}"
-        )
+    tensors = _detector(path, {_newest(str(name)): _plain(value) for name, value in state.items()})
+    naming = _naming(path, tensors)
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(naming.ignored)}
     stated = _normalisation(tensors) | _epsilon(path, naming)
     conventions = replace(naming.conventions, **stated)
     return Checkpoint(path.name, naming, kept, _classes(data.get("meta")), conventions)
+
+
+def _detector(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors of the one detector in a file without what wrappers put before their names.
+
+    Raises:
+        CheckpointError: the file holds several, such as a student and its teacher.
+    """
+    tensors.pop("n_averaged", None)  # of torch's AveragedModel
+    found = dict(detectors_in(tensors))
+    if len(found) > 1:
+        what = f"holds several detectors, under {', '.join(sorted(found))}"
+        raise CheckpointError(f"{path}: {what}; save the one that is wanted by itself")
+    return {_newest(name): tensor for each in found.values() for name, tensor in each.items()} or tensors
+
+
+def _naming(path: Path, tensors: Mapping[str, Tensor]) -> Naming:
+    """Returns whose names these are.
+
+    Raises:
+        CheckpointError: they are another detector's, or nobody's.
+    """
+    known = ", ".join(naming.title for naming in NAMINGS)
+    if other := other_detector(tensors):
+        what = f"is {other}; what can be read is a Faster R-CNN with FPN, or a ResNet, of {known}"
+        raise CheckpointError(f"{path}: {what}")
+    if (naming := naming_of(tensors)) is None:
+        raise CheckpointError(
+            f"{path}: names no detector of {known}; it begins with {shown(list(tensors)[:3])}"
+        )
+    return naming
 
 
 def _unpacked(path: Path) -> Mapping[str, Any]:

@@ -65,6 +65,12 @@ class DataSettings(BaseModel, frozen=True, extra="forbid", title="Data"):
         2048, title="Cache (MiB)", description="Memory for decoded images, in MiB."
     )
 
+    @field_validator("resolutions", mode="before")
+    @classmethod
+    def _one_or_more(cls, resolutions: object) -> object:
+        """Takes ``64x64`` and ``64x64, 128x96`` too, as people write them behind ``--set``."""
+        return resolutions.replace(",", " ").split() if isinstance(resolutions, str) else resolutions
+
     @field_validator("resolutions")
     @classmethod
     def _readable(cls, resolutions: tuple[str, ...]) -> tuple[str, ...]:

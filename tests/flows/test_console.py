@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.cli.train import _stage, _upgraded, comparison
+from flows.cli.train import _stage, _tracked, _upgraded, comparison
 from flows.console import _PlainProgress, console, count, duration, progress_printer
 
 
@@ -101,11 +101,29 @@ def test_the_end_of_an_upgrade_says_where_to_look_next(capsys: pytest.CaptureFix
     row["resolution"] = "9x9"
     mlflow = {"uri": "sqlite:///x", "command": "mlflow ui --backend-store-uri sqlite:///x"}
     data = {"search": "s", "out": "/runs/s", "pairs": 1, "base": row, "best": row, "mlflow": mlflow}
+    data |= {"result": "winner", "contest": []}
     _upgraded(data).show(console())
     out = capsys.readouterr().out
     assert "/runs/s/report/index.html" in out
     assert "jdn candidates /runs/s" in out
     assert "mlflow ui --backend-store-uri sqlite:///x" in out
+
+
+@pytest.mark.parametrize(
+    ("missing", "error", "words"),
+    [
+        (3, "ConnectionError: refused", "has not been told of all of it: ConnectionError: refused; "),
+        (3, None, "has not been told of all of it; "),
+        (0, "slow", "has not been told of all of it: slow; "),
+        (0, None, "mlflow ui"),
+    ],
+)
+def test_the_end_says_what_mlflow_was_not_told(missing: int, error: str | None, words: str) -> None:
+    line = _tracked(
+        {"uri": "http://x", "command": "mlflow ui", "missing": missing, "error": error}, "/runs/s"
+    )
+    assert words in line
+    assert ("`jdn sync /runs/s` sends the rest" in line) == bool(missing or error)
 
 
 def test_a_stage_shows_its_place_and_what_the_base_reaches(capsys: pytest.CaptureFixture[str]) -> None:

@@ -285,7 +285,11 @@ def test_data_convert_makes_a_dataset_that_passes_the_check(kind: str, tmp_path:
         (src / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
     code, out, err = jdn("data", "convert", kind, src, tmp_path / "coco", "--json")
     counts = {"images": 3, "train": 2, "val": 1, "boxes": 3, "categories": 1, "dropped": 0}
-    assert (code, json.loads(out)) == (0, counts)
+    made = json.loads(out)
+    left = sum(map(len, made["left_out"].values()))
+    files = [path for path in src.rglob("*") if path.is_file()]
+    assert (code, {name: made[name] for name in counts}) == (0, counts)
+    assert (made["rule"].endswith("drawn by seed 0"), made["used"] + left) == (True, len(files))
     assert "copy train: 2/2" in err
     assert json.loads(jdn("data", "check", tmp_path / "coco", "--json")[1])["ok"]
     code, out, err = jdn("data", "convert", kind, src, tmp_path / "coco")
@@ -314,3 +318,34 @@ def test_an_answer_with_bad_news_keeps_its_object_and_its_code(
     code, out, _ = jdn("doctor", "--json")
     assert (code, json.loads(out)["ok"]) == (69, False)
     assert "disk: make space" in jdn("doctor")[1]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_a_terminal_of_any_encoding_shows_any_name(encoding: str, tmp_path: Path) -> None:
+    folder = tmp_path / "фото–ü"
+    folder.mkdir()
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", "from flows.cli.main import main; main()", "data", "check", str(folder)]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 65
+    assert b"Traceback" not in done.stderr
+    assert b"ERROR 65" in done.stderr
+
+
+def test_warnings_of_libraries_do_not_reach_the_screen(tmp_path: Path) -> None:
+    code = (
+        "import sys, warnings, subprocess\n"
+        "from flows.cli import main\n"
+        "def noisy(*_, **__):\n"
+        "    warnings.warn('from torch', UserWarning)\n"
+        "    subprocess.run([sys.executable, '-c', 'import warnings; warnings.warn(\"from a child\")'])\n"
+        "    return 0\n"
+        "main.app = noisy\n"
+        "main.main()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    for given, wanted in ((environment, 0), (environment | {"PYTHONWARNINGS": "default"}, 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=given, check=True
+        )
+        assert done.stderr.count("UserWarning") == wanted

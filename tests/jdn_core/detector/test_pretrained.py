@@ -170,7 +170,7 @@ def test_deltas_of_another_box_coder_are_rescaled(tmp_path: Path) -> None:
 def test_everything_wrong_is_named_with_what_was_expected(tmp_path: Path) -> None:
     state = state_of(trained(spec_of(DETECTRON2)), DETECTRON2)
     del state["backbone.fpn_lateral3.bias"]
-    state["roi_heads.mask_head.deconv.weight"] = torch.zeros(1)
+    state["roi_heads.other_head.deconv.weight"] = torch.zeros(1)
     state["roi_heads.box_head.fc2.weight"] = torch.zeros(24, 23)
     state["backbone.fpn_output2.weight"][0, 0, 0, 0] = torch.nan
     state["backbone.bottom_up.res2.0.conv1.norm.running_var"][0] = -1
@@ -180,7 +180,7 @@ def test_everything_wrong_is_named_with_what_was_expected(tmp_path: Path) -> Non
         "d2.pth: backbone.fpn_lateral3.bias: tensor is missing",
         "d2.pth: backbone.fpn_output2.weight: values must be finite, got 1 that are not",
         "d2.pth: roi_heads.box_head.fc2.weight: shape must be [24, 24], got [24, 23]",
-        "d2.pth: roi_heads.mask_head.deconv.weight: tensor is unexpected",
+        "d2.pth: roi_heads.other_head.deconv.weight: tensor is unexpected",
     ]
 
 

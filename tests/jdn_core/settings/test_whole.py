@@ -49,6 +49,13 @@ def test_frames_come_smallest_first() -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["64x64", "64x64,128x96", "64x64, 128x96", " 64X64 128x96 "])
+def test_resolutions_may_be_written_without_brackets(text: str) -> None:
+    found = parse({"data": {"resolutions": text}}).data.resolutions
+    assert found in (("64x64",), ("64x64", "128x96"))
+    assert len(found) == text.lower().count("x")
+
+
 @pytest.mark.parametrize(
     ("workers", "lookback", "effective"), [(1, None, 1), (3, None, 6), (1, 4, 4), (3, 3, 3)]
 )
