@@ -1,7 +1,7 @@
 """Small inputs that once failed, each with what is right: a folder of scripts beside the real datasets.
 
-The folder is ``cases`` beside the one that ``JDN_DATA`` names, so nothing here names a place of one machine. A
-case is ``run.sh``, which makes its input and runs one command; what its output must hold stands here.
+The folder is ``cases`` beside the one that ``JDN_DATA`` names, so nothing here names a place of one machine.
+A case is ``run.sh``, which makes its input and runs one command; what its output must hold stands here.
 """
 
 from __future__ import annotations
