@@ -98,13 +98,17 @@ def convert_voc(
             "--difficult-as-crowd", help="Neither learn nor score boxes marked difficult, as VOC does."
         ),
     ] = False,
+    one_based: Annotated[
+        bool,
+        typer.Option("--one-based", help="Pixels are counted from 1, as in the original challenge."),
+    ] = False,
     drop_bad_boxes: options.DropBadBoxes = False,
     json: options.Json = False,
 ) -> Answer:
     """Make a COCO-format dataset of a PASCAL VOC one; pictures are copied byte for byte."""
     from jdn_core.data.formats.voc import VocReader
 
-    reader = VocReader(seed, difficult_as_crowd)
+    reader = VocReader(seed, difficult_as_crowd, one_based)
     return _converted(source, destination, reader, drop_bad_boxes=drop_bad_boxes)
 
 

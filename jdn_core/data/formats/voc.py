@@ -1,14 +1,15 @@
 """Reads a dataset of PASCAL VOC: an XML file a picture, in ``Annotations`` and ``JPEGImages``, or beside it.
 
 Boxes are taken as they are written, x = xmin, y = ymin, width = xmax - xmin, height = ymax - ymin, which is
-what today's annotation tools mean. The original challenge counts pixels from 1 with both ends inside, so its
-boxes come out a pixel to the right and below, and a pixel small.
+what today's annotation tools mean. The original challenge counts pixels from 1 with both ends inside, as do
+``supervision`` and exports made with it: for those the edges xmin and ymin are one less.
 """
 
 from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -27,12 +28,14 @@ class VocReader:
 
     Attributes:
         seed: draws a fifth for val where nothing says what is val.
+        one_based: edges xmin and ymin are those of pixels that are counted from 1.
         difficult_as_crowd: make boxes marked ``difficult`` crowd: no target, and ignored in evaluation, as
             VOC's own does; without it they are boxes like others.
     """
 
     seed: int = 0
     difficult_as_crowd: bool = False
+    one_based: bool = False
 
     def read(self, src: Path, findings: Findings) -> Source:
         """Reads every picture; the categories are the names that occur, by alphabet.
@@ -48,6 +51,7 @@ class VocReader:
             findings.notes.append(f"{what}: {', '.join(file.as_posix() for file in stale[:3])} ...")
         splits, rule = with_val(found, seed=self.seed, rule=files.rule)
         every = [picture for some in splits.values() for picture in some]
+        findings.notes += [] if self.one_based else _doubts(every)
         return Source(sorted({label.category for picture in every for label in picture.labels}), splits, rule)
 
     def _pictures(
@@ -57,6 +61,8 @@ class VocReader:
         for done, file in enumerate(files.splits[split], start=1):
             picture = _read_picture(src, files, file, findings, stale)
             if picture is not None:
+                if self.one_based:
+                    picture = replace(picture, labels=tuple(map(_from_zero, picture.labels)))
                 labels = tuple(
                     replace(label, crowd=label.crowd and self.difficult_as_crowd) for label in picture.labels
                 )
@@ -65,6 +71,23 @@ class VocReader:
                 )
             report(f"read {split}", done, len(files.splits[split]))
         return found
+
+
+def _from_zero(label: Label) -> Label:
+    """Returns a box whose left and upper edges were counted from 1."""
+    x, y, width, height = label.bbox
+    return replace(label, bbox=[x - 1, y - 1, width + 1, height + 1])
+
+
+def _doubts(found: Sequence[Picture]) -> list[str]:
+    """Suspects that pixels are counted from 1, where no box begins at 0, some do at 1, and all are whole."""
+    starts = [edge for picture in found for label in picture.labels for edge in label.bbox[:2]]
+    ones = starts.count(1)
+    if not ones or min(starts) < 1 or not all(float(edge).is_integer() for edge in starts):
+        return []
+    return [
+        f"no box begins at 0 and {ones} edges at 1: if pixels are counted from 1, convert with --one-based"
+    ]
 
 
 class OtherXml(ValueError):
