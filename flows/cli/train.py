@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from flows.launch.start import Flow
     from jdn_core.settings.whole import Settings
 
-DEMO_IMAGES, DEMO_SIZE = 320, 96
+# Shapes of 16 px and more, so that a base of one minute finds most of them.
+DEMO_IMAGES, DEMO_SIZE, DEMO_LEAST = 320, 96, 1 / 6
 MORE_THAN_BASE_AND_WINNER = 2  # lines of the table
 Base = Annotated[
     Path, typer.Option("--base", metavar="DIR", help="A trained base: its folder, or its run in MLflow.")
@@ -73,7 +74,7 @@ def demo(
     require_home()
     data = writable(out) / "data"
     if not data.exists():
-        generate(data, images=DEMO_IMAGES, size=DEMO_SIZE, seed=0)
+        generate(data, images=DEMO_IMAGES, size=DEMO_SIZE, seed=0, least=DEMO_LEAST)
     changes = requests.overrides(data=data, sets=sets, device=device, threads=threads)
     settings = requests.of_source("demo", changes)
     return _upgraded(start.start(_upgrade, settings, out, again=True))

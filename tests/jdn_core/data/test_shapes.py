@@ -25,7 +25,9 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def test_a_fifth_of_the_images_is_for_validation_and_all_is_sound(shapes: Path) -> None:
     found = check(shapes)
-    assert (found.ok, found.images, found.categories, found.notes) == (True, 15, 6, ())
+    assert (found.ok, found.images, found.categories) == (True, 15, 6)
+    (layout,) = found.notes
+    assert layout.endswith("annotations/train.json, annotations/val.json")
     assert len(load(*find_split(shapes, "val")).images) == 3
     assert found.boxes > 30
 
@@ -74,9 +76,22 @@ def test_sizes_spread_widely_and_all_classes_are_as_frequent(tmp_path: Path) -> 
     assert counts.min() > 0.5 * counts.max()
 
 
-@pytest.mark.parametrize("change", [{"images": 1}, {"size": 31}, {"seed": -1}])
-def test_numbers_out_of_range_are_refused_and_nothing_is_made(tmp_path: Path, change: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="needs images >= 2, size >= 32, seed >= 0"):
+def test_the_smallest_shapes_can_be_larger(tmp_path: Path) -> None:
+    generate(tmp_path / "a", images=100, size=128, seed=0, least=1 / 4)
+    rows = json.loads((tmp_path / "a" / "annotations" / "train.json").read_text())["annotations"]
+    whole = [
+        row
+        for row in rows
+        if min(row["bbox"][:2]) > 0 and max(np.add(*np.split(np.array(row["bbox"]), 2))) < 128
+    ]
+    assert min(max(row["bbox"][2:]) for row in whole) > 128 / 8
+
+
+@pytest.mark.parametrize("change", [{"images": 1}, {"size": 31}, {"seed": -1}, {"least": 0}, {"least": 0.6}])
+def test_numbers_out_of_range_are_refused_and_nothing_is_made(
+    tmp_path: Path, change: dict[str, float]
+) -> None:
+    with pytest.raises(UsageError, match="needs images >= 2, size >= 32, seed >= 0, least in"):
         generate(tmp_path / "a", **{"images": 4, "size": 48, "seed": 0} | change)
     assert list(tmp_path.iterdir()) == []
 
