@@ -143,9 +143,9 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
 
 def test_the_last_override_wins_and_values_are_yaml() -> None:
     sets = ("search.iterations=3", "search.iterations=4", "evaluation.lr=1e-3", "data.resolutions=[64x64]")
-    settings = load("bccd_cpu", read_set((*sets, "threads=null", "pool.phases.1.epochs=2")))
+    settings = load("bccd_cpu", read_set((*sets, "threads=null", "pool.phases.0.epochs=2")))
     assert (settings.search.iterations, settings.evaluation.lr, settings.threads) == (4, 1e-3, None)
-    assert (settings.data.resolutions, settings.pool.phases[1].epochs) == (("64x64",), 2)
+    assert (settings.data.resolutions, settings.pool.phases[0].epochs) == (("64x64",), 2)
 
 
 @pytest.mark.parametrize(
