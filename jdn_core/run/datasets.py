@@ -60,7 +60,9 @@ def _place(data: DataSettings, split: Split) -> Place:
         return find_split(data.root, split, images=images)
     if split == "val" and data.train_json is not None:
         return _place(data, "train")._replace(part="val")
-    raise InputMissing("no dataset: name its folder with --data DIR, or its files with data.train_json")
+    raise InputMissing(
+        "no dataset: name its folder with --data DIR or data.root, or its files with data.train_json"
+    )
 
 
 def described(data: DataSettings) -> list[str]:
