@@ -13,8 +13,8 @@ from flows.inputs.settings_file import read_back
 from jdn_core.errors import InputMissing, OwnedByAnother
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
 from jdn_core.run import outcome
-from jdn_core.run.contest import result_row
 from jdn_core.run.folder import Run
+from jdn_core.run.result_rows import result_row
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
 from jdn_core.search.standing import Standing

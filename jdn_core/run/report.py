@@ -15,7 +15,7 @@ from jdn_core.processes import devices
 from jdn_core.reports import curves, examples, page
 from jdn_core.reports.contest import cautions, headline, holdout_json
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
-from jdn_core.run import contest, datasets, teachers
+from jdn_core.run import datasets, result_rows, teachers
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.run.fingerprint import noted
 from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
@@ -56,11 +56,11 @@ def gather(run: Run, standing: Standing, *, links: Mapping[str, str], is_finishe
         best_spec=winner.pair.student,
         trainings=(*_trainings(run), curves.loss_curves(f"pair {best.index}, the winner", losses)),
         spent=curves.costs(standing.records),
-        examples=tuple(_examples(run, base, contest.result_row(outcome))) if is_finished else (),
+        examples=tuple(_examples(run, base, result_rows.result_row(outcome))) if is_finished else (),
         settings=_text(run.folder / SETTINGS_FILE),
         facts=_facts(run, standing),
         links=links,
-        contest=contest.lines(outcome),
+        contest=result_rows.lines(outcome),
         held_out=outcome.held_out,
         cautions=(*cautions(outcome.held_out), *filter(None, [teachers.caution(run, standing)])),
     )
@@ -71,11 +71,11 @@ def summary(run: Run, standing: Standing) -> dict[str, Any]:
     outcome = Outcome(run, standing)
     found = outcome.held_out
     head = {"search": run.settings.name, "out": str(run.folder), "pairs": len(standing)}
-    lines = contest.lines(outcome)
+    lines = result_rows.lines(outcome)
     return {
         **head,
         "base": base_row(standing, folder=run.folder).to_json(),
-        "best": contest.result_row(outcome).to_json(),
+        "best": result_rows.result_row(outcome).to_json(),
         "result": outcome.result.name,
         "contest": [line.to_json() for line in lines],
         "headline": headline(lines, found),

@@ -17,7 +17,7 @@ from prefect.context import FlowRunContext
 
 from jdn_core.reports import markdown, tables
 from jdn_core.reports.contest import cautions
-from jdn_core.run import contest
+from jdn_core.run import result_rows
 from jdn_core.run.folder import Run
 from jdn_core.run.outcome import Outcome
 from jdn_core.search.standing import Graded, Standing
@@ -49,7 +49,7 @@ def show_best(run: Run, standing: Standing, best: Sequence[Graded]) -> None:
 def show_result(run: Run, standing: Standing) -> None:
     """Shows base, controls and winner, held-out numbers first, and which of them is the result."""
     outcome = Outcome(run, standing)
-    lines, found = contest.lines(outcome), outcome.held_out
+    lines, found = result_rows.lines(outcome), outcome.held_out
     text = markdown.contest(lines, found, cautions(found))
     title = text.partition("\n")[0]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from jdn_core.reports.tables import Candidate
-from jdn_core.run.contest import record_row
 from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
 from jdn_core.run.outcome import Outcome
+from jdn_core.run.result_rows import record_row
 from jdn_core.search.contenders import Contender, ContenderRecord
 from jdn_core.search.held_out import HeldOut
 from jdn_core.search.pairs import Evaluation, PairRecord

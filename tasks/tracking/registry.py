@@ -21,8 +21,8 @@ from jdn_core.reports.contest import cautions, headline
 from jdn_core.reports.markdown import model_card
 from jdn_core.reports.tables import NO_PAIR, Candidate
 from jdn_core.run import outcome
-from jdn_core.run.contest import lines, result_row
 from jdn_core.run.folder import Run
+from jdn_core.run.result_rows import lines, result_row
 from jdn_core.settings.values import LONGEST_NAME, NAME
 from tasks.tracking.entries import PAIR_TAG, STAGE_TAG, control_name
 from tasks.tracking.fetching import restore_files

@@ -15,7 +15,7 @@ from jdn_core.reports import contents, curves, figures, page
 from jdn_core.reports.contest import cautions
 from jdn_core.reports.page import ReportData
 from jdn_core.reports.tables import base_row, best_row, candidates
-from jdn_core.run import contest
+from jdn_core.run import result_rows
 from jdn_core.run.folder import Run
 from jdn_core.search.standing import Standing
 from jdn_core.settings.search import ScoreSettings
@@ -137,7 +137,7 @@ def test_the_summary_sets_best_against_base() -> None:
 def test_held_out_numbers_lead_where_there_are_any(tmp_path: Path) -> None:
     settings = {"name": "shapes", "data": {"holdout": 0.4}, "search": {"controls": ["longer", "scaled"]}}
     outcome = keep_contenders(Run(parse(settings), tmp_path), make_records(20), longer=0.9, scaled=0.0)
-    told, lines = keep_held_out(outcome, boxes=150), contest.lines(outcome)
+    told, lines = keep_held_out(outcome, boxes=150), result_rows.lines(outcome)
     text = render(made(20, contest=lines, held_out=told, cautions=cautions(told)))
     parsed = Parsed(text)
     assert parsed.ids.index("contest") < parsed.ids.index("score")

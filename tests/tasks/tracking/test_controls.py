@@ -10,10 +10,10 @@ from flows.inputs import models, searches
 from flows.inputs.settings_file import dump
 from flows.launch.register import register, register_from
 from jdn_core.run import outcome
-from jdn_core.run.contest import result_row
 from jdn_core.run.fingerprint import fingerprint
 from jdn_core.run.folder import Run
 from jdn_core.run.identity import search_id
+from jdn_core.run.result_rows import result_row
 from jdn_core.storage import durable
 from tasks.tracking import fetch_head, mlflow_problems, rebuild, sync
 from tasks.tracking.pages import links_of, tracking_uri

@@ -8,7 +8,7 @@ import pytest
 
 from jdn_core.reports import markdown
 from jdn_core.reports.contest import cautions, cells, headline, holdout_json
-from jdn_core.run import contest, report
+from jdn_core.run import report, result_rows
 from jdn_core.run.folder import Run
 from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import parse
@@ -26,7 +26,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_the_result_is_a_control_that_beats_the_winner(run: Run) -> None:
     outcome = keep_contenders(run, RECORDS, **FACTORS)
-    row = contest.result_row(outcome)
+    row = result_rows.result_row(outcome)
     assert (outcome.result.name, row.action, row.parent) == ("longer", "control longer", None)
     assert row.to_json()["index"] is None
     assert Path(str(row.weights)).parent == run.contenders.path("longer")
@@ -34,23 +34,25 @@ def test_the_result_is_a_control_that_beats_the_winner(run: Run) -> None:
 
 def test_the_result_is_the_winner_finished(run: Run) -> None:
     outcome = keep_contenders(run, RECORDS, **FACTORS | {"longer": 0.5})
-    row, best = contest.result_row(outcome), outcome.winner.record.pair
+    row, best = result_rows.result_row(outcome), outcome.winner.record.pair
     assert (row.action, row.parent, row.teacher) == ("finish", best.index, str(best.teacher))
     assert row.key == outcome.records[0].contender.key
 
 
 def test_the_result_is_the_pair_where_nothing_stands_beside_it(run: Run) -> None:
     outcome = keep_contenders(Run(parse({"name": "shapes"}), run.folder), RECORDS)
-    assert contest.result_row(outcome).key == outcome.winner.record.pair.key
-    assert contest.lines(outcome)[0].title == "base"
-    assert "no photos were held out" in headline(contest.lines(outcome), outcome.held_out)
+    assert result_rows.result_row(outcome).key == outcome.winner.record.pair.key
+    assert result_rows.lines(outcome)[0].title == "base"
+    assert "no photos were held out" in headline(result_rows.lines(outcome), outcome.held_out)
 
 
 def test_the_table_has_base_controls_and_winner_with_held_out_numbers_first(run: Run) -> None:
     outcome = keep_contenders(run, RECORDS, **FACTORS)
     keep_held_out(outcome)
-    lines = contest.lines(outcome)
-    names = [line.name for line in lines if line.title != f"base at {contest.result_row(outcome).resolution}"]
+    lines = result_rows.lines(outcome)
+    names = [
+        line.name for line in lines if line.title != f"base at {result_rows.result_row(outcome).resolution}"
+    ]
     assert names == ["base", "longer", "distilled", "winner", "scaled"]
     assert [line.name for line in lines if line.is_result] == ["longer"]
     for line in lines[:1] + lines[-4:-1]:
@@ -67,8 +69,8 @@ def test_the_base_stands_at_the_result_s_frame_too(run: Run) -> None:
         run.folder,
     )
     outcome = keep_contenders(run, RECORDS, **FACTORS)
-    frames = {line.title: line.resolution for line in contest.lines(outcome) if line.name == "base"}
-    result = contest.result_row(outcome).resolution
+    frames = {line.title: line.resolution for line in result_rows.lines(outcome) if line.name == "base"}
+    result = result_rows.result_row(outcome).resolution
     assert result in frames.values()
 
 
@@ -77,7 +79,7 @@ def test_json_says_what_the_contract_says(run: Run) -> None:
     found = keep_held_out(outcome)
     told = report.summary(run, Standing(run.settings.score, RECORDS))
     assert told["result"] == "longer"
-    assert told["best"]["sha256"] == contest.result_row(outcome).sha256
+    assert told["best"]["sha256"] == result_rows.result_row(outcome).sha256
     holdout = told["holdout"]
     assert {"images", "boxes", "base", "longer", "distilled", "scaled", "winner", "best"} <= set(holdout)
     assert (holdout["scaled"], holdout["best"], holdout["against"]) == (None, holdout["longer"], "base")
@@ -88,7 +90,7 @@ def test_json_says_what_the_contract_says(run: Run) -> None:
 def test_a_headline_tells_the_gain_with_its_interval(run: Run) -> None:
     outcome = keep_contenders(run, RECORDS, **FACTORS | {"longer": 0.5})
     keep_held_out(outcome)
-    said = headline(contest.lines(outcome), outcome.held_out)
+    said = headline(result_rows.lines(outcome), outcome.held_out)
     assert said.startswith("The result is the search's winner: AP ")
     assert "on 34 photos that the search never saw" in said
     assert "points against the base trained as long (95 % interval −1.0 to +5.0)" in said
@@ -106,7 +108,7 @@ def test_few_boxes_and_missing_classes_are_said(run: Run) -> None:
 
 def test_markdown_has_the_same_table(run: Run) -> None:
     outcome = keep_contenders(run, RECORDS, **FACTORS)
-    found, lines = keep_held_out(outcome, boxes=150), contest.lines(outcome)
+    found, lines = keep_held_out(outcome, boxes=150), result_rows.lines(outcome)
     text = markdown.contest(lines, found, cautions(found)).splitlines()
     assert text[0] == headline(lines, found)
     assert text[2].startswith("| detector | held-out AP | AP on val |")
