@@ -87,6 +87,8 @@ def go_on(settings: Settings, folder: Path, *, until: str = "end") -> None:
                 _climb(run, publisher, 1 if until == "pair" else ITERATIONS)
             if until not in ("base", "pool", "pair", "pairs"):
                 _finish(run)
+            if until not in ("base", "pool", "pair"):
+                run.forget_work()
             stopping.check()
 
 
@@ -130,4 +132,3 @@ def _finish(run: Run) -> None:
         controls.ensure_contender(run, contender)
     stopping.check()
     outcome.ensure_held_out(run)
-    run.forget_work()
