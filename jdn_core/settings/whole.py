@@ -89,7 +89,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", title="Settings"):
             case "base":
                 blocks = KINDS[base.family]
                 return replace(space, width=base.width, neck=base.neck, head=base.head, blocks=blocks)
-        assert_never(self.pool.start)
+            case _:
+                assert_never(self.pool.start)
 
     def with_lookback(self) -> Self:
         """Returns the same settings with the lookback spelt out, so that a resume may change the workers."""

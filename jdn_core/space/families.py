@@ -57,7 +57,8 @@ def resnet_stage(kind: BlockKind, stage: int, *, depth: int, inner: int) -> tupl
             return _repeat(kind, (inner, inner), stage=stage, depth=depth)
         case "bottleneck":
             return _repeat(kind, (inner, inner, EXPANSION * inner), stage=stage, depth=depth)
-    assert_never(kind)
+        case _:
+            assert_never(kind)
 
 
 def _stage(name: Family, stage: int, depth: int, width: float) -> tuple[BlockSpec, ...]:
