@@ -40,7 +40,7 @@ demo: $(INSTALLED)
 # their trainings and servers are made once a file.
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15 --durations-min=5 \
 	--cov --cov-report= --cov-fail-under=0
-SLOW := browser or crash or services or slow
+SLOW := slow or browser or crash or services
 
 # What one runs before every commit; its coverage is shown and not judged, for the other tier has lines of its own.
 test: $(INSTALLED)

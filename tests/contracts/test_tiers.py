@@ -66,7 +66,7 @@ def test_a_test_with_prefects_server_is_one_of_services() -> None:
 def test_slow_files_come_first_and_in_one_piece() -> None:
     items = [item("a.py::quick"), item("b.py::quick"), item("b.py::slow", "slow"), item("c.py::x", "browser")]
     tiers.sort_into_tiers(items)
-    assert [each.nodeid for each in items] == ["c.py::x", "b.py::quick", "b.py::slow", "a.py::quick"]
+    assert [each.nodeid for each in items] == ["b.py::quick", "b.py::slow", "c.py::x", "a.py::quick"]
 
 
 def test_the_markers_are_the_tiers(pytestconfig: pytest.Config) -> None:
