@@ -15,7 +15,7 @@ from flows.console import say
 from flows.launch.opening import hired, opened, require_room
 from jdn_core.processes.progress import report
 from jdn_core.processes.workers import Workers
-from jdn_core.run import assemble, teachers
+from jdn_core.run import assemble, teacher_caution
 from jdn_core.run.checks import refuse_failures
 from jdn_core.run.folder import Run
 from jdn_core.run.report import summary
@@ -74,7 +74,7 @@ def climb(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | N
     evaluate_base(run, workers)
     standing, rules = Standing(run.settings.score, run.records.all()), assemble.climb_rules(run.settings)
     publisher.follow(standing)
-    if said := teachers.caution(run, standing):
+    if said := teacher_caution.caution(run, standing):
         say(f"caution: {said}")
     climber, dropping = HillClimber(rules, standing.records), Dropping(run, standing, rules, publisher)
     with evaluator(run, standing, publisher, workers, deployment) as submit:

@@ -19,7 +19,7 @@ def contested(folder: Path) -> Run:
     """A search of two pairs whose winner is one of them, with everything that stands beside it."""
     root, sections = shapes(folder / "shapes"), {"data": {"holdout": 0.5}, "search": CONTROLS}
     base = assemble.base_spec(tiny_settings(root))
-    # Nothing is learnt in so few steps, so a bound decides: the base breaks it, a pruned student keeps it.
+    # Nothing is learned in so few steps, so a bound decides: the base breaks it, a pruned student keeps it.
     bound = complexity(base, tiny_settings(root).data.frames[0]).macs - 1
     settings = tiny_settings(
         root, **sections, base={"schedule": "constant"}, score={"max_macs": float(bound)}

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 # In the order in which they start. What computes for long does so first, in a process where no server's
-# client has run yet: torch's backward was once aborted by a heap that something before it had damaged. Then
-# come the longest files, or they would be last and beside nothing.
+# client has run yet: CI once lost a process to an abort in torch's backward after Prefect's client had run in
+# it, and alone the test never aborted. Then come the longest files, or they would be last and beside nothing.
 TIERS = ("slow", "browser", "crash", "services")
 _SERVER_FIXTURE = "prefect_server"
 _EMBEDDED = "PREFECT_SERVER_EPHEMERAL_ENABLED"

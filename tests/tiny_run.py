@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jdn_core.data.shapes import generate
+from jdn_core.run import steps
+from jdn_core.run.folder import Run
 from jdn_core.settings.whole import Settings, parse
 
 _TRAINING = {"epochs": 1, "batch": 4, "lr": 0.02, "schedule": "cosine"}
@@ -63,3 +65,14 @@ def tiny_settings(root: Path, *, iterations: int = 5, seed: int = 3, **sections:
     for name, values in sections.items():
         data[name] = {**data.get(name, {}), **values}
     return parse(data)
+
+
+def trained_run(settings: Settings, folder: Path) -> Run:
+    """A run whose base, pool and pair 0 are there."""
+    run = Run(settings, folder)
+    run.folder.mkdir()
+    steps.ensure_base(run)
+    for index in range(len(settings.pool.phases)):
+        steps.ensure_phase(run, index)
+    steps.ensure_base_record(run)
+    return run

@@ -15,11 +15,11 @@ from typing import NamedTuple, assert_never
 
 from jdn_core.detector.build import Detector, build
 from jdn_core.detector.folder import load_detector, save_detector
-from jdn_core.detector.trunk import load_trunk, save_trunk
+from jdn_core.detector.trunk import load_trunk
 from jdn_core.errors import Diverged, StorageError
 from jdn_core.faults import Point, faultpoint
 from jdn_core.run import assemble, steps, warm
-from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
+from jdn_core.run.folder import Run
 from jdn_core.search.contenders import Contender, ContenderRecord
 from jdn_core.search.pairs import PairRecord
 from jdn_core.settings.training import TrainingSettings
@@ -29,7 +29,6 @@ from jdn_core.stages.base_training import fit_base
 from jdn_core.stages.bench import Training
 from jdn_core.stages.measurement import MeasurementRules, measure_detector
 from jdn_core.stages.student_training import fit_student
-from jdn_core.storage import durable
 
 Trained = tuple[Detector, Training]
 
@@ -134,7 +133,7 @@ def _distilled(run: Run, contender: Contender) -> Trained:
         target = run.contender_work(contender) / piece.name
         if not target.is_dir():
             _pass_on(run, contender, piece, source, target)
-        trainings.append(Training(**durable.read_json(target / TRAINING_FILE, schema=TRAINING_SCHEMA)))
+        trainings.append(steps.training_of(target))
         source = target
     return load_detector(source, warm.bench(run.settings).device), _joined(trainings)
 
@@ -163,13 +162,7 @@ def _pass_on(run: Run, contender: Contender, piece: _Piece, source: Path, target
         distillation=run.settings.distillation,
         checkpoints=run.checkpoints("controls", contender.name, contender.key, piece.name),
     )
-    staged = durable.stage_folder(target)
-    save_detector(start.detector, staged)
-    if training.trunk:
-        save_trunk(training.trunk, staged)
-    numbers = {"losses": training.losses, "seconds": training.seconds}
-    durable.write_json(staged / TRAINING_FILE, numbers, schema=TRAINING_SCHEMA)
-    durable.commit_folder(staged, target)
+    steps.keep_trained(start.detector, training, target)
 
 
 def _record(run: Run, key: str) -> PairRecord:

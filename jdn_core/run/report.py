@@ -15,7 +15,7 @@ from jdn_core.processes import devices
 from jdn_core.reports import curves, examples, page
 from jdn_core.reports.contest import cautions, headline, holdout_json
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
-from jdn_core.run import datasets, result_rows, teachers
+from jdn_core.run import datasets, result_rows, teacher_caution
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.run.fingerprint import noted
 from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
@@ -62,8 +62,14 @@ def gather(run: Run, standing: Standing, *, links: Mapping[str, str], is_finishe
         links=links,
         contest=result_rows.lines(outcome),
         held_out=outcome.held_out,
-        cautions=(*cautions(outcome.held_out), *filter(None, [teachers.caution(run, standing)])),
+        cautions=_cautions(run, standing, outcome),
     )
+
+
+def _cautions(run: Run, standing: Standing, outcome: Outcome) -> tuple[str, ...]:
+    """Returns what a reader of the numbers has to know: of the held-out photos, and of the teachers."""
+    taught = teacher_caution.caution(run, standing)
+    return (*cautions(outcome.held_out), *([taught] if taught else ()))
 
 
 def summary(run: Run, standing: Standing) -> dict[str, Any]:
@@ -79,7 +85,7 @@ def summary(run: Run, standing: Standing) -> dict[str, Any]:
         "result": outcome.result.name,
         "contest": [line.to_json() for line in lines],
         "headline": headline(lines, found),
-        "cautions": [*cautions(found), *filter(None, [teachers.caution(run, standing)])],
+        "cautions": list(_cautions(run, standing, outcome)),
         **({"holdout": holdout_json(found)} if found else {}),
     }
 

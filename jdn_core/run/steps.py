@@ -23,7 +23,7 @@ from jdn_core.faults import Point, faultpoint
 from jdn_core.morphism.evolve import evolve_trunk
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.folder import Origin, load_pool, load_pool_spec, save_pool
-from jdn_core.pool.growth import grow
+from jdn_core.pool.from_base import grow
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.processes.launcher import on_ranks
 from jdn_core.processes.ranks import ALONE, Ranks
@@ -64,14 +64,7 @@ def ensure_base(run: Run) -> Path:
             sparsity=settings.distillation.sparsity,
             checkpoints=run.checkpoints("base"),
         )
-
-        def fill(staged: Path) -> None:
-            save_detector(detector, staged)
-            if training.trunk:
-                save_trunk(training.trunk, staged)
-            _note(training, staged)
-
-        _make(run.base, fill)
+        keep_trained(detector, training, run.base)
         faultpoint(Point.BASE_SAVED)
     return run.base
 
@@ -146,7 +139,7 @@ def ensure_base_record(run: Run) -> PairRecord:
     if found is not None:
         return found
     trunk = load_trunk(run.base, bench.device) if has_trunk(run.base) else None
-    return _measure(run, pair, detector, _training(run.base)._replace(trunk=trunk), bench)
+    return _measure(run, pair, detector, training_of(run.base)._replace(trunk=trunk), bench)
 
 
 def make_student(run: Run, pair: Pair) -> Path:
@@ -238,14 +231,10 @@ def finish(run: Run, record: PairRecord, *, epochs: int, folder: Path) -> Traini
             distillation=run.settings.distillation,
             checkpoints=checkpoints,
         )
-
-        def fill(staged: Path) -> None:
-            save_detector(start.detector, staged)
-            _note(training, staged)
-
-        _make(folder, fill)
+        # Its rate has fallen to zero, so nothing goes on from it.
+        keep_trained(start.detector, training._replace(trunk=None), folder)
         checkpoints.forget()
-    return _training(folder)
+    return training_of(folder)
 
 
 def cooling(regime: TrainingSettings, *, epochs: int) -> TrainingSettings:
@@ -336,8 +325,20 @@ def _note(training: Training, folder: Path) -> None:
     durable.write_json(folder / TRAINING_FILE, numbers, schema=TRAINING_SCHEMA)
 
 
-def _training(folder: Path) -> Training:
-    """Reads what is known of a base's training; nothing, where the folder came from elsewhere."""
+def keep_trained(detector: Detector, training: Training, folder: Path) -> None:
+    """Makes the folder of a trained detector, whole or not at all: what it goes on from, and its losses."""
+
+    def fill(staged: Path) -> None:
+        save_detector(detector, staged)
+        if training.trunk:
+            save_trunk(training.trunk, staged)
+        _note(training, staged)
+
+    _make(folder, fill)
+
+
+def training_of(folder: Path) -> Training:
+    """Reads the losses and the time of a kept training; nothing, where the folder came from elsewhere."""
     if not (file := folder / TRAINING_FILE).is_file():
         return Training({}, 0.0)
     return Training(**durable.read_json(file, schema=TRAINING_SCHEMA))

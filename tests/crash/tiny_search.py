@@ -45,7 +45,7 @@ def draw_data(folder: Path) -> None:
 def settings_of(data: Path) -> Settings:
     """Two steps an epoch, two epochs a training, two phases, two pairs, about 55,000 parameters.
 
-    Nothing is learnt in so few steps, so a bound decides who wins: the base breaks it and a pruned pair not.
+    Nothing is learned in so few steps, so a bound decides who wins: the base breaks it and a pruned pair not.
     """
     supernet = {"name": "supernet", **_TRAINING}
     shrink = {"name": "shrink", **_TRAINING, "depths": _SPACE["depths"], "widths": _SPACE["widths"]}

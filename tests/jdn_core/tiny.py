@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +45,11 @@ def grown(spec: DetectorSpec) -> Detector:
 def assert_near(actual: Tensor, expected: Tensor) -> None:
     """To 1e-5 of the largest number, which in untrained networks is far from 1."""
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+
+
+def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether two states have the same tensors under the same names, bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def images() -> Tensor:

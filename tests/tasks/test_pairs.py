@@ -25,20 +25,14 @@ from jdn_core.search.standing import Standing
 from jdn_core.settings.whole import Settings, parse
 from jdn_core.storage import durable
 from tasks import pairs, pool
-from tests.tiny_run import shapes, tiny_settings
+from tests.tiny_run import shapes, tiny_settings, trained_run
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run whose base, pool and pair 0 are there."""
     folder = tmp_path_factory.mktemp("trained")
-    run = Run(tiny_settings(shapes(folder / "shapes")), folder / "run")
-    run.folder.mkdir()
-    steps.ensure_base(run)
-    for index in range(2):
-        steps.ensure_phase(run, index)
-    steps.ensure_base_record(run)
-    return run
+    return trained_run(tiny_settings(shapes(folder / "shapes")), folder / "run")
 
 
 def like(run: Run, **sections: dict[str, Any]) -> Run:

@@ -14,7 +14,7 @@ from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair
 from jdn_core.search.standing import Standing
 from jdn_core.search.subnets import MEASURED, SubnetRecord
-from tests.tiny_run import shapes, tiny_settings
+from tests.tiny_run import shapes, tiny_settings, trained_run
 
 DISTILLED = {"loss_feature", "loss_cls_kd", "loss_loc_kd"}
 
@@ -25,13 +25,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("trained")
     settings = tiny_settings(shapes(folder / "shapes"))
     better = settings.distillation.model_copy(update={"when": "better"})
-    run = Run(settings.model_copy(update={"distillation": better}), folder / "run")
-    run.folder.mkdir()
-    steps.ensure_base(run)
-    for index in range(2):
-        steps.ensure_phase(run, index)
-    steps.ensure_base_record(run)
-    return run
+    return trained_run(settings.model_copy(update={"distillation": better}), folder / "run")
 
 
 @pytest.fixture

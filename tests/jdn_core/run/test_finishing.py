@@ -12,18 +12,14 @@ from jdn_core.run import steps
 from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.storage import durable
-from tests.tiny_run import shapes, tiny_settings
+from tests.tiny_run import shapes, tiny_settings, trained_run
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, PairRecord]:
     """A run whose base, pool and pair 0 are there."""
     folder = tmp_path_factory.mktemp("trained")
-    run = Run(tiny_settings(shapes(folder / "shapes")), folder / "run")
-    run.folder.mkdir()
-    steps.ensure_base(run)
-    for index in range(2):
-        steps.ensure_phase(run, index)
+    run = trained_run(tiny_settings(shapes(folder / "shapes")), folder / "run")
     return run, steps.ensure_base_record(run)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor
 
 from jdn_core.detector.folder import load_detector
@@ -23,6 +22,7 @@ from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.space import actions
 from jdn_core.storage import durable
+from tests.jdn_core.tiny import equal
 from tests.tiny_run import shapes, tiny_settings
 
 _LINEAGE = {"schedule": "constant", "average": 1.0}
@@ -68,12 +68,6 @@ def evaluate(run: Run, pair: Pair) -> PairRecord:
 
 def weights(trunk: Trunk) -> dict[str, Tensor]:
     return dict(trunk.detector.state_dict())
-
-
-def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(
-        torch.equal(tensor, other[name]) for name, tensor in one.items()
-    )
 
 
 def test_a_record_has_the_measured_average_and_the_trunk(lineage: Run) -> None:

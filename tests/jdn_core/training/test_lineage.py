@@ -21,6 +21,7 @@ from jdn_core.training.checkpoints import Checkpoints
 from jdn_core.training.loop import Course, Trained, train
 from jdn_core.training.randomness import Stream
 from jdn_core.training.resolutions import training_plan
+from tests.jdn_core.tiny import equal
 
 STEPS = 3  # an epoch
 CONSTANT = TrainingSettings(epochs=6, batch=4, lr=0.02, schedule="constant", warmup=0)
@@ -75,12 +76,6 @@ def fit(
 
     course = Course("test", regime, plan_of, stream)
     return train(module, [module], course=course, loader=loader, checkpoints=checkpoints, momentum=momentum)
-
-
-def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(
-        torch.equal(tensor, other[name]) for name, tensor in one.items()
-    )
 
 
 @pytest.mark.parametrize("average", [0.0, 1.0])

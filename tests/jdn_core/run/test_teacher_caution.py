@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jdn_core.run import report, teachers
+from jdn_core.run import report, teacher_caution
 from jdn_core.run.folder import Run
 from jdn_core.search import phases
 from jdn_core.search.standing import Standing
@@ -38,7 +38,7 @@ def test_a_pool_without_a_better_teacher_is_told(
     run: Run, standing: Standing, aps: tuple[float, ...], is_said: bool
 ) -> None:
     assessed(run, *aps)
-    said = teachers.caution(run, standing)
+    said = teacher_caution.caution(run, standing)
     assert bool(said) is is_said
     if is_said:
         assert f"the best has AP {100 * max(aps):.1f} % at 160x120, the base 44.0 %" in said
@@ -46,7 +46,7 @@ def test_a_pool_without_a_better_teacher_is_told(
 
 
 def test_what_was_not_assessed_is_not_judged(run: Run, standing: Standing) -> None:
-    assert teachers.best_assessed(run) is None
-    assert teachers.caution(run, standing) == ""
+    assert teacher_caution.best_assessed(run) is None
+    assert teacher_caution.caution(run, standing) == ""
     assessed(run, 0.1, frame="640x480")
-    assert teachers.caution(run, standing) == ""
+    assert teacher_caution.caution(run, standing) == ""

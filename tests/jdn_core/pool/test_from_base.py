@@ -10,7 +10,7 @@ import torch
 from jdn_core.detector.build import Detector
 from jdn_core.errors import SettingsError
 from jdn_core.pool.extraction import extract
-from jdn_core.pool.growth import grow
+from jdn_core.pool.from_base import grow
 from jdn_core.pool.supernet import SuperNet
 from jdn_core.space.families import KINDS, Family, family
 from jdn_core.space.teachers import SubnetSpace, SubnetSpec
@@ -109,6 +109,6 @@ def test_strides_in_1x1_convolutions_are_refused() -> None:
         grow(base, space_around(base, "r50"))
 
 
-def test_the_largest_keeps_the_names_of_the_family() -> None:
+def test_a_space_of_basic_blocks_holds_the_family_itself() -> None:
     space = SubnetSpace(((1, 2),) * 4, (1.0,), width=1 / 8, neck=16, head=24, blocks="basic")
     assert space.detector_spec(space.largest, tiny_spec("r18")).backbone == family("r18", width=1 / 8)
