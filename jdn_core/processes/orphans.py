@@ -89,21 +89,24 @@ def _main(grace: float) -> None:
         deadline = time.monotonic() + grace
         while _signal((), trees, 0) and time.monotonic() < deadline:
             time.sleep(0.05)
-    _signal(guarded, trees | _trees(guarded), signal.SIGKILL)
+    _signal(guarded, dict.fromkeys([*trees, *_trees(guarded)]), signal.SIGKILL)
 
 
-def _trees(pids: Collection[int]) -> set[int]:
-    """Returns the processes and all below them.
+def _trees(pids: Collection[int]) -> list[int]:
+    """Returns the processes and all below them, each before what it started.
+
+    In this order nobody sees a child of its own die before its own signal is there, and takes that for the
+    end of its work, or starts the child again.
 
     psutil comes with Prefect. A machine without it runs no servers, and what workers start guards itself.
     """
-    found = set(pids)
+    found = list(pids)
     with contextlib.suppress(ImportError):
         import psutil
 
         for pid in pids:
             with contextlib.suppress(psutil.Error):
-                found |= {child.pid for child in psutil.Process(pid).children(recursive=True)}
+                found += [child.pid for child in psutil.Process(pid).children(recursive=True)]
     return found
 
 
