@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -167,24 +167,24 @@ def _end(services: Sequence[Service], *, within: float) -> None:
         for service in services:
             service.is_running()  # reaps it
         time.sleep(0.05)
-    _send(processes | _members(services), signal.SIGKILL)
+    _send(dict.fromkeys([*processes, *_members(services)]), signal.SIGKILL)
     for service in services:
         if service.process is not None:
             service.process.wait()
 
 
-def _members(services: Sequence[Service]) -> set[psutil.Process]:
-    """Returns the living processes of the services' groups, and all below these."""
+def _members(services: Sequence[Service]) -> list[psutil.Process]:
+    """Returns the living processes of the services' groups, and all below these, parents first."""
     leaders = {service.process.pid for service in services if service.process is not None}
-    found: set[psutil.Process] = set()
+    found: dict[psutil.Process, None] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if process not in found and os.getpgid(process.pid) in leaders:
-                found |= {process, *process.children(recursive=True)}
-    return {process for process in found if _lives(process)}
+                found |= dict.fromkeys([process, *process.children(recursive=True)])
+    return [process for process in found if _lives(process)]
 
 
-def _send(processes: set[psutil.Process], number: signal.Signals) -> None:
+def _send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(number)
