@@ -107,10 +107,12 @@ def _child(parent: Pair, index: int, draw: random.Random) -> Pair:
     if draw.random() < 0.5:
         action, teacher = draw.choice(SPACE.mutations(parent.teacher))
         return replace(parent, index=index, parent=parent.key, action=action, teacher=teacher)
-    chosen = draw.choice(legal(parent.student.backbone, shares=(0.05, 0.1)))
-    spec = parent.student.backbone
-    after = apply(spec, chosen) if isinstance(chosen, AddLayer | Rearrange) else _thinner(spec, chosen)
-    student = replace(parent.student, backbone=after)
+    spec = parent.student
+    chosen = draw.choice(legal(spec, prune_shares=(0.05, 0.1)))
+    if isinstance(chosen, AddLayer | Rearrange):
+        student = apply(spec, chosen)
+    else:
+        student = replace(spec, backbone=_thinner(spec.backbone, chosen))
     return replace(parent, index=index, parent=parent.key, action=key(chosen), student=student)
 
 

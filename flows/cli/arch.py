@@ -38,9 +38,11 @@ def arch(
     ] = None,
     act: Annotated[
         str | None,
-        typer.Option(metavar="ACTION", help="prune_channels, prune_layer, add_layer or rearrange."),
+        typer.Option(
+            metavar="ACTION", help="prune_channels, prune_layer, add_layer, rearrange or narrow_heads."
+        ),
     ] = None,
-    share: Annotated[float, typer.Option(metavar="S", help="Share of the channels to prune.")] = 0.1,
+    share: Annotated[float, typer.Option(metavar="S", help="Share of the channels to remove.")] = 0.1,
     stage: Annotated[int, typer.Option(metavar="N", help="Stage, 1 to 4, to add to or to move from.")] = 3,
     end: Annotated[
         str, typer.Option(metavar="first|last", help="Which block of the stage to move.")
@@ -75,7 +77,8 @@ def arch(
 
 def _action_text(act: str, *, share: float, stage: int, end: str) -> str:
     """Builds an action's key of its name and the options that it takes; a whole key passes as it is."""
-    arguments = {"prune_channels": f":{share}", "add_layer": f":{stage}", "rearrange": f":{stage}:{end}"}
+    arguments = {"add_layer": f":{stage}", "rearrange": f":{stage}:{end}"}
+    arguments |= dict.fromkeys(("prune_channels", "narrow_heads"), f":{share}")
     return act + arguments.get(act, "")
 
 

@@ -71,15 +71,13 @@ def after(spec: DetectorSpec, source: str, *, text: str, seed: int) -> Outcome:
     """
     try:
         action = actions.parse(text)
-        if reason := actions.reason_against(spec.backbone, action):
+        if reason := actions.reason_against(spec, action):
             raise ValueError(f"{actions.key(action)}: {reason}")
     except ValueError as error:
         raise UsageError(f"--act: {error}") from None
-    removed: dict[str, Any] = {}
-    if isinstance(action, actions.AddLayer | actions.Rearrange):
-        backbone = actions.apply(spec.backbone, action)
-    else:
-        backbone, removed = _pruned(spec, Path(source), action, seed)
+    if isinstance(action, actions.AddLayer | actions.Rearrange | actions.NarrowHeads):
+        return Outcome(actions.key(action), actions.apply(spec, action), {})
+    backbone, removed = _pruned(spec, Path(source), action, seed)
     return Outcome(actions.key(action), replace(spec, backbone=backbone), removed)
 
 

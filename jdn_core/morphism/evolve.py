@@ -1,4 +1,4 @@
-"""f_evolve(S, action) -> S' (paper, section 3.1.2): one door to the four actions, and a look ahead."""
+"""f_evolve(S, action) -> S' (paper, section 3.1.2): one door to the actions, and a look ahead."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from jdn_core.detector.build import Detector, blank
 from jdn_core.detector.trunk import Trunk
 from jdn_core.morphism.growth import add_block
+from jdn_core.morphism.narrowing import choose_heads, cut_heads
 from jdn_core.morphism.pruning import (
     choose_block,
     choose_channels,
@@ -23,6 +24,7 @@ from jdn_core.morphism.rearrangement import move_block
 from jdn_core.space.actions import (
     Action,
     AddLayer,
+    NarrowHeads,
     PruneChannels,
     PruneLayer,
     Rearrange,
@@ -59,9 +61,11 @@ def choose(detector: Detector, action: Action) -> Change:
         case PruneLayer():
             return partial(cut_block, gone=choose_block(detector))
         case AddLayer(stage):
-            return partial(add_block, spec=apply(detector.spec.backbone, action), stage=stage)
+            return partial(add_block, spec=apply(detector.spec, action).backbone, stage=stage)
         case Rearrange():
-            return partial(move_block, spec=apply(detector.spec.backbone, action))
+            return partial(move_block, spec=apply(detector.spec, action).backbone)
+        case NarrowHeads():
+            return partial(cut_heads, spec=apply(detector.spec, action), kept=choose_heads(detector, action))
     assert_never(action)
 
 
@@ -108,9 +112,8 @@ def prunings(detector: Detector, shares: Sequence[float]) -> dict[str, BackboneS
     An action that is not legal is absent. No module is built, so that this is cheap enough to be kept with
     every pair: proposals are then functions of the records alone.
     """
-    backbone = detector.spec.backbone
     actions: list[PruneChannels | PruneLayer] = [*map(PruneChannels, shares), PruneLayer()]
-    legal = [action for action in actions if reason_against(backbone, action) is None]
+    legal = [action for action in actions if reason_against(detector.spec, action) is None]
     return {key(action): _pruned(detector, action) for action in legal}
 
 

@@ -54,7 +54,7 @@ def choose_channels(detector: Detector, share: float) -> ChannelCut:
     Raises:
         ValueError: nothing may go.
     """
-    if reason := reason_against(detector.spec.backbone, PruneChannels(share)):
+    if reason := reason_against(detector.spec, PruneChannels(share)):
         raise ValueError(f"{key(PruneChannels(share))}: {reason}")
     found = widths(detector)
     counts = [len(width.scores) for width in found.values()]
@@ -106,7 +106,7 @@ def choose_block(detector: Detector) -> Place:
     spec = detector.spec.backbone
     places = [(stage, position) for stage, position, _ in spec.blocks()]
     norms = dict(zip(places, block_norms(detector), strict=True))
-    if reason := reason_against(spec, PruneLayer()):
+    if reason := reason_against(detector.spec, PruneLayer()):
         raise ValueError(f"{key(PruneLayer())}: {reason}")
     return min(removable(spec), key=norms.__getitem__)
 

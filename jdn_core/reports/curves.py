@@ -116,6 +116,8 @@ def action_text(action: str) -> str:
     match action.split(":"):
         case ["prune_channels", share]:
             return f"prune {100 * float(share):g} % of the channels"
+        case ["narrow_heads", share]:
+            return f"narrow neck and heads by {100 * float(share):g} %"
         case ["add_layer", stage]:
             return f"add a layer to stage {stage}"
         case ["rearrange", stage, end]:

@@ -7,18 +7,19 @@ rule 3).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from random import Random
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, assert_never
 
 from jdn_core.search.pairs import BASE_ACTION, Pair, PairRecord
-from jdn_core.search.standing import Standing
+from jdn_core.search.standing import Graded, Standing
 from jdn_core.settings.search import ScoreSettings, SearchSettings
-from jdn_core.space.actions import AddLayer, Rearrange, apply, key, kind, legal
+from jdn_core.space.actions import AddLayer, NarrowHeads, Rearrange, apply, key, kind, legal, parse
 from jdn_core.space.architecture import BackboneSpec, DetectorSpec
-from jdn_core.space.chance import pick, pick_by_rank
+from jdn_core.space.chance import pick, pick_by_rank, pick_weighted
 from jdn_core.space.teachers import SubnetSpace, SubnetSpec
 from jdn_core.storage.canonical import content_key
 
@@ -63,9 +64,9 @@ class HillClimber:
     A parent is drawn among the best pairs with weights 1 / rank. Then either its student evolves by one
     action or its teacher changes in one slot, drawn as ``search.draw`` says: every change of the side that
     has its turn is as likely, or the kind of the change is drawn first, so that a short search sees every
-    action (ours). Pairs equal to an earlier one in student and teacher are not proposed (ours): the draw is
-    among the others, and goes on to the next best pairs where the best have none left. Failed pairs are no
-    parents.
+    action, or the kinds by their success so far (ours). Pairs equal to an earlier one in student and teacher
+    are not proposed (ours): the draw is among the others, and goes on to the next best pairs where the best
+    have none left. Failed pairs are no parents.
 
     Args:
         rules: of the search.
@@ -90,6 +91,7 @@ class HillClimber:
         # steps, not n * n.
         self._tried: set[_Neighbour] = set()  # the pairs 0 .. _next - 1
         self._known = Standing(rules.score)  # the results that the last proposal knew
+        self._successes = _Successes()  # among them
         self._next = self._told = 0
         self._advance()
 
@@ -119,8 +121,10 @@ class HillClimber:
             missing = [i for i in range(horizon + 1) if i not in self._records]
             raise RuntimeError(f"ask() for pair {index} needs the results of {missing}; {self._waiting()}")
         for known in range(len(self._known), horizon + 1):
-            self._known.add(self._records[known])
-        pair = _choose(index, self._known, self._tried, self._rules)
+            graded = self._known.add(self._records[known])
+            if (parent := graded.record.pair.parent) is not None:
+                self._successes.add(graded, self._known.graded(parent))
+        pair = _choose(index, self._known, self._tried, self._rules, self._successes)
         if pair is not None:
             self._pending[index] = pair
             self._advance()
@@ -163,7 +167,28 @@ class _Change(NamedTuple):
     teacher: SubnetSpec
 
 
-def _choose(index: int, known: Standing, tried: Set[_Neighbour], rules: ClimbRules) -> Pair | None:
+class _Successes:
+    """How often each kind of change led to a pair that is better than its parent."""
+
+    def __init__(self) -> None:
+        self._tries: Counter[str] = Counter()
+        self._wins: Counter[str] = Counter()
+
+    def add(self, child: Graded, parent: Graded) -> None:
+        """Counts a pair; one that failed is no success."""
+        name = _kind(child.record.pair.action)
+        assert parent.grade is not None  # failed pairs are no parents
+        self._tries[name] += 1
+        self._wins[name] += child.grade is not None and child.grade.order < parent.grade.order
+
+    def rate(self, name: str) -> float:
+        """Returns the chance of success by Laplace's rule: a half where nothing is known, never 0."""
+        return (self._wins[name] + 1) / (self._tries[name] + 2)
+
+
+def _choose(
+    index: int, known: Standing, tried: Set[_Neighbour], rules: ClimbRules, successes: _Successes
+) -> Pair | None:
     """Returns the proposal, out of the results that it may know and of what was tried before it."""
     _ = known.base  # refuses a search whose pair 0 failed
     rng = Random(content_key([rules.seed, "propose", index]))
@@ -171,7 +196,7 @@ def _choose(index: int, known: Standing, tried: Set[_Neighbour], rules: ClimbRul
     # A pool of one teacher has nothing to mutate; the student's turn then comes early.
     for sides in [_TEACHER, _BOTH] if frozen else [_BOTH]:
         for parent in _parents(rng, known, rules.search.top_k):
-            if change := _draw(rng, _untried(parent, sides, tried, rules), rules):
+            if change := _draw(rng, _untried(parent, sides, tried, rules), rules, successes):
                 return Pair(rules.name, index, rules.seed, parent.pair.key, *change)
     return None
 
@@ -187,7 +212,7 @@ def _parents(rng: Random, known: Standing, k: int) -> Iterator[PairRecord]:
     yield from ranked
 
 
-def _draw(rng: Random, changes: _Changes, rules: ClimbRules) -> _Change | None:
+def _draw(rng: Random, changes: _Changes, rules: ClimbRules, successes: _Successes) -> _Change | None:
     """Returns one change: the side first, then one of its changes; a side without changes leaves its turn."""
     sides = [side for side in _BOTH if changes[side]]
     if not sides:
@@ -196,7 +221,15 @@ def _draw(rng: Random, changes: _Changes, rules: ClimbRules) -> _Change | None:
     if len(sides) == 2 and rng.random() >= rules.search.student_probability:
         side = "teacher"
     kinds = list(changes[side].values())
-    return pick(rng, pick(rng, kinds) if rules.search.draw == "kind" else list(chain(*kinds)))
+    match rules.search.draw:
+        case "instance":
+            return pick(rng, list(chain(*kinds)))
+        case "kind":
+            return pick(rng, pick(rng, kinds))
+        case "success":
+            return pick(rng, pick_weighted(rng, kinds, list(map(successes.rate, changes[side]))))
+        case _:
+            assert_never(rules.search.draw)
 
 
 def _untried(
@@ -214,21 +247,26 @@ def _untried(
 
 def _student_changes(parent: PairRecord, rules: ClimbRules) -> Iterator[tuple[str, _Change]]:
     """(kind, change) of every legal action; where weights decide, as the parent's evaluation foresaw."""
-    pair, evaluation = parent.pair, parent.evaluation
+    pair, evaluation, search = parent.pair, parent.evaluation, rules.search
     prunings = evaluation.prunings if evaluation else {}
-    for action in legal(pair.student.backbone, shares=rules.search.prune_shares):
+    options = legal(pair.student, prune_shares=search.prune_shares, narrow_shares=search.narrow_shares)
+    for action in options:
         name = key(action)
-        if isinstance(action, AddLayer | Rearrange):
-            backbone = apply(pair.student.backbone, action)
+        if isinstance(action, AddLayer | Rearrange | NarrowHeads):
+            student = apply(pair.student, action)
         elif name in prunings:
-            backbone = BackboneSpec.unpack(prunings[name])
+            student = replace(pair.student, backbone=BackboneSpec.unpack(prunings[name]))
         else:
             continue
-        yield kind(action), _Change(name, replace(pair.student, backbone=backbone), pair.teacher)
+        yield _kind(name), _Change(name, student, pair.teacher)
 
 
 def _teacher_changes(parent: PairRecord, rules: ClimbRules) -> Iterator[tuple[str, _Change]]:
     """(slot, change) of every mutation."""
     for name, teacher in rules.space.mutations(parent.pair.teacher):
-        slot, _, _ = name.rpartition(":")
-        yield slot, _Change(name, parent.pair.student, teacher)
+        yield _kind(name), _Change(name, parent.pair.student, teacher)
+
+
+def _kind(action: str) -> str:
+    """Returns the kind of a student's action, or the slot of a teacher's mutation as ``teacher:neck``."""
+    return action.rpartition(":")[0] if action.startswith("teacher:") else kind(parse(action))

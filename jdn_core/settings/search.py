@@ -38,9 +38,15 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid", title="Search"):
     prune_shares: tuple[Share, ...] = Field(
         (0.05, 0.1), min_length=1, description="Shares of the channels that one pruning may remove (ours)."
     )
-    draw: Literal["instance", "kind"] = Field(
+    narrow_shares: tuple[Share, ...] = Field(
+        (),
+        description="Shares of the channels of neck, RPN and box head that one narrowing may remove, which "
+        "the paper's actions leave as they are; empty: no such action (ours).",
+    )
+    draw: Literal["instance", "kind", "success"] = Field(
         "instance",
-        description="What is equally likely: every change, or every kind of change first (ours).",
+        description="What is equally likely: every change, or every kind of change first; or kinds by the "
+        "share of their pairs that were better than the parent (ours).",
     )
     controls: Annotated[tuple[Control, ...], FREE] = Field(
         (),

@@ -1,4 +1,4 @@
-"""The student's four actions as data: which are legal, why others are not, and what they lead to.
+"""The student's actions as data: which are legal, why others are not, and what they lead to.
 
 Channel and layer pruning choose by weights what goes, so only their legality is here; the morphism finds
 their outcome. Stages count from 0 in values and from 1 in texts.
@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
-from jdn_core.space.architecture import BackboneSpec, BlockSpec
+from jdn_core.space.architecture import BackboneSpec, BlockSpec, DetectorSpec
 
-Kind = Literal["prune_channels", "prune_layer", "add_layer", "rearrange"]
+Kind = Literal["prune_channels", "prune_layer", "add_layer", "rearrange", "narrow_heads"]
 End = Literal["first", "last"]
 LEAST_GROUPS = 2  # that a ResNeXt's block keeps, so that it stays one (ours)
+LEAST_HEADS = 8  # channels that the neck and the box head keep (ours)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,26 @@ class Rearrange:
     end: End
 
 
-Action = PruneChannels | PruneLayer | AddLayer | Rearrange
+@dataclass(frozen=True)
+class NarrowHeads:
+    """Removes the least important share of the channels behind the backbone (ours).
+
+    Neck, RPN and box head have most of a slim detector's computation, and none of the paper's actions reaches
+    them.
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"narrow_share must be in (0, 1), got {self.share}")
+
+    def left_of(self, channels: int) -> int:
+        """Returns how many channels of a width stay: one goes at least."""
+        return max(LEAST_HEADS, channels - max(1, int(self.share * channels + 1e-9)))
+
+
+Action = PruneChannels | PruneLayer | AddLayer | Rearrange | NarrowHeads
 
 
 def kind(action: Action) -> Kind:
@@ -61,6 +81,8 @@ def kind(action: Action) -> Kind:
             return "add_layer"
         case Rearrange():
             return "rearrange"
+        case NarrowHeads():
+            return "narrow_heads"
         case _:
             assert_never(action)
 
@@ -76,6 +98,8 @@ def key(action: Action) -> str:
             return f"add_layer:{stage + 1}"
         case Rearrange(stage, end):
             return f"rearrange:{stage + 1}:{end}"
+        case NarrowHeads(share):
+            return f"narrow_heads:{share!r}"
         case _:
             assert_never(action)
 
@@ -91,7 +115,9 @@ def parse(text: str) -> Action:
             return AddLayer(int(stage) - 1)
         case ["rearrange", stage, ("first" | "last") as end] if stage.isdecimal():
             return Rearrange(int(stage) - 1, end)
-    known = "prune_channels:0.05, prune_layer, add_layer:3 or rearrange:2:last"
+        case ["narrow_heads", share] if _is_number(share):
+            return NarrowHeads(float(share))
+    known = "prune_channels:0.05, prune_layer, add_layer:3, rearrange:2:last or narrow_heads:0.25"
     raise ValueError(f"action must look like {known}, got {text!r}")
 
 
@@ -100,24 +126,35 @@ def weight_dependent(action: Action) -> bool:
     return isinstance(action, PruneChannels | PruneLayer)
 
 
-def legal(spec: BackboneSpec, *, shares: tuple[float, ...]) -> tuple[Action, ...]:
-    """Returns every action that may be taken, in a fixed order; ``shares`` are those of channel pruning."""
-    every: list[Action] = [*map(PruneChannels, shares), PruneLayer(), *map(AddLayer, range(4))]
+def legal(
+    spec: DetectorSpec, *, prune_shares: tuple[float, ...], narrow_shares: tuple[float, ...] = ()
+) -> tuple[Action, ...]:
+    """Returns every action that may be taken, in a fixed order; the shares are those on offer."""
+    every: list[Action] = [*map(PruneChannels, prune_shares), PruneLayer(), *map(AddLayer, range(4))]
     every += [Rearrange(stage, end) for stage in range(4) for end in _ENDS]
+    every += map(NarrowHeads, narrow_shares)
     return tuple(action for action in every if reason_against(spec, action) is None)
 
 
-def reason_against(spec: BackboneSpec, action: Action) -> str | None:
+def reason_against(spec: DetectorSpec, action: Action) -> str | None:
     """Why the action may not be taken, in words; none if it may."""
+    backbone = spec.backbone
     match action:
         case PruneChannels():
-            return None if _has_spare_channels(spec) else "no layer has channels to spare"
+            return None if _has_spare_channels(backbone) else "no layer has channels to spare"
         case PruneLayer():
-            return None if removable(spec) else "every block is the last of its stage or carries a projection"
+            return (
+                None
+                if removable(backbone)
+                else "every block is the last of its stage or carries a projection"
+            )
         case AddLayer(stage):
             return _no_stage(stage)
         case Rearrange(stage, end):
-            return _no_stage(stage) or _no_move(spec, stage, end)
+            return _no_stage(stage) or _no_move(backbone, stage, end)
+        case NarrowHeads():
+            narrow = min(spec.neck, spec.head) <= LEAST_HEADS
+            return f"neck and box head must keep {LEAST_HEADS} channels" if narrow else None
         case _:
             assert_never(action)
 
@@ -137,18 +174,30 @@ def removable(spec: BackboneSpec) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def apply(spec: BackboneSpec, action: AddLayer | Rearrange) -> BackboneSpec:
+def apply(spec: DetectorSpec, action: AddLayer | Rearrange | NarrowHeads) -> DetectorSpec:
     """Returns the architecture after an action whose outcome needs no weights.
-
-    A moved block that takes over a stride gets a projection if it has none. A block that loses its stride
-    keeps its projection only if that opens its stream: the one that an earlier move gave it goes with the
-    stride, as in the second block of stage 4 of the paper's R101 student (FACTS, section 1).
 
     Raises:
         ValueError: the action is not legal, with the reason.
     """
     if reason := reason_against(spec, action):
         raise ValueError(f"{key(action)}: {reason}")
+    match action:
+        case AddLayer() | Rearrange():
+            return replace(spec, backbone=_moved(spec.backbone, action))
+        case NarrowHeads():
+            return replace(spec, neck=action.left_of(spec.neck), head=action.left_of(spec.head))
+        case _:
+            assert_never(action)
+
+
+def _moved(spec: BackboneSpec, action: AddLayer | Rearrange) -> BackboneSpec:
+    """Returns the backbone after a block is added or moved.
+
+    A moved block that takes over a stride gets a projection if it has none. A block that loses its stride
+    keeps its projection only if that opens its stream: the one that an earlier move gave it goes with the
+    stride, as in the second block of stage 4 of the paper's R101 student (FACTS, section 1).
+    """
     stages = list(spec.stages)
     stage = action.stage
     match action:

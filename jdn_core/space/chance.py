@@ -19,7 +19,12 @@ def pick(rng: Random, options: Sequence[T]) -> T:
     return options[int(rng.random() * len(options))]
 
 
+def pick_weighted(rng: Random, options: Sequence[T], weights: Sequence[float]) -> T:
+    """Returns one of ``options``; the chance of each is proportional to its weight, > 0."""
+    sums = list(accumulate(weights))
+    return options[min(bisect(sums, rng.random() * sums[-1]), len(options) - 1)]
+
+
 def pick_by_rank(rng: Random, options: Sequence[T]) -> T:
     """One of ``options``, the first being the best: the chance of each is proportional to 1 / rank (ours)."""
-    sums = list(accumulate(1 / rank for rank in range(1, len(options) + 1)))
-    return options[min(bisect(sums, rng.random() * sums[-1]), len(options) - 1)]
+    return pick_weighted(rng, options, [1 / rank for rank in range(1, len(options) + 1)])

@@ -80,10 +80,11 @@ def child(parent: Pair, index: int, draw: Random) -> Pair:
     if draw.random() < 0.5:
         mutation, teacher = draw.choice(RULES.space.mutations(parent.teacher))
         return replace(step, action=mutation, teacher=teacher)
-    spec = parent.student.backbone
-    action = draw.choice(legal(spec, shares=RULES.search.prune_shares))
-    backbone = apply(spec, action) if isinstance(action, AddLayer | Rearrange) else thinner(spec, 0.97)
-    return replace(step, action=key(action), student=replace(parent.student, backbone=backbone))
+    spec = parent.student
+    action = draw.choice(legal(spec, prune_shares=RULES.search.prune_shares))
+    if isinstance(action, AddLayer | Rearrange):
+        return replace(step, action=key(action), student=apply(spec, action))
+    return replace(step, action=key(action), student=replace(spec, backbone=thinner(spec.backbone, 0.97)))
 
 
 def keep(record: PairRecord, folder: Path) -> None:

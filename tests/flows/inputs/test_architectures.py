@@ -15,7 +15,9 @@ from jdn_core.space.actions import parse
 from tests.jdn_core.tiny import grown, tiny_spec
 
 
-@pytest.mark.parametrize("text", ["prune_channels:0.1", "prune_layer", "add_layer:2", "rearrange:3:first"])
+@pytest.mark.parametrize(
+    "text", ["prune_channels:0.1", "prune_layer", "add_layer:2", "rearrange:3:first", "narrow_heads:0.25"]
+)
 def test_a_folder_of_weights_is_pruned_by_them_and_keeps_the_classes_asked_for(
     text: str, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from jdn_core.morphism.evolve import evolve, prunings
 from jdn_core.morphism.inheritance import blocks
 from jdn_core.morphism.pruning import choose_channels, cut_spec, without_block
 from jdn_core.space.actions import PruneChannels, PruneLayer, apply, key, legal, removable, weight_dependent
-from jdn_core.space.architecture import BackboneSpec, DetectorSpec, Resolution
+from jdn_core.space.architecture import DetectorSpec, Resolution
 from jdn_core.space.chance import pick
 from jdn_core.space.families import DEPTHS, Family, family
 from tests.jdn_core.counting import count_macs, count_params, on_meta
@@ -47,10 +47,9 @@ FAMILIES = pytest.mark.parametrize("name", DEPTHS)
 def test_chains_at_full_width_cost_what_complexity_says(name: Family) -> None:
     for seed in range(CHAINS or 5):
         rng = Random(f"{name} {seed}")
-        spec = family(name)
+        detector, frame = DetectorSpec(family(name), CLASSES), pick(rng, FRAMES)
         for _ in range(ACTIONS):
-            spec = _outcome(spec, rng)
-        detector, frame = DetectorSpec(spec, CLASSES), pick(rng, FRAMES)
+            detector = _outcome(detector, rng)
         cost, built = complexity(detector, frame), on_meta(detector)
         assert (cost.backbone_macs, cost.macs) == count_macs(built, frame), seed
         assert (cost.backbone_params, cost.params) == count_params(built), seed
@@ -90,7 +89,7 @@ def _inherited(spec: DetectorSpec, rng: Random) -> Detector:
     """What a chain makes of a detector's weights; every look ahead is what then comes."""
     detector = grown(spec)
     for _ in range(ACTIONS):
-        action = pick(rng, legal(detector.spec.backbone, shares=SHARES))
+        action = pick(rng, legal(detector.spec, prune_shares=SHARES, narrow_shares=SHARES))
         share = (action.share,) if isinstance(action, PruneChannels) else ()
         foreseen = prunings(detector, share).get(key(action)) if weight_dependent(action) else None
         detector = evolve(detector, action)
@@ -100,10 +99,9 @@ def _inherited(spec: DetectorSpec, rng: Random) -> Detector:
 
 def _fresh(spec: DetectorSpec, rng: Random) -> Detector:
     """A new detector of the architecture that a chain leads to, which takes a fifth of the time."""
-    backbone = spec.backbone
     for _ in range(ACTIONS):
-        backbone = _outcome(backbone, rng)
-    return grown(replace(spec, backbone=backbone))
+        spec = _outcome(spec, rng)
+    return grown(spec)
 
 
 def _assert_trains(detector: Detector) -> None:
@@ -118,26 +116,28 @@ def _assert_trains(detector: Detector) -> None:
         assert all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients)
 
 
-def _outcome(spec: BackboneSpec, rng: Random) -> BackboneSpec:
+def _outcome(spec: DetectorSpec, rng: Random) -> DetectorSpec:
     """What one action leads to, any that is legal; channels are ranked by made-up BN weights.
 
     Which block has the least norm is drawn: every block that may be the least is as good.
     """
-    action = pick(rng, legal(spec, shares=SHARES))
+    action = pick(rng, legal(spec, prune_shares=SHARES, narrow_shares=SHARES))
     match action:
         case PruneChannels(share):
-            return cut_spec(spec, choose_channels(_weighed(spec, rng), share))
+            cut = choose_channels(_weighed(spec, rng), share)
+            return replace(spec, backbone=cut_spec(spec.backbone, cut))
         case PruneLayer():
-            return without_block(spec, pick(rng, removable(spec)))
+            gone = pick(rng, removable(spec.backbone))
+            return replace(spec, backbone=without_block(spec.backbone, gone))
         case _:
             return apply(spec, action)
 
 
-def _weighed(spec: BackboneSpec, rng: Random) -> Detector:
+def _weighed(spec: DetectorSpec, rng: Random) -> Detector:
     """As much of a detector as the ranking of channels looks at: BN weights, some layers' far smaller."""
     with weightless():
-        backbone = Backbone(spec)
-    detector = SimpleNamespace(spec=SimpleNamespace(backbone=spec), backbone=backbone)
+        backbone = Backbone(spec.backbone)
+    detector = SimpleNamespace(spec=spec, backbone=backbone)
     generator = torch.Generator().manual_seed(int(rng.random() * 2**32))
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -168,7 +168,7 @@ def test_resnext_loses_whole_groups_and_no_outer_width() -> None:
 @pytest.mark.parametrize("name", ["r18", "r50", "x101"])
 def test_pruning_goes_on_until_there_is_a_reason_against_it(name: Family) -> None:
     spec = tiny_spec(name)
-    while reason_against(spec.backbone, PruneChannels(0.9)) is None:
+    while reason_against(spec, PruneChannels(0.9)) is None:
         cut = choose_channels(grown(spec), 0.9)
         assert cut.removed > 0
         spec = replace(spec, backbone=cut_spec(spec.backbone, cut))

@@ -62,6 +62,7 @@ def test_an_action_raised_h_where_the_child_scores_above_its_parent() -> None:
         ("prune_channels:0.05", "prune channels", "prune 5 % of the channels"),
         ("prune_layer", "prune layer", "prune layer"),
         ("add_layer:3", "add layer", "add a layer to stage 3"),
+        ("narrow_heads:0.25", "narrow heads", "narrow neck and heads by 25 %"),
         ("rearrange:2:last", "rearrange", "rearrange: last block of stage 2"),
         ("teacher:depth:3:12", "teacher depth", "teacher: depth of stage 3 to 12"),
         ("teacher:neck:1.25", "teacher neck", "teacher: neck to 1.25"),

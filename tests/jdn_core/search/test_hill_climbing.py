@@ -10,10 +10,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jdn_core.search.hill_climbing import ClimbRules, HillClimber, first_pair
-from jdn_core.search.pairs import Pair, PairRecord
+from jdn_core.search.pairs import Evaluation, Pair, PairRecord
 from jdn_core.search.standing import Standing
 from jdn_core.settings.search import ScoreSettings
-from jdn_core.space.actions import key, kind, legal, parse
+from jdn_core.space.actions import NarrowHeads, apply, key, kind, legal, parse
 from jdn_core.space.teachers import SubnetSpace
 from tests.jdn_core.search.worlds import BASE, SHARES, SPACE, evaluate, rules, start
 
@@ -81,6 +81,42 @@ def test_every_kind_of_action_and_every_slot_has_its_turn() -> None:
     assert len(slots) == 10
 
 
+def test_neck_and_heads_narrow_where_the_rules_say_so() -> None:
+    pairs = {record.pair.key: record.pair for record in climb(100, draw="kind", narrow_shares=(0.25,))}
+    narrowed = [pair for pair in pairs.values() if pair.action == "narrow_heads:0.25"]
+    assert len(narrowed) >= 5
+    for pair in narrowed:
+        parent = pairs[pair.parent or ""].student
+        assert pair.student == apply(parent, NarrowHeads(0.25))
+
+
+def test_kinds_that_gave_better_pairs_are_drawn_more_often() -> None:
+    """Here an added layer is better than its parent, and nothing else is."""
+    changes = {"student_probability": 1.0, "frozen_student_iterations": 0, "space": ONE_TEACHER}
+    counts = {}
+    for draw in ("kind", "success"):
+        climb_rules, base = start(draw=draw, score=ScoreSettings(alpha=0.0), **changes)
+        climber, aps, kinds = HillClimber(climb_rules, [base]), {base.pair.key: 0.3}, Counter[str]()
+        for _ in range(80):
+            pair = climber.ask()
+            assert pair is not None
+            name = kind(parse(pair.action))
+            kinds[name] += 1
+            aps[pair.key] = ap = aps[pair.parent or ""] + (0.01 if name == "add_layer" else -0.01)
+            climber.tell(replace(evaluate(pair), evaluation=flat_evaluation(pair, ap)))
+        counts[draw] = kinds
+    assert counts["success"]["add_layer"] > 1.7 * counts["kind"]["add_layer"]
+    assert min(counts["success"].values()) >= 3  # no kind is given up
+    assert len(counts["success"]) == 4
+
+
+def flat_evaluation(pair: Pair, ap: float) -> Evaluation:
+    """The same AP at every resolution."""
+    found = evaluate(pair).evaluation
+    assert found is not None
+    return replace(found, measurements=tuple(replace(m, coco={"AP": ap}) for m in found.measurements))
+
+
 @pytest.mark.parametrize("side", ["student", "teacher"])
 def test_every_legal_change_of_a_pair_is_equally_likely(side: str) -> None:
     draws = 4000
@@ -92,7 +128,7 @@ def test_every_legal_change_of_a_pair_is_equally_likely(side: str) -> None:
         pair = HillClimber(climb_rules, [base]).ask()
         assert pair is not None
         drawn[pair.action] += 1
-    students = {key(action) for action in legal(BASE.backbone, shares=SHARES)}
+    students = {key(action) for action in legal(BASE, prune_shares=SHARES)}
     teachers = {name for name, _ in SPACE.mutations(SPACE.largest)}
     every = students if side == "student" else teachers
     assert set(drawn) == every
