@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from jdn_core.reports.tables import Candidate
 
+COLUMNS = ("pair", "action", "state", "of", "frame", "AP", "teacher", "MACs", "params", "ms", "H")
 Top = Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Show only the first rows.")]
 Sort = Annotated[
     str,
@@ -93,8 +94,7 @@ def _table(rows: tuple[Candidate, ...], top: int | None, sort: str) -> Answer:
     chosen = ranked(rows, by=sort, top=top)
 
     def show(screen: Console) -> None:
-        columns = ("pair", "action", "state", "of", "resolution", "AP", "MACs", "params", "ms", "H")
-        screen.print(table(columns, [_cells(row) for row in chosen], left=3))
+        screen.print(table(COLUMNS, [_cells(row) for row in chosen], left=3))
 
     return Answer({"pairs": [row.to_json() for row in chosen]}, show)
 
@@ -107,6 +107,7 @@ def _cells(row: Candidate) -> tuple[str, ...]:
         "-" if row.parent is None else str(row.parent),
         row.resolution or "-",
         "-" if row.ap is None else f"{row.ap:.4f}",
+        "-" if row.teacher_ap is None else f"{row.teacher_ap:.4f}",
         count(row.macs),
         count(row.params),
         "-" if row.latency_ms is None else f"{row.latency_ms:.1f}",

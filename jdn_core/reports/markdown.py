@@ -10,7 +10,9 @@ from jdn_core.reports.curves import action_text
 from jdn_core.reports.tables import NO_PAIR, Candidate
 from jdn_core.search.held_out import HeldOut
 
-_HEADS = ("pair", "action", "H", "AP (%)", "computation", "parameters", "latency", "resolution")
+_HEADS = (
+    "pair", "action", "H", "AP (%)", "teacher's AP (%)", "computation", "parameters", "latency", "resolution"
+)  # fmt: skip
 _LONGEST_CLASSES = 1500  # characters of a card; MLflow takes 5000 in all
 
 
@@ -103,6 +105,7 @@ def _cells(row: Candidate, page: Callable[[str], str] | None) -> list[str]:
         action_text(row.action),
         texts.score(row.score),
         texts.percent(row.ap),
+        texts.percent(row.teacher_ap),
         texts.macs(row.macs),
         texts.params(row.params),
         texts.milliseconds(row.latency_ms),

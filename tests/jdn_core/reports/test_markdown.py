@@ -15,10 +15,12 @@ BEST = [tables.row(graded, STANDING, Path("search")) for graded in STANDING.best
 
 
 def test_the_table_begins_with_base_against_best_and_links_each_pair() -> None:
-    head, empty, names, _, *rows = markdown.best_pairs(BASE, BEST, page=lambda key: f"/{key}").splitlines()
+    best = [BEST[0]._replace(teacher_ap=0.512), BEST[1]]
+    head, empty, names, _, *rows = markdown.best_pairs(BASE, best, page=lambda key: f"/{key}").splitlines()
     assert head.startswith("base AP 44.0 % at 228 MMACs; best AP ")
     assert head.endswith(f"(pair {BEST[0].index})")
-    assert (empty, names.count("|")) == ("", 9)
+    assert (empty, names.count("|")) == ("", 10)
+    assert [row.split(" | ")[4] for row in rows] == ["51.2", "–"]
     assert [f"| [{row.index}](/{row.key}) |" in line for row, line in zip(BEST, rows, strict=True)] == [
         True
     ] * 2
