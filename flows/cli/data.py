@@ -139,12 +139,21 @@ def shapes(
     ] = 200,
     size: Annotated[int, typer.Option(min=32, metavar="S", help="Longer side in pixels.")] = 128,
     seed: Annotated[int, typer.Option(min=0, metavar="K", help="The same seed draws the same bytes.")] = 0,
+    least: Annotated[
+        float,
+        typer.Option(
+            "--least",
+            metavar="S",
+            help="Side of the smallest shapes as a share of the picture's, up to 0.5. [default: 1/16]",
+            show_default=False,
+        ),
+    ] = 1 / 16,
     json: options.Json = False,
 ) -> Answer:
     """Draw a COCO-format dataset of shapes, train and val, that tells detectors apart."""
     from jdn_core.data.shapes import generate
 
-    counts = generate(folder, images=images, size=size, seed=seed)
+    counts = generate(folder, images=images, size=size, seed=seed, least=least)
     return _counted(folder, counts)
 
 

@@ -270,6 +270,18 @@ def test_data_shapes_draws_a_dataset_that_passes_the_check(tmp_path: Path, jdn: 
     assert (found["ok"], found["images"], found["boxes"]) == (True, 10, made["boxes"])
 
 
+def test_data_shapes_draws_none_smaller_than_asked_for(tmp_path: Path, jdn: Run) -> None:
+    means = []
+    for least in (1 / 16, 0.4):
+        folder = tmp_path / str(least)
+        assert jdn("data", "shapes", folder, "--images", 10, "--size", 64, "--least", least)[0] == 0
+        boxes = json.loads((folder / "annotations" / "train.json").read_text())["annotations"]
+        means.append(sum(max(box["bbox"][2:]) for box in boxes) / len(boxes))
+    assert means[1] > 1.3 * means[0]
+    code, _, err = jdn("data", "shapes", tmp_path / "none", "--least", 0.7)
+    assert (code, "least in (0, 0.5]" in err) == (64, True)
+
+
 @pytest.mark.parametrize("kind", ["voc", "yolo"])
 def test_data_convert_makes_a_dataset_that_passes_the_check(kind: str, tmp_path: Path, jdn: Run) -> None:
     jdn("data", "shapes", tmp_path / "shapes", "--images", 4, "--size", 48)
