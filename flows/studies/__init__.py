@@ -1,4 +1,4 @@
 """Claims of the paper, tried on the data that a user has.
 
-A new study is a module here, and its command in ``flows.cli.study``.
+A study that trains is a value of ``jdn_core.studies``, and ``flows.studies.trained`` runs all of them.
 """

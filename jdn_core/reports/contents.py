@@ -107,19 +107,19 @@ def pairs_table(ranked: Sequence[Candidate], *, winner: int) -> Table:
     def look(row: Candidate) -> str:
         return "winner" if row.index == winner else "failed" if row.state == "failed" else ""
 
-    rows = (Row(_cells(_PAIRS, row), look(row), row.student) for row in ranked)
+    rows = (Row(cells(_PAIRS, row), look(row), row.student) for row in ranked)
     return Table(_PAIRS, tuple(rows))
 
 
 def contest_table(lines: Sequence[Line]) -> Table:
     """Returns the table of base, controls and winner; the result is marked."""
-    rows = (Row(_cells(_CONTEST, line), "winner" if line.is_result else "") for line in lines)
+    rows = (Row(cells(_CONTEST, line), "winner" if line.is_result else "") for line in lines)
     return Table(_CONTEST, tuple(rows))
 
 
 def gains_table(gains: Sequence[ActionGain]) -> Table:
     """Returns the table of what each kind of action brought."""
-    return Table(_GAINS, tuple(Row(_cells(_GAINS, gain)) for gain in gains))
+    return Table(_GAINS, tuple(Row(cells(_GAINS, gain)) for gain in gains))
 
 
 def verdict(base: Candidate, best: Candidate) -> str:
@@ -159,7 +159,9 @@ def facts(given: dict[str, str], base: Candidate, best: Candidate) -> dict[str, 
     return given | students | weights
 
 
-def _cells(columns: Sequence[Column[R]], row: R) -> tuple[Cell, ...]:
+def cells(columns: Sequence[Column[R]], row: R) -> tuple[Cell, ...]:
+    """Returns the cells of a row."""
+
     def value(column: Column[R]) -> float | str:
         number = column.sort(row) if column.sort else None
         return "" if number is None else number

@@ -93,7 +93,7 @@ def render(data: ReportData, drawn: Mapping[str, Figure]) -> str:
         drawn: its figures, see ``draw``.
     """
     svgs = {name: _svg(figure, name) for name, figure in drawn.items()}
-    return _template().render(
+    return template("page.html").render(
         data=data,
         verdict=(
             headline(data.contest, data.held_out)
@@ -128,7 +128,8 @@ def draw(data: ReportData) -> dict[str, Figure]:
     return drawn | {f"{_LOSSES}{i}": figures.losses(training) for i, training in enumerate(data.trainings)}
 
 
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Returns one of this room's pages, with the filters that numbers are shown through."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -143,7 +144,7 @@ def _template() -> Template:
         "percent": texts.percent,
         "score": texts.score,
     }
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _svg(figure: Figure, name: str) -> Markup:

@@ -76,6 +76,11 @@ class Outcome:
         return contenders.result(self.entrants)
 
     @property
+    def result_folder(self) -> Path:
+        """Returns where the detector is that the search hands out."""
+        return self.folder(self.result)
+
+    @property
     def base(self) -> Graded:
         """Returns the base at the frame that its score chooses."""
         return self.standing.graded(self.standing.records[0].pair.key)

@@ -251,7 +251,7 @@ def commit_failure(run: Run, pair: Pair, reason: str) -> PairRecord:
 def teacher_of(
     run: Run, subnet: SubnetSpec, folder: Path, student: PairRecord | None, bench: Bench
 ) -> Detector | None:
-    """Loads a student's teacher; none where ``distillation.when`` wants a better one than this.
+    """Loads a student's teacher; none where no loss asks it, or ``distillation.when`` wants a better one.
 
     Args:
         run: of the pair.
@@ -260,6 +260,8 @@ def teacher_of(
         student: the record whose weights are gone on with; its AP at the largest resolution counts.
         bench: its val split gives the teacher's AP, once for each teacher.
     """
+    if not run.settings.distillation.has_losses:
+        return None
     teacher = load_detector(folder, bench.device)
     match run.settings.distillation.when:
         case "always":

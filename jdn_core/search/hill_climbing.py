@@ -195,16 +195,20 @@ def _choose(
     frozen = index <= rules.search.frozen_student_iterations
     # A pool of one teacher has nothing to mutate; the student's turn then comes early.
     for sides in [_TEACHER, _BOTH] if frozen else [_BOTH]:
-        for parent in _parents(rng, known, rules.search.top_k):
+        for parent in _parents(rng, known, rules.search):
             if change := _draw(rng, _untried(parent, sides, tried, rules), rules, successes):
                 return Pair(rules.name, index, rules.seed, parent.pair.key, *change)
     return None
 
 
-def _parents(rng: Random, known: Standing, k: int) -> Iterator[PairRecord]:
-    """All evaluated pairs: the best ``k`` drawn by rank without repeats, the others behind them in order."""
+def _parents(rng: Random, known: Standing, rules: SearchSettings) -> Iterator[PairRecord]:
+    """All evaluated pairs: the best drawn by rank without repeats, then the others; or in any order."""
     ranked = (graded.record for graded in known.ranked())
-    top = list(islice(ranked, k))
+    if rules.parents == "any":
+        every = list(ranked)
+        yield from rng.sample(every, len(every))
+        return
+    top = list(islice(ranked, rules.top_k))
     while top:
         parent = pick_by_rank(rng, top)
         top.remove(parent)

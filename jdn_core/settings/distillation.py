@@ -29,3 +29,8 @@ class DistillationSettings(BaseModel, frozen=True, extra="forbid", title="Distil
     sparsity: Weight = Field(
         1e-5, description="lambda of the L1 on BN weights, in every training of the student."
     )
+
+    @property
+    def has_losses(self) -> bool:
+        """Returns whether any loss between student and teacher weighs something."""
+        return bool(self.feature or self.classification or self.localisation)

@@ -16,6 +16,11 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid", title="Search"):
 
     iterations: Annotated[Count, FREE] = Field(100, description="Pairs to evaluate after the base.")
     top_k: Count = Field(5, title="Top k", description="Pairs that may become parents.")
+    parents: Literal["ranked", "any"] = Field(
+        "ranked",
+        description="Who may become a parent: the best, drawn by rank, or any pair, as in a random search "
+        "(ours).",
+    )
     workers: Annotated[Count, FREE] = Field(1, description="Evaluations at a time.")
     evaluator: Annotated[Literal["local", "work_pool"], FREE] = Field(
         "local",
@@ -36,7 +41,8 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid", title="Search"):
         0.5, description="Chance that the student evolves, not the teacher (ours)."
     )
     prune_shares: tuple[Share, ...] = Field(
-        (0.05, 0.1), min_length=1, description="Shares of the channels that one pruning may remove (ours)."
+        (0.05, 0.1),
+        description="Shares of the channels that one pruning may remove; none: channels stay (ours).",
     )
     narrow_shares: tuple[Share, ...] = Field(
         (),

@@ -1,10 +1,10 @@
 """All of MLflow: a search is sent beside its training, and can be fetched again, whole or in part.
 
 ``entries`` says what a run of MLflow holds and ``pages`` how it is shown, both as plain values. ``server`` is
-an experiment of a tracking server and ``search_run`` a search in it. On them stand ``sending``, ``fetching``
-and ``verification``, and ``registry``, which makes a pair's detector a version of a registered model:
-``packaging`` writes its files, of which ``model`` is run by MLflow. Only ``server``, ``registry``,
-``packaging`` and ``model`` import mlflow.
+an experiment of a tracking server, ``search_run`` a search in it and ``studies`` a study. On them stand
+``sending``, ``fetching`` and ``verification``, and ``registry``, which makes a pair's detector a version of a
+registered model: ``packaging`` writes its files, of which ``model`` is run by MLflow. Only ``server``,
+``registry``, ``packaging`` and ``model`` import mlflow.
 """
 
 from tasks.tracking.fetching import (
@@ -19,6 +19,7 @@ from tasks.tracking.fetching import (
     run_of_flow,
 )
 from tasks.tracking.sending import Publication, Publisher, send_pair, sync
+from tasks.tracking.studies import send_study
 from tasks.tracking.verification import mlflow_problems
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "restore_files",
     "run_of_flow",
     "send_pair",
+    "send_study",
     "sync",
 ]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from flows.studies.pool_quality import Plan, _spread, pool_quality
 
 from flows.cli import main
 from flows.inputs import pools
-from flows.studies.pool_quality import Plan, _spread, pool_quality
 from jdn_core.evaluation.complexity import complexity
 from jdn_core.pool.folder import Origin, save_pool
 from jdn_core.pool.supernet import SuperNet

@@ -1,0 +1,323 @@
+"""One arm under one seed, from files to files: it may be cut off anywhere and called again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, assert_never
+
+from jdn_core.data.loading import BatchLoader
+from jdn_core.detector.build import Detector, build
+from jdn_core.detector.folder import load_detector, load_spec, save_detector
+from jdn_core.detector.trunk import Trunk, load_trunk
+from jdn_core.errors import Diverged
+from jdn_core.evaluation.complexity import complexity
+from jdn_core.evaluation.detection import evaluate, evaluate_with_matches
+from jdn_core.morphism.evolve import evolve_trunk
+from jdn_core.pool.extraction import extract
+from jdn_core.pool.folder import load_pool
+from jdn_core.run import assemble, datasets, outcome, steps, warm
+from jdn_core.run.folder import Run
+from jdn_core.search.evolution import EvolutionRules
+from jdn_core.search.pairs import Measurement, PairRecord
+from jdn_core.search.score import Base as ScoreBase
+from jdn_core.search.score import excess, score
+from jdn_core.search.subnets import SubnetRecords
+from jdn_core.settings.training import TrainingSettings
+from jdn_core.space.actions import PruneChannels, reason_against
+from jdn_core.space.architecture import DetectorSpec
+from jdn_core.space.families import family
+from jdn_core.space.teachers import SubnetSpec
+from jdn_core.stages.base_training import fit_base
+from jdn_core.stages.pool_assessment import search_pool
+from jdn_core.stages.pool_phase import calibrated_teacher
+from jdn_core.stages.student_training import fit_student
+from jdn_core.studies import results
+from jdn_core.studies.arms import Arm, Base, Bred, Fresh, Piece, Pruning, Searched, Taken, source_key
+from jdn_core.studies.costs import Cost, phase_cost, training_cost
+from jdn_core.studies.folder import StudyFolder
+from jdn_core.studies.results import ArmResult, Numbers
+
+
+class _Made(NamedTuple):
+    """A detector with what it took to come to it."""
+
+    trunk: Trunk
+    cost: Cost
+
+
+def ensure_arm(studies: StudyFolder, seed: int, arm: Arm) -> ArmResult:
+    """Trains an arm, measures it and commits its result, unless that is done; a failure is a result too.
+
+    Args:
+        studies: with base and, where the arm needs it, pool of the seed, and its search finished.
+        seed: counted from 0.
+        arm: what is trained.
+    """
+    folder = studies.arm(seed, arm)
+    if found := results.read(folder, key=arm.key):
+        return found
+    run = studies.run(seed)
+    work = run.folder / "work" / "arms" / arm.key
+    try:
+        made = _source(studies, seed, arm)
+        if arm.pruning is not None:
+            made = made._replace(trunk=_pruned(made.trunk, arm.pruning))
+        detector, cost = _trained(run, arm, made, work)
+        result = _measured(run, arm, detector, cost, folder)
+    except Diverged as error:
+        result = commit_failure(studies, seed, arm, f"nan: {error.place}")
+    # After the commit: until then a killed training goes on from its checkpoint.
+    shutil.rmtree(work, ignore_errors=True)
+    run.checkpoints("arms", arm.key).forget()
+    return result
+
+
+def commit_failure(studies: StudyFolder, seed: int, arm: Arm, reason: str) -> ArmResult:
+    """Commits a result that says why there are no numbers."""
+    folder = studies.arm(seed, arm)
+    failed = ArmResult(arm.key, studies.settings_of(seed).seed, Cost(), reason=reason)
+    return results.commit(failed, results.staging(folder), folder)
+
+
+def _source(studies: StudyFolder, seed: int, arm: Arm) -> _Made:
+    """Makes what an arm begins with."""
+    run, source = studies.run(seed), arm.source
+    device = warm.bench(run.settings).device
+    match source:
+        case Base():
+            return _Made(load_trunk(run.base, device), base_cost(run))
+        case Fresh():
+            return _Made(Trunk(_fresh(run, source)), Cost())
+        case Taken():
+            return _Made(Trunk(_taken(run, source)), pool_cost(run, source.phase))
+        case Searched():
+            search = studies.search(seed, source)
+            detector = load_detector(outcome.of(search).result_folder, device)
+            return _Made(Trunk(detector), base_cost(run) + search_cost(search))
+        case Bred():
+            return _Made(Trunk(_bred(run, source)), pool_cost(run, len(run.settings.pool.phases) - 1))
+        case _:
+            assert_never(source)
+
+
+def _fresh(run: Run, fresh: Fresh) -> Detector:
+    """Builds an untrained detector under the draws of the base's, so that equal ones begin alike."""
+    settings, spec = run.settings, fresh_spec(run, fresh)
+    bench = warm.bench(settings)
+    bench.stream.child("base", "init").seed_torch()
+    own = assemble.base_spec(settings)
+    detector = assemble.base_detector(spec, settings) if spec == own else build(spec)
+    return detector.to(bench.device)
+
+
+def fresh_spec(run: Run, fresh: Fresh) -> DetectorSpec:
+    """Returns the architecture of a detector that begins untrained."""
+    settings, spec = run.settings, assemble.base_spec(run.settings)
+    if fresh.subnet is not None:
+        return settings.subnet_space.detector_spec(fresh.subnet, spec)
+    if fresh.width == 1.0:
+        return spec
+    return replace(
+        spec, backbone=family(settings.detector.family, width=settings.detector.width * fresh.width)
+    )
+
+
+def _taken(run: Run, taken: Taken) -> Detector:
+    """Takes a subnet out of the pool as a phase left it."""
+    bench, supernet = warm.bench(run.settings), load_pool(run.phase(taken.phase))
+    if not taken.bn_reset:
+        return extract(supernet, taken.subnet).to(bench.device)
+    images = run.settings.pool.calibration_images
+    return calibrated_teacher(supernet, taken.subnet, bench, images=images)
+
+
+def _bred(run: Run, bred: Bred) -> Detector:
+    """Searches the pool; subnets that are measured already are not measured again."""
+    settings, supernet = run.settings, load_pool(run.pool)
+    rules = EvolutionRules(
+        settings.subnet_space,
+        assemble.base_spec(settings),
+        settings.data.frames,
+        bred.max_macs,
+        population=bred.population,
+        seed=settings.seed,
+    )
+    ranking = search_pool(
+        supernet,
+        warm.bench(settings),
+        rules=rules,
+        generations=bred.generations,
+        images=settings.pool.calibration_images,
+        records=SubnetRecords(run.folder / "work" / "bred" / source_key(bred)[:16]),
+    )
+    return _taken(run, Taken(ranking[0].subnet, len(settings.pool.phases) - 1))
+
+
+def _pruned(trunk: Trunk, pruning: Pruning) -> Trunk:
+    """Removes channels: once, or step by step until the cost is low enough or nothing is left to remove."""
+    if pruning.max_macs is None:
+        return evolve_trunk(trunk, PruneChannels(pruning.share))
+    action = PruneChannels(pruning.share)
+    while (
+        complexity(trunk.detector.spec, trunk.detector.spec.resolution).macs > pruning.max_macs
+        and reason_against(trunk.detector.spec.backbone, action) is None
+    ):
+        trunk = evolve_trunk(trunk, action)
+    return trunk
+
+
+def _trained(run: Run, arm: Arm, made: _Made, work: Path) -> tuple[Detector, Cost]:
+    """Trains the pieces in a row, each from the folder that the one before left."""
+    trunk, cost = made
+    if not arm.pieces:
+        # Where a rate is constant the trunk holds the last weights, and the average of them is the detector.
+        is_base = isinstance(arm.source, Base) and arm.pruning is None
+        return (load_detector(run.base, warm.bench(run.settings).device) if is_base else trunk.detector), cost
+    for number, piece in enumerate(arm.pieces):
+        target, spec = work / str(number), trunk.detector.spec
+        if not target.is_dir():
+            _pass_on(run, arm, number, trunk, target)
+        cost += Cost(piece_cost(run, spec, piece), steps.training_of(target).seconds)
+        trunk = load_trunk(target, warm.bench(run.settings).device)
+    return load_detector(target, warm.bench(run.settings).device), cost
+
+
+def _pass_on(run: Run, arm: Arm, number: int, trunk: Trunk, target: Path) -> None:
+    """Trains one piece into a folder; a detector that begins untrained sees the base's very batches."""
+    bench, piece = warm.bench(run.settings), arm.pieces[number]
+    checkpoints = run.checkpoints("arms", arm.key, str(number))
+    is_fresh = isinstance(arm.source, Fresh) and number == 0
+    if is_fresh and piece.teacher is None:
+        _, training = fit_base(
+            lambda: trunk.detector,
+            bench,
+            regime=piece.regime,
+            sparsity=piece.distillation.sparsity,
+            checkpoints=checkpoints,
+            stage=arm.name,
+        )
+    else:
+        training = fit_student(
+            trunk,
+            _teacher(run, piece),
+            bench,
+            stream=bench.stream.child("base") if is_fresh else bench.stream.child("study", number),
+            regime=piece.regime,
+            distillation=piece.distillation,
+            checkpoints=checkpoints,
+        )
+    steps.keep_trained(trunk.detector, training, target)
+
+
+def _teacher(run: Run, piece: Piece) -> Detector | None:
+    if piece.teacher is None:
+        return None
+    return load_detector(steps.ensure_teacher(run, piece.teacher), warm.bench(run.settings).device)
+
+
+def _measured(run: Run, arm: Arm, detector: Detector, cost: Cost, folder: Path) -> ArmResult:
+    """Measures a detector at every resolution on val, and at the best one where the study compares."""
+    bench, settings = warm.bench(run.settings), run.settings
+    spec, staged = detector.spec, results.staging(folder)
+    save_detector(detector, staged)
+    found = [
+        Measurement(frame, numbers.twelve, complexity(spec, frame).macs)
+        for frame, numbers in evaluate(detector, bench.val, bench.frames).items()
+    ]
+    grading = _Grading.of(run, found[-1].macs)
+    chosen = max(found, key=grading.order if arm.chosen_by == "score" else lambda each: each.ap)
+    photos = datasets.held_out(settings.data) or bench.val.dataset
+    with BatchLoader(photos, cache_mb=settings.data.cache_mb // 2) as loader:
+        numbers, matches = evaluate_with_matches(detector, loader, chosen.resolution)
+    results.write_matches(matches, staged)
+    measured = Numbers(
+        resolution=chosen.resolution,
+        params=complexity(spec, chosen.resolution).params,
+        macs_by={str(each.resolution): each.macs for each in found},
+        ap_val={str(each.resolution): each.ap for each in found},
+        ap=numbers.AP,
+        score=grading.line(chosen),
+    )
+    return results.commit(ArmResult(arm.key, settings.seed, cost, measured), staged, folder)
+
+
+class _Grading(NamedTuple):
+    """H of a detector whose MACs at the largest resolution are known, relative to the base of its seed."""
+
+    run: Run
+    base: ScoreBase
+    reference: int
+
+    @classmethod
+    def of(cls, run: Run, reference: int) -> _Grading:
+        evaluation = steps.ensure_base_record(run).evaluation
+        assert evaluation is not None  # a base that failed has no record
+        return cls(run, ScoreBase.of(evaluation), reference)
+
+    def order(self, measured: Measurement) -> tuple[float, float]:
+        """Sorts the better resolution last: inside the hard bounds by H, then the others."""
+        rule = self.run.settings.score
+        return -excess(measured, rule=rule, base=self.base), self._score(measured)
+
+    def line(self, measured: Measurement) -> tuple[float, float]:
+        """Returns offset and slope of H as a function of AP at this resolution."""
+        nothing, all_of_it = (self._score(replace(measured, coco={"AP": ap})) for ap in (0.0, 1.0))
+        return nothing, all_of_it - nothing
+
+    def _score(self, measured: Measurement) -> float:
+        rule = self.run.settings.score
+        return score(measured, reference_macs=self.reference, rule=rule, base=self.base)
+
+
+def base_cost(run: Run) -> Cost:
+    """Returns what the base's training cost; nothing where it came from elsewhere."""
+    training = steps.training_of(run.base)
+    return Cost(_of_training(run, [load_spec(run.base)], run.settings.base), training.seconds)
+
+
+def pool_cost(run: Run, phase: int) -> Cost:
+    """Returns what the pool cost up to a phase, with the base that it began as."""
+    settings, images = run.settings, len(datasets.dataset(run.settings.data, "train").images)
+    total = base_cost(run) if settings.pool.start == "base" else Cost()
+    template, space = assemble.base_spec(settings), settings.subnet_space
+    largest = space.detector_spec(space.largest, template)
+    for index, each in enumerate(assemble.phases(settings)[: phase + 1]):
+        stream = warm.bench(settings).stream.child("pool", each.name)
+        own = phase_cost(each, template, stream=stream, images=images, frames=settings.data.frames)
+        taught = each.draws * _of_training(run, [largest], each.training) if index else 0.0
+        total += Cost(own + taught, steps.training_of(run.phase(index)).seconds)
+    return total
+
+
+def search_cost(run: Run) -> Cost:
+    """Returns what the pairs of a search cost."""
+    done = [record for record in run.records.all() if record.pair.index and record.evaluation]
+    return sum((_pair_cost(run, record) for record in done), start=Cost())
+
+
+def _pair_cost(run: Run, record: PairRecord) -> Cost:
+    """Returns what a pair's evaluation cost; a teacher that ``distillation.when`` refused cost nothing."""
+    assert record.evaluation is not None
+    specs = [record.pair.student]
+    if "loss_feature" in record.evaluation.losses:
+        specs.append(_subnet_spec(run, record.pair.teacher))
+    seconds = record.evaluation.timing.train_seconds
+    return Cost(_of_training(run, specs, run.settings.evaluation), seconds)
+
+
+def piece_cost(run: Run, student: DetectorSpec, piece: Piece) -> float:
+    """Returns images x MACs of one training of an arm."""
+    teacher = [] if piece.teacher is None else [_subnet_spec(run, piece.teacher)]
+    return _of_training(run, [student, *teacher], piece.regime)
+
+
+def _subnet_spec(run: Run, subnet: SubnetSpec) -> DetectorSpec:
+    return run.settings.subnet_space.detector_spec(subnet, assemble.base_spec(run.settings))
+
+
+def _of_training(run: Run, specs: Sequence[DetectorSpec], regime: TrainingSettings) -> float:
+    images = len(datasets.dataset(run.settings.data, "train").images)
+    return training_cost(specs, regime, images=images, frames=run.settings.data.frames)
