@@ -10,6 +10,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.console import say
 from flows.inputs import settings_file
 from flows.launch.opening import hired
 from flows.launch.trained import take_stage
@@ -93,6 +94,7 @@ def _seed(studies: StudyFolder, study: Study, seed: int, workers: Workers, deadl
         for arm in stage(run.settings, known):
             if results.read(studies.arm(seed, arm), key=arm.key) is None:
                 _check_time(deadline)
+                say(f"{study.name}, seed {run.settings.seed}: {arm.name}")
                 _provide(studies, seed, arm, workers)
             trained[arm.name] = arm, train_arm(studies, seed, arm, workers)
     return trained

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 
 from jdn_core.detector.build import Detector, Size, TrainingOutput
+from jdn_core.detector.neck import LEVELS
 from jdn_core.distillation.adaptors import Adaptors
 from jdn_core.distillation.losses import (
+    cells_inside,
     class_aware_localisation_loss,
     classification_loss,
     feature_loss,
     l1_localisation_loss,
+    masked_feature_loss,
 )
 from jdn_core.settings.distillation import DistillationSettings
 from jdn_core.space.architecture import DetectorSpec
@@ -50,13 +53,20 @@ class Distiller(nn.Module):
     def teacher(self) -> Detector:
         return self._held[0]
 
-    def forward(self, output: TrainingOutput, images: Tensor, sizes: Sequence[Size]) -> dict[str, Tensor]:
+    def forward(
+        self,
+        output: TrainingOutput,
+        images: Tensor,
+        sizes: Sequence[Size],
+        targets: Sequence[Mapping[str, Tensor]] = (),
+    ) -> dict[str, Tensor]:
         """Returns weighted ``loss_feature``, ``loss_cls_kd``, ``loss_loc_kd``; zeros if there is no proposal.
 
         Args:
             output: of the student's training step on these images.
             images: [B, 3, H, W] in 0..1.
             sizes: real (height, width) of each.
+            targets: per image ``boxes`` [N, 4], which features inside boxes need.
         """
         with torch.no_grad():
             features = self.teacher.features(images, sizes)
@@ -69,8 +79,17 @@ class Distiller(nn.Module):
                 localisation = l1_localisation_loss(output.deltas, deltas)
             case form:
                 assert_never(form)
+        match weights.feature_form:
+            case "rois":
+                feature = self._feature_loss(output, pooled)
+            case "boxes":
+                feature = self._loss_inside(
+                    targets, output, features, frame=(images.shape[2], images.shape[3])
+                )
+            case features_of:
+                assert_never(features_of)
         return {
-            "loss_feature": weights.feature * self._feature_loss(output, pooled),
+            "loss_feature": weights.feature * feature,
             "loss_cls_kd": weights.classification * classification_loss(output.logits, logits),
             "loss_loc_kd": weights.localisation * localisation,
         }
@@ -82,6 +101,25 @@ class Distiller(nn.Module):
             return feature_loss(student, pooled)
         gap = student - self.teacher_adaptors(pooled, levels)  # both sides learn, so neither is detached
         return feature_loss(gap, torch.zeros_like(gap))
+
+    def _loss_inside(
+        self,
+        targets: Sequence[Mapping[str, Tensor]],
+        output: TrainingOutput,
+        features: Mapping[str, Tensor],
+        *,
+        frame: tuple[int, int],
+    ) -> Tensor:
+        """Computes the feature loss of whole levels inside the ground-truth boxes."""
+        boxes = [target["boxes"] for target in targets]
+        student = [adapt(output.features[name]) for adapt, name in zip(self.adaptors, LEVELS, strict=True)]
+        teacher = [features[name] for name in LEVELS]
+        masks = [cells_inside(boxes, (level.shape[2], level.shape[3]), frame) for level in teacher]
+        if self.teacher_adaptors is None:
+            return masked_feature_loss(student, teacher, masks)
+        adapted = [adapt(level) for adapt, level in zip(self.teacher_adaptors, teacher, strict=True)]
+        gaps = [one - other for one, other in zip(student, adapted, strict=True)]
+        return masked_feature_loss(gaps, [torch.zeros_like(gap) for gap in gaps], masks)
 
 
 def _check(student: DetectorSpec, teacher: DetectorSpec) -> None:

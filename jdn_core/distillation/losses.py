@@ -6,6 +6,8 @@ proposal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,6 +27,49 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     # Not reduction="mean", which is NaN where there is no proposal.
     return functional.mse_loss(student, teacher.detach(), reduction="sum") / max(student.numel(), 1)
+
+
+def masked_feature_loss(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], masks: Sequence[Tensor]
+) -> Tensor:
+    """Computes the ablation's L_feat: mean squared error of whole pyramid levels inside masks.
+
+    The mean is over the masks' cells of all levels, and over channels (ours).
+
+    Args:
+        student: per level [B, C, H, W], through its adaptor.
+        teacher: per level [B, C, H, W] of the same images.
+        masks: per level bool [B, H, W].
+    """
+    parts = zip(student, teacher, masks, strict=True)
+    total = torch.stack([((s - t.detach()).square().sum(dim=1) * m).sum() for s, t, m in parts]).sum()
+    cells = sum(int(mask.sum()) for mask in masks)
+    return total / max(cells * student[0].shape[1], 1)
+
+
+def cells_inside(boxes: Sequence[Tensor], cells: tuple[int, int], frame: tuple[int, int]) -> Tensor:
+    """Returns which cells of a level have their middle in a box.
+
+    Args:
+        boxes: per image [N, 4], xyxy in pixels of the frame; N may be 0.
+        cells: height and width of the level.
+        frame: height and width of the images.
+
+    Returns:
+        bool [B, height, width].
+    """
+
+    def middles(count: int, side: int, like: Tensor) -> Tensor:
+        return (torch.arange(count, device=like.device) + 0.5) * (side / count)
+
+    masks = []
+    for each in boxes:
+        ys, xs = middles(cells[0], frame[0], each), middles(cells[1], frame[1], each)
+        left, top, right, bottom = each.unbind(dim=1)
+        in_x = (xs >= left[:, None]) & (xs < right[:, None])
+        in_y = (ys >= top[:, None]) & (ys < bottom[:, None])
+        masks.append((in_y[:, :, None] & in_x[:, None, :]).any(dim=0))
+    return torch.stack(masks)
 
 
 def classification_loss(student: Tensor, teacher: Tensor) -> Tensor:

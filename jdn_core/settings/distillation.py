@@ -18,6 +18,11 @@ class DistillationSettings(BaseModel, frozen=True, extra="forbid", title="Distil
         "at the largest resolution (ours).",
     )
     feature: Weight = Field(1.0, description="Weight of L_feat.")
+    feature_form: Literal["rois", "boxes"] = Field(
+        "rois",
+        description="Features of the shared proposals, or of all cells inside the ground-truth boxes, as "
+        "masks of older methods do (paper, Table 11).",
+    )
     classification: Weight = Field(1.0, description="Weight of L_cls.")
     localisation: Weight = Field(1.0, description="Weight of L_loc.")
     localisation_form: Literal["class_aware", "l1"] = Field(

@@ -67,7 +67,7 @@ def fit_phase(
         # Drawn from the stream, so all ranks train the same subnet and no gradient is missing.
         supernet.activate(draws_for(stream, phase, iteration)[draw])
         output = supernet.training_step(batch.images, batch.sizes, batch.targets)
-        distilled = distiller(output, batch.images, batch.sizes) if distiller else {}
+        distilled = distiller(output, batch.images, batch.sizes, batch.targets) if distiller else {}
         return {**output.losses, **distilled}
 
     training = bench.fit(

@@ -47,7 +47,7 @@ def fit_student(
 
     def losses_of(batch: Batch, _: int) -> dict[str, Tensor]:
         output = student.training_step(batch.images, batch.sizes, batch.targets)
-        distilled = distiller(output, batch.images, batch.sizes) if distiller else {}
+        distilled = distiller(output, batch.images, batch.sizes, batch.targets) if distiller else {}
         sparsity = distillation.sparsity * bn_sparsity(student.backbone)
         return {**output.losses, **distilled, "loss_sparsity": sparsity}
 

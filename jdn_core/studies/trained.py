@@ -1,4 +1,4 @@
-"""The studies whose arms are trainings of given architectures (Tables 1 to 3 and 12, Figures 4, 5 and 10)."""
+"""The studies whose arms are trainings of given architectures (Tables 1 to 3, 11, 12; Figures 4, 5, 10)."""
 
 from __future__ import annotations
 
@@ -93,9 +93,15 @@ def _distilled(settings: Settings, name: str, distillation: DistillationSettings
     return Arm(name, Fresh(), pieces=(piece,))
 
 
+def _teacher(settings: Settings) -> Arm:
+    """The largest teacher itself: with none better than its student there is little to teach."""
+    return Arm("the teacher itself", Taken(settings.subnet_space.largest, len(settings.pool.phases) - 1))
+
+
 def _parts_arms(settings: Settings, _: Known) -> tuple[Arm, ...]:
     return (
         Arm("no teacher", Base()),
+        _teacher(settings),
         _distilled(settings, "all losses", settings.distillation),
         _distilled(settings, "RoI features", weighing(settings, "feature")),
         _distilled(settings, "prediction", weighing(settings, "classification", "localisation")),
@@ -107,6 +113,24 @@ def _parts_compared(_: Settings) -> tuple[Comparison, ...]:
         Comparison(("all losses",), ("no teacher",)),
         Comparison(("RoI features",), ("no teacher",), decides=False),
         Comparison(("prediction",), ("no teacher",), decides=False),
+    )
+
+
+def _features_arms(settings: Settings, _: Known) -> tuple[Arm, ...]:
+    """Features alone, of the shared proposals or of the cells inside the boxes, as masks of older methods."""
+    alone = weighing(settings, "feature")
+    rois, boxes = (alone.model_copy(update={"feature_form": form}) for form in ("rois", "boxes"))
+    return (
+        Arm("no teacher", Base()),
+        _distilled(settings, "RoI features", rois),
+        _distilled(settings, "features inside boxes", boxes),
+    )
+
+
+def _features_compared(_: Settings) -> tuple[Comparison, ...]:
+    return (
+        Comparison(("RoI features",), ("features inside boxes",)),
+        Comparison(("features inside boxes",), ("no teacher",), decides=False),
     )
 
 
@@ -147,6 +171,7 @@ def _teacher_arms(settings: Settings, _: Known) -> tuple[Arm, ...]:
         _in_a_row(settings, "dynamic teacher", [space.draw(rng) for _ in range(count)]),
         _in_a_row(settings, "largest teacher", [space.largest] * count),
         Arm("before", Base()),
+        _teacher(settings),
     )
 
 
@@ -225,6 +250,14 @@ STUDIES = (
         "by a large margin over other methods; the numbers are lost",
         (_parts_arms,),
         _parts_compared,
+    ),
+    Study(
+        "features",
+        "T11",
+        "Features of the shared proposals distil better than features inside the ground-truth boxes.",
+        "the most gain of all forms; the numbers are lost",
+        (_features_arms,),
+        _features_compared,
     ),
     Study(
         "localisation",

@@ -156,3 +156,17 @@ def test_a_student_of_another_family_and_a_narrower_neck_distils(
     distiller = Distiller(teacher, student.spec, DistillationSettings())
     losses = distiller(shared.step(student), shared.images, shared.sizes)
     assert total(losses).isfinite()
+
+
+@pytest.mark.parametrize("both_sides", [False, True])
+def test_features_inside_boxes_teach_the_neck(
+    student: Detector, teacher: Detector, shared: Shared, both_sides: bool
+) -> None:
+    settings = DistillationSettings(feature_form="boxes", both_sides=both_sides)
+    distiller = Distiller(teacher, student.spec, settings)
+    losses = distiller(shared.step(student), shared.images, shared.sizes, shared.targets)
+    losses["loss_feature"].backward()
+    assert losses["loss_feature"] > 0
+    assert "neck.layer_blocks.0.0.weight" in moves(student)
+    assert "roi.box_head.fc6.weight" not in moves(student)
+    assert moves(distiller)

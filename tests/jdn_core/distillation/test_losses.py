@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from jdn_core.distillation.losses import (
     bn_sparsity,
+    cells_inside,
     class_aware_localisation_loss,
     classification_loss,
     feature_loss,
     l1_localisation_loss,
+    masked_feature_loss,
 )
 
 N, K = 5, 3
@@ -124,3 +126,21 @@ def test_sparsity_sums_the_sizes_of_all_bn_weights() -> None:
     assert value.item() == pytest.approx(4.5)
     assert gradient.tolist() == [-1.0, 1.0]
     assert bn_sparsity(nn.Conv2d(1, 1, 1)).item() == 0.0
+
+
+def test_the_masked_feature_loss_is_the_mean_over_the_masks_cells() -> None:
+    student, teacher = ([draw(1, 2, 4, 4, seed=i), draw(1, 2, 2, 2, seed=i + 2)] for i in (1, 5))
+    masks = [torch.zeros(1, 4, 4, dtype=torch.bool), torch.ones(1, 2, 2, dtype=torch.bool)]
+    masks[0][0, 1, 3] = True
+    first = ((student[0] - teacher[0]) ** 2)[0, :, 1, 3].sum()
+    expected = (first + ((student[1] - teacher[1]) ** 2).sum()) / (5 * 2)
+    torch.testing.assert_close(masked_feature_loss(student, teacher, masks), expected)
+    nothing = [torch.zeros_like(mask) for mask in masks]
+    assert masked_feature_loss(student, teacher, nothing).item() == 0.0
+
+
+def test_a_cell_is_inside_where_its_middle_is() -> None:
+    boxes = [torch.tensor([[0.0, 0, 16, 8], [24, 8, 32, 16]]), torch.zeros(0, 4)]
+    found = cells_inside(boxes, (2, 4), (16, 32))
+    assert found[0].tolist() == [[True, True, False, False], [False, False, False, True]]
+    assert not found[1].any()
