@@ -7,6 +7,7 @@ takes seconds.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,12 +21,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jdn_core.settings.whole import Settings
+    from jdn_core.studies.read import Reader
     from jdn_core.studies.study import Study
 
 ALL = "all"
 HOUR = 3600.0
 SEEDS, QUICK_SEEDS = 3, 1
 EXAMPLE = "Example: jdn study distillation bccd_cpu --data photos --seeds 3 --out runs/studies"
+Source = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SETTINGS|SEARCH",
+        help="A settings file or preset; finished searches, for studies that read them.",
+    ),
+]
 HEADS = ("arm", "AP by seed", "AP", "H", "MACs", "images x MACs", "time")
 
 
@@ -41,7 +50,7 @@ def study(
             metavar="NAME", help="A study, by its name or the paper's label (T3); all: each of them."
         ),
     ],
-    source: options.Source,
+    source: Source,
     data: options.Data = None,
     sets: options.Set = None,
     seeds: Annotated[
@@ -73,42 +82,74 @@ def study(
     json: options.Json = False,
 ) -> Answer:
     """Try a claim of the paper on your data. The same command again goes on where it stopped."""
-    from flows.launch import requests
     from jdn_core.studies import catalogue
+    from jdn_core.studies.read import Reader
+
+    require_home()
+    found = None if name == ALL else catalogue.find(name)
+    if isinstance(found, Reader):
+        answer = _read(found, source, out)
+        return Answer(answer, lambda screen: _show(screen, answer))
+    changes = {"data": data, "sets": sets, "device": device, "threads": threads}
+    settings = _settings(source, changes | {"drop_bad_boxes": drop_bad_boxes}, quick=quick)
+    out = out or Path("runs") / f"{settings.name}-{'quick-' if quick else ''}studies"
+    plan = _Plan(seeds or (QUICK_SEEDS if quick else SEEDS), hours)
+    answers = _train([found] if found else list(catalogue.STUDIES.values()), settings, out, plan)
+    if found is None:
+        return Answer({"studies": answers}, lambda screen: _show_all(screen, answers))
+    return Answer(answers[0], lambda screen: _show(screen, answers[0]))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How many seeds, and hours after which no training begins; none: no limit."""
+
+    seeds: int
+    hours: float | None
+
+
+def _settings(source: list[str], changes: dict[str, Any], *, quick: bool) -> Settings:
+    from flows.launch import requests
+    from jdn_core.errors import UsageError
     from jdn_core.studies.quick import quick as smallest
 
-    chosen = list(catalogue.STUDIES.values()) if name == ALL else [catalogue.find(name)]
-    require_home()
-    changes = requests.overrides(
-        data=data, sets=sets, device=device, threads=threads, drop_bad_boxes=drop_bad_boxes
-    )
-    settings = requests.of_source(source, changes)
-    out = out or Path("runs") / f"{settings.name}-{'quick-' if quick else ''}studies"
-    settings = smallest(settings) if quick else settings
-    deadline = None if hours is None else time.monotonic() + HOUR * hours
-    found = _run(chosen, settings, out, seeds or (QUICK_SEEDS if quick else SEEDS), deadline)
-    if name == ALL:
-        return Answer({"studies": found}, lambda screen: _show_all(screen, found))
-    return Answer(found[0], lambda screen: _show(screen, found[0]))
+    if len(source) > 1:
+        raise UsageError(f"a study that trains takes one settings file or preset, got {', '.join(source)}")
+    settings = requests.of_source(source[0], requests.overrides(**changes))
+    return smallest(settings) if quick else settings
 
 
-def _run(
-    chosen: list[Study], settings: Settings, out: Path, seeds: int, deadline: float | None
-) -> list[dict[str, Any]]:
-    """Runs studies one after another; one that the time does not reach is said to be unfinished."""
+def _train(chosen: list[Study], settings: Settings, out: Path, plan: _Plan) -> list[dict[str, Any]]:
+    """Runs studies one after another; one that the time does not reach is unfinished."""
     from flows.studies.opening import following, prepared
 
-    studies, found = prepared(settings, out), []
+    deadline = None if plan.hours is None else time.monotonic() + HOUR * plan.hours
+    studies, answers = prepared(settings, out), []
     before_prefect()
     from flows.studies import trained
 
     with following(studies.folder):
         for each in chosen:
             try:
-                found.append(trained.run(studies, each, seeds=seeds, deadline=deadline))
+                answers.append(trained.run(studies, each, seeds=plan.seeds, deadline=deadline))
             except trained.OutOfTime:
-                found.append(trained.unfinished(studies, each))
-    return found
+                answers.append(trained.unfinished(studies, each))
+    return answers
+
+
+def _read(reader: Reader, source: list[str], out: Path | None) -> dict[str, Any]:
+    """Reads finished searches; the answer lies in the first one's folder if none is named."""
+    from flows.inputs.folders import absolute, is_search
+    from jdn_core.errors import InputMissing
+
+    searches = [absolute(Path(each)) for each in source]
+    for each in searches:
+        if not is_search(each):
+            raise InputMissing(f"{each}: no search there; {reader.name} reads finished searches")
+    before_prefect()
+    from flows.studies import reading
+
+    return reading.run(reader, searches, out or searches[0] / "studies")
 
 
 def _show(screen: Console, found: dict[str, Any]) -> None:
@@ -117,9 +158,13 @@ def _show(screen: Console, found: dict[str, Any]) -> None:
 
     screen.print(f"{found['study']} ({found['label']}): {found['claim']}", markup=False)
     screen.print(f"the paper: {found['paper']}", markup=False)
-    if found["rows"]:
-        screen.print(table(HEADS, [_cells(row) for row in found["rows"]], left=2))
-    rows = [
+    rows = found["rows"]
+    if rows and "arm" in rows[0]:
+        screen.print(table(HEADS, [_cells(row) for row in rows], left=2))
+    elif rows:
+        heads = [name.replace("_", " ") for name in rows[0]]
+        screen.print(table(heads, [tuple(map(_plain, row.values())) for row in rows]))
+    claims = [
         (
             each["comparison"],
             difference(each["measure"], each["difference"], each["interval"]),
@@ -127,8 +172,8 @@ def _show(screen: Console, found: dict[str, Any]) -> None:
         )
         for each in found["comparisons"]
     ]
-    if rows:
-        screen.print(table(("comparison", "difference", "verdict"), rows, left=3))
+    if claims:
+        screen.print(table(("comparison", "difference", "verdict"), claims, left=3))
     screen.print(f"{verdict(found)} {basis(found)}", markup=False)
     if page := found.get("page"):
         screen.print(f"page: {page}", markup=False, soft_wrap=True)
@@ -152,6 +197,10 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     macs = f"{count(row['macs'])} at {', '.join(row['resolutions'])}"
     cost = (count(row["image_macs"]), duration(row["seconds"]))
     return row["arm"], by_seed, _fraction(row["ap"]), score, macs, *cost
+
+
+def _plain(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _fraction(value: float | None) -> str:

@@ -1,4 +1,5 @@
 """Claims of the paper, tried on the data that a user has.
 
-A study that trains is a value of ``jdn_core.studies``, and ``flows.studies.trained`` runs all of them.
+A study is a value of ``jdn_core.studies``. Those that train are run by ``trained``, those that read finished
+searches by ``reading``.
 """

@@ -77,7 +77,7 @@ def _study(studies: StudyFolder, study: Study, seeds: int, deadline: float | Non
         by_seed = [_seed(studies, study, seed, workers, deadline) for seed in range(seeds)]
         found = compare_arms(studies, study, by_seed, time.monotonic() - started)
         page = write_page(studies.study(study.name), found)
-        told = send_study(studies, study, by_seed, found)
+        told = send_study(studies, by_seed, found)
     return found | {"out": str(studies.folder), "page": str(page), "mlflow": told}
 
 

@@ -58,20 +58,18 @@ def rows(by_seed: Sequence[Trained]) -> list[dict[str, Any]]:
     return [_row(name, [trained[name][1] for trained in by_seed if name in trained]) for name in names]
 
 
-def keep(studies: StudyFolder, answer: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
-    """Writes the answer with the time that it took; one that is there and says the same stays.
+def keep(answer: Mapping[str, Any], folder: Path, *, seconds: float) -> dict[str, Any]:
+    """Writes the answer into a study's folder with the time that it took; one that says the same stays.
 
     Raises:
         StorageError: the disk is full.
     """
-    folder = studies.study(answer["study"])
     folder.mkdir(parents=True, exist_ok=True)
     before = read(folder)
     if before is not None and without_times(before) == without_times(answer):
         return before
-    whole = {**answer, "seconds": seconds}
-    durable.write_json(folder / STUDY_FILE, whole, schema=SCHEMA, seal=True)
-    return whole
+    durable.write_json(folder / STUDY_FILE, {**answer, "seconds": seconds}, schema=SCHEMA, seal=True)
+    return read(folder) or {}
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -30,6 +30,10 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.image_macs + other.image_macs, self.seconds + other.seconds)
 
+    def without(self, other: Cost) -> Cost:
+        """Returns what is left when a part is taken off."""
+        return Cost(self.image_macs - other.image_macs, self.seconds - other.seconds)
+
     def to_json(self) -> dict[str, Any]:
         return {"image_macs": self.image_macs, "seconds": self.seconds}
 

@@ -39,6 +39,7 @@ from jdn_core.studies.arms import Arm, Base, Bred, Fresh, Piece, Pruning, Search
 from jdn_core.studies.costs import Cost, phase_cost, training_cost
 from jdn_core.studies.folder import StudyFolder
 from jdn_core.studies.results import ArmResult, Numbers
+from jdn_core.training.randomness import Stream
 
 
 class _Made(NamedTuple):
@@ -285,7 +286,7 @@ def pool_cost(run: Run, phase: int) -> Cost:
     template, space = assemble.base_spec(settings), settings.subnet_space
     largest = space.detector_spec(space.largest, template)
     for index, each in enumerate(assemble.phases(settings)[: phase + 1]):
-        stream = warm.bench(settings).stream.child("pool", each.name)
+        stream = Stream((settings.seed,)).child("pool", each.name)
         own = phase_cost(each, template, stream=stream, images=images, frames=settings.data.frames)
         taught = each.draws * _of_training(run, [largest], each.training) if index else 0.0
         total += Cost(own + taught, steps.training_of(run.phase(index)).seconds)

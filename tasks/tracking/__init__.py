@@ -19,7 +19,7 @@ from tasks.tracking.fetching import (
     run_of_flow,
 )
 from tasks.tracking.sending import Publication, Publisher, send_pair, sync
-from tasks.tracking.studies import send_study
+from tasks.tracking.studies import send_reading, send_study
 from tasks.tracking.verification import mlflow_problems
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "restore_files",
     "run_of_flow",
     "send_pair",
+    "send_reading",
     "send_study",
     "sync",
 ]

@@ -100,7 +100,7 @@ def test_workers_that_are_killed_in_the_middle_are_replaced_and_change_nothing(
 def test_sigterm_saves_the_step_at_hand_and_nothing_is_redone(
     trained: Run, quiet: str, tmp_path: Path
 ) -> None:
-    from tests.flows.test_upgrade import environment
+    from tests.flows.commands import environment
 
     out = tmp_path / "run"
     begin(trained, out, workers=2)

@@ -1,107 +1,125 @@
-"""Studies: what is claimed on the data at hand, with the numbers behind it."""
+"""Studies: every one of them at tiny budgets, and one of each kind after kills."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
 import pytest
-import torch
-from flows.studies.pool_quality import Plan, _spread, pool_quality
+from mlflow import MlflowClient
 
-from flows.cli import main
-from flows.inputs import pools
-from jdn_core.evaluation.complexity import complexity
-from jdn_core.pool.folder import Origin, save_pool
-from jdn_core.pool.supernet import SuperNet
-from jdn_core.run import assemble
-from jdn_core.space.teachers import SubnetSpec
-from jdn_core.storage import durable
+from flows.inputs import settings_file
+from flows.studies import reading, trained
+from flows.studies.opening import prepared
+from jdn_core.errors import FingerprintError
+from jdn_core.studies import answer, catalogue
+from jdn_core.studies.folder import StudyFolder
+from jdn_core.studies.quick import quick
+from tests.flows.commands import jdn, killed_at
 from tests.tiny_run import shapes, tiny_settings
+
+Run = Callable[..., tuple[int, str, str]]
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.timeout(1500),
+]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with drawn shapes in ``data`` and an untrained ``pool`` for them."""
-    folder = tmp_path_factory.mktemp("studies")
-    settings = tiny_settings(shapes(folder / "data"))
-    torch.manual_seed(0)
-    net = SuperNet(settings.subnet_space, assemble.base_spec(settings))
-    save_pool(net, folder / "pool", origin=Origin(settings.of_pool))
-    return folder
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A settings file over drawn shapes, half of whose validation photos are held out."""
+    folder = tmp_path_factory.mktemp("tiny")
+    settings = tiny_settings(shapes(folder / "shapes"), iterations=2, data={"holdout": 0.5})
+    (folder / "tiny.yaml").write_text(settings_file.dump(settings))
+    return folder / "tiny.yaml"
 
 
-def study(
-    place: Path, out: Path, capfd: pytest.CaptureFixture[str], *options: object
-) -> tuple[int, dict[str, Any], str]:
-    words = ["study", "pool-quality", place / "pool", "--data", place / "data", "--out", out, *options]
-    with pytest.raises(SystemExit) as ended:
-        main.main([*map(str, words), "--json"])
-    said, err = capfd.readouterr()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, json.loads(said), err
+@pytest.fixture(scope="module")
+def studies(file: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
+    """A folder in which the studies share bases, pools and arms."""
+    return prepared(quick(settings_file.load(str(file))), tmp_path_factory.mktemp("studies") / "out")
 
 
-def test_the_subnets_trained_alone_are_spread_from_small_to_large(place: Path) -> None:
-    found = pools.find(place / "pool")
-    chosen = _spread(found, Plan(alone=5))
-    frame = found.settings.data.frames[-1]
-    costs = [complexity(found.space.detector_spec(each, found.spec.template), frame).macs for each in chosen]
-    assert (chosen[0], chosen[-1]) == (found.space.smallest, found.space.largest)
-    assert costs == sorted(set(costs))
-    assert chosen == _spread(found, Plan(alone=5))
+@pytest.mark.parametrize("name", catalogue.STUDIES)
+def test_every_study_runs_at_tiny_budgets(name: str, studies: StudyFolder) -> None:
+    study = catalogue.STUDIES[name]
+    told = trained.run(studies, study, seeds=1)
+    assert (told["study"], told["verdict"]) == (name, "undecided at 1 seed")
+    assert set(told) >= {"rows", "difference", "interval", "seeds", "seconds"}
+    assert [row["failures"] for row in told["rows"]] == [[]] * len(told["rows"])
+    assert all(row["image_macs"] > 0 and row["ap"] >= 0 for row in told["rows"])
+    compared = [name for each in study.compared(studies.settings) for name in (*each.first, *each.second)]
+    assert set(compared) <= {row["arm"] for row in told["rows"]}
+    page = (studies.study(name) / "index.html").read_text()
+    assert study.claim in page.replace("&#39;", "'")
+    assert "<script src" not in page
+    client = MlflowClient(told["mlflow"]["uri"])
+    experiment = client.get_experiment_by_name(f"tiny-study-{name}")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    keys = {run.data.tags.get("jdn.arm_key", "study") for run in runs}
+    assert len(keys) == len(runs)
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
-def test_the_verdict_follows_from_the_tables(
-    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["iterative", "joint"])
+def test_a_study_that_is_run_again_changes_nothing(name: str, studies: StudyFolder) -> None:
+    before = answer.read(studies.study(name)) or trained.run(studies, catalogue.STUDIES[name], seeds=1)
+    times = {each: each.stat().st_mtime_ns for each in studies.folder.rglob("arm.json")}
+    told = trained.run(studies, catalogue.STUDIES[name], seeds=1)
+    assert {key: told[key] for key in before} == before
+    assert {each: each.stat().st_mtime_ns for each in times} == times
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("iterative", ("base: 4/4", "study 1: 4/4", "evaluate 48x48")),
+        ("pool-search", ("pool shrink-1: 1/", "search: 1/", "pool search")),
+    ],
+)
+def test_a_killed_study_ends_with_the_same_answer(
+    name: str, lines: tuple[str, ...], file: Path, studies: StudyFolder, tmp_path: Path
 ) -> None:
-    out = tmp_path / "study"
-    code, told, err = study(place, out, capfd, "--drawn", 2, "--alone", 2)
-    assert (code, told["epochs_alone"], len(told["bn_reset"]), len(told["alone"])) == (0, 1, 2, 2)
-    lead = mean(row["ap_pool"] - row["ap_alone"] for row in told["alone"])
-    assert (told["pool_lead"], told["holds"]) == (lead, lead >= 0)
-    assert "base: 4/4" in err
-    files = {path: path.stat().st_mtime_ns for path in out.glob("*/d*.json")}
-    assert len(files) == 2 + 4 + 2
-    again = study(place, out, capfd, "--drawn", 2, "--alone", 2)
-    assert again[1] == told
-    assert "base: " not in again[2]
-    assert {path: path.stat().st_mtime_ns for path in files} == files
+    words = ("study", name, str(file), "--quick", "--out", str(tmp_path / "out"))
+    for line in lines:
+        killed_at(line, *words)
+    done = jdn(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    kept = answer.read(tmp_path / "out" / name)
+    assert kept is not None
+    assert {key: told[key] for key in kept} == kept
+    undisturbed = trained.run(studies, catalogue.STUDIES[name], seeds=1)
+    assert answer.without_times(kept) == answer.without_times({key: undisturbed[key] for key in kept})
+    assert [str(each) for each in (tmp_path / "out").rglob(".*.tmp")] == []
 
 
-def test_a_study_under_another_plan_takes_another_folder(
-    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", catalogue.READERS)
+def test_a_finished_search_is_read(name: str, studies: StudyFolder, tmp_path: Path) -> None:
+    trained.run(studies, catalogue.STUDIES["fine-tuning"], seeds=1)
+    (search,) = (each.parent for each in studies.folder.rglob("finished.json"))
+    told = reading.run(catalogue.READERS[name], [search], tmp_path)
+    assert (told["study"], told["verdict"], told["seeds"]) == (name, "undecided at 1 seed", 1)
+    assert told["rows"]
+    assert told["mlflow"]["error"] is None
+    assert (tmp_path / name / "index.html").is_file()
+    thrice = reading.run(catalogue.READERS[name], [search] * 3, tmp_path / "thrice")
+    assert thrice["interval"] == [told["difference"]] * 2
+    assert len(thrice["rows"]) == 3 * len(told["rows"])
+
+
+def test_other_settings_take_another_folder_and_no_time_leaves_the_study_open(
+    file: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "pool_quality.json").write_text(json.dumps({"schema": 1, "epochs": 7}))
-    code, _, err = study(place, tmp_path, capfd)
-    assert (code, "pool_quality.json: epochs: was 7 when the search began, got 1" in err) == (65, True)
-    (tmp_path / "settings.yaml").write_text("name: run\n")
-    code, _, err = study(place, tmp_path, capfd)
-    assert (code, "holds another run already" in err) == (64, True)
-
-
-def test_a_pool_of_good_subnets_holds_the_claim(place: Path, tmp_path: Path) -> None:
-    """Numbers are put in the places where the study keeps them, so nothing is measured here."""
-    found = pools.find(place / "pool")
-    plan = Plan(drawn=1, alone=2)
-    photos = pools.Photos(place / "data")
-    first = pool_quality(found, photos, tmp_path, plan)
-    for file in (tmp_path / "reset").glob("d*.json"):
-        _rewrite(file, 0.5)
-    second = pool_quality(found, photos, tmp_path, plan)
-    assert second["holds"]
-    assert (second["pool_lead"], second["pool_wins"]) == (pytest.approx(0.5 - _mean_alone(first)), 2)
-    assert SubnetSpec.parse(second["alone"][0]["subnet"]) == found.space.smallest
-
-
-def _mean_alone(told: dict[str, Any]) -> float:
-    return mean(row["ap_alone"] for row in told["alone"])
-
-
-def _rewrite(file: Path, ap: float) -> None:
-
-    data = durable.read_json(file, schema=1)
-    data["ap_by_resolution"] = dict.fromkeys(data["ap_by_resolution"], ap)
-    durable.write_json(file, data, schema=1, seal=True)
+    settings = quick(settings_file.load(str(file)))
+    study = catalogue.STUDIES["pruning"]
+    with pytest.raises(trained.OutOfTime):
+        trained.run(prepared(settings, tmp_path), study, seeds=1, deadline=0.0)
+    open_ = trained.unfinished(prepared(settings, tmp_path), study)
+    assert (open_["verdict"], open_["rows"]) == ("not finished", [])
+    other = settings.model_copy(update={"seed": settings.seed + 1})
+    with pytest.raises(FingerprintError, match="settings"):
+        trained.run(prepared(other, tmp_path), study, seeds=1, deadline=0.0)

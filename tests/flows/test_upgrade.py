@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from jdn_core.errors import FingerprintError, InputMissing, OwnedByAnother
 from jdn_core.search.records import Records
 from jdn_core.storage import durable
 from tests import results
+from tests.flows.commands import jdn, killed_at
 from tests.tiny_run import shapes, tiny_settings
 
 pytestmark = [
@@ -49,37 +48,6 @@ def upgraded(settings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     done = jdn("upgrade", str(settings), "--out", str(out), "--json")
     assert done.returncode == 0, done.stderr
     return out, json.loads(done.stdout)
-
-
-def jdn(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        check=False,
-    )
-
-
-def environment() -> dict[str, str]:
-    """This test's own Prefect server serves the child too."""
-    from prefect.settings import PREFECT_API_URL
-
-    return os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
-
-
-def killed_at(line: str, *arguments: str) -> int:
-    """Runs a command until a line of its progress begins with ``line``, then kills it; its exit status."""
-    command = [sys.executable, "-m", "flows.cli.main", *arguments]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-    ) as child:
-        assert child.stderr is not None
-        for said in child.stderr:
-            if said.startswith(line):
-                child.send_signal(signal.SIGKILL)
-                break
-    return child.returncode
 
 
 def test_base_and_best_are_told_and_every_pair_is_recorded(upgraded: tuple[Path, dict[str, Any]]) -> None:

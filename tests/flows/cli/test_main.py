@@ -21,7 +21,7 @@ COMMANDS = (
     "sync", "verify",
     "arch", "pool size", "pool sample", "data check", "data convert voc", "data convert yolo", "data shapes",
     "evaluate", "predict", "doctor", "pool evaluate", "pool extract", "pool search",
-    "study pool-quality",
+    "study",
 )  # fmt: skip
 # Not pydantic: typer takes it for its own options where it is installed.
 HEAVY = {"torch", "torchvision", "numpy", "prefect", "mlflow", "pycocotools", "matplotlib", "yaml", "rich"}
