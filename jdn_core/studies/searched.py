@@ -11,7 +11,7 @@ from jdn_core.settings.whole import Settings
 from jdn_core.studies.arms import Arm, Base, Bred, Piece, Pruning, Searched, Source, Taken
 from jdn_core.studies.costs import images_of, macs_per_image
 from jdn_core.studies.results import ArmResult
-from jdn_core.studies.study import Study, regime_of, without_teacher
+from jdn_core.studies.study import LOSSES, Study, regime_of, without_teacher
 from jdn_core.studies.verdict import Comparison
 
 STEP = 0.05  # share of the channels that a pruning down to a cost removes at a time (ours)
@@ -36,7 +36,7 @@ def _fixed(settings: Settings) -> Searched:
 def _nas(settings: Settings) -> Searched:
     """A search of architectures alone for half of the pairs: channels stay, and nobody teaches."""
     changes = _students_alone(settings) | {"prune_shares": ()}
-    silent = {"feature": 0.0, "classification": 0.0, "localisation": 0.0}
+    silent = dict.fromkeys(LOSSES, 0.0)
     half = max(1, settings.search.iterations // 2)
     return Searched(half, search=tuple(changes.items()), distillation=tuple(silent.items()))
 

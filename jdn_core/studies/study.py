@@ -13,6 +13,7 @@ from jdn_core.studies.results import ArmResult
 from jdn_core.studies.verdict import Comparison
 
 NO_WORSE = -0.01  # "as good as" allows one point of AP, or of H (ours)
+LOSSES = ("feature", "classification", "localisation")  # between student and teacher
 Stage = Callable[[Settings, Mapping[str, ArmResult]], tuple[Arm, ...]]
 
 
@@ -49,6 +50,6 @@ def without_teacher(settings: Settings) -> DistillationSettings:
 
 
 def weighing(settings: Settings, *losses: str) -> DistillationSettings:
-    """Returns the settings' distillation with these of its losses; the others weigh nothing."""
-    others = {"feature", "classification", "localisation"} - {*losses}
-    return settings.distillation.model_copy(update=dict.fromkeys(others, 0.0))
+    """Returns the settings' distillation, for any teacher, with these losses; others weigh nothing."""
+    others = dict.fromkeys({*LOSSES} - {*losses}, 0.0)
+    return settings.distillation.model_copy(update={"when": "always", **others})

@@ -13,7 +13,7 @@ from jdn_core.settings.whole import Settings
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.studies.arms import Arm, Base, Fresh, Piece, Pruning, Taken
 from jdn_core.studies.results import ArmResult
-from jdn_core.studies.study import NO_WORSE, Study, regime_of, weighing, without_teacher
+from jdn_core.studies.study import LOSSES, NO_WORSE, Study, regime_of, weighing, without_teacher
 from jdn_core.studies.verdict import Comparison
 
 CROWD = 64  # drawn subnets of which the one of middle cost is taken
@@ -102,7 +102,7 @@ def _parts_arms(settings: Settings, _: Known) -> tuple[Arm, ...]:
     return (
         Arm("no teacher", Base()),
         _teacher(settings),
-        _distilled(settings, "all losses", settings.distillation),
+        _distilled(settings, "all losses", weighing(settings, *LOSSES)),
         _distilled(settings, "RoI features", weighing(settings, "feature")),
         _distilled(settings, "prediction", weighing(settings, "classification", "localisation")),
     )
@@ -135,8 +135,8 @@ def _features_compared(_: Settings) -> tuple[Comparison, ...]:
 
 
 def _localisation_arms(settings: Settings, _: Known) -> tuple[Arm, ...]:
-    plain = settings.distillation.model_copy(update={"localisation_form": "l1"})
-    aware = settings.distillation.model_copy(update={"localisation_form": "class_aware"})
+    whole = weighing(settings, *LOSSES)
+    plain, aware = (whole.model_copy(update={"localisation_form": form}) for form in ("l1", "class_aware"))
     return (
         Arm("no teacher", Base()),
         _distilled(settings, "class-aware", aware),
@@ -160,8 +160,8 @@ def _evaluations(settings: Settings) -> int:
 
 def _in_a_row(settings: Settings, name: str, teachers: list[SubnetSpec]) -> Arm:
     """The unchanged base through one evaluation for each teacher."""
-    regime = regime_of(settings.evaluation)
-    return Arm(name, Base(), pieces=tuple(Piece(regime, settings.distillation, each) for each in teachers))
+    regime, taught = regime_of(settings.evaluation), weighing(settings, *LOSSES)
+    return Arm(name, Base(), pieces=tuple(Piece(regime, taught, each) for each in teachers))
 
 
 def _teacher_arms(settings: Settings, _: Known) -> tuple[Arm, ...]:
@@ -188,7 +188,7 @@ def _iterative_arms(settings: Settings, _: Known) -> tuple[Arm, ...]:
     whole = regime_of(settings.evaluation, epochs=count * settings.evaluation.epochs)
     return (
         _in_a_row(settings, "iterative", [largest] * count),
-        Arm("full training", Base(), pieces=(Piece(whole, settings.distillation, largest),)),
+        Arm("full training", Base(), pieces=(Piece(whole, weighing(settings, *LOSSES), largest),)),
         Arm("before", Base()),
     )
 
@@ -205,7 +205,7 @@ def _matching_arms(settings: Settings, _: Known) -> tuple[Arm, ...]:
     space, regime = settings.subnet_space, regime_of(settings.base)
     teachers = {"smallest": space.smallest, "largest": space.largest}
     return tuple(
-        Arm(_match(size, name), Fresh(width), pieces=(Piece(regime, settings.distillation, teacher),))
+        Arm(_match(size, name), Fresh(width), pieces=(Piece(regime, weighing(settings, *LOSSES), teacher),))
         for size, width in WIDTHS.items()
         for name, teacher in teachers.items()
     )

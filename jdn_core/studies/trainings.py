@@ -21,7 +21,7 @@ from jdn_core.pool.folder import load_pool
 from jdn_core.run import assemble, datasets, outcome, steps, warm
 from jdn_core.run.folder import Run
 from jdn_core.search.evolution import EvolutionRules
-from jdn_core.search.pairs import Measurement, PairRecord
+from jdn_core.search.pairs import Evaluation, Measurement, Pair
 from jdn_core.search.score import Base as ScoreBase
 from jdn_core.search.score import excess, score
 from jdn_core.search.subnets import SubnetRecords
@@ -31,6 +31,7 @@ from jdn_core.space.architecture import DetectorSpec
 from jdn_core.space.families import family
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.stages.base_training import fit_base
+from jdn_core.stages.bench import Training
 from jdn_core.stages.pool_assessment import search_pool
 from jdn_core.stages.pool_phase import calibrated_teacher
 from jdn_core.stages.student_training import fit_student
@@ -40,6 +41,8 @@ from jdn_core.studies.costs import Cost, phase_cost, training_cost
 from jdn_core.studies.folder import StudyFolder
 from jdn_core.studies.results import ArmResult, Numbers
 from jdn_core.training.randomness import Stream
+
+TAUGHT = "loss_feature"  # a loss that a training under a teacher has
 
 
 class _Made(NamedTuple):
@@ -181,7 +184,7 @@ def _trained(run: Run, arm: Arm, made: _Made, work: Path) -> tuple[Detector, Cos
         target, spec = work / str(number), trunk.detector.spec
         if not target.is_dir():
             _pass_on(run, arm, number, trunk, target)
-        cost += Cost(piece_cost(run, spec, piece), steps.training_of(target).seconds)
+        cost += _piece_cost(run, spec, piece, steps.training_of(target))
         trunk = load_trunk(target, warm.bench(run.settings).device)
     return load_detector(target, warm.bench(run.settings).device), cost
 
@@ -214,9 +217,12 @@ def _pass_on(run: Run, arm: Arm, number: int, trunk: Trunk, target: Path) -> Non
 
 
 def _teacher(run: Run, piece: Piece) -> Detector | None:
+    """Loads a piece's teacher; none where ``distillation.when`` wants one that is better than the base."""
     if piece.teacher is None:
         return None
-    return load_detector(steps.ensure_teacher(run, piece.teacher), warm.bench(run.settings).device)
+    bench, folder = warm.bench(run.settings), steps.ensure_teacher(run, piece.teacher)
+    asking = replace(run, settings=run.settings.model_copy(update={"distillation": piece.distillation}))
+    return steps.teacher_of(asking, piece.teacher, folder, steps.ensure_base_record(run), bench)
 
 
 def _measured(run: Run, arm: Arm, detector: Detector, cost: Cost, folder: Path) -> ArmResult:
@@ -294,25 +300,33 @@ def pool_cost(run: Run, phase: int) -> Cost:
 
 
 def search_cost(run: Run) -> Cost:
-    """Returns what the pairs of a search cost."""
-    done = [record for record in run.records.all() if record.pair.index and record.evaluation]
-    return sum((_pair_cost(run, record) for record in done), start=Cost())
+    """Returns what the pairs of a search cost, and its winner's last cool-down."""
+    evaluation, total = run.settings.evaluation, Cost()
+    for record in run.records.all():
+        if record.pair.index and record.evaluation is not None:
+            total += _pair_cost(run, record.pair, record.evaluation, evaluation)
+    for contender in outcome.of(run).records:
+        if contender.contender.pair is not None and contender.evaluation is not None:
+            pair = run.records.get(contender.contender.pair)
+            assert pair is not None  # it won
+            cooling = steps.cooling(evaluation, epochs=contender.contender.finish)
+            total += _pair_cost(run, pair.pair, contender.evaluation, cooling)
+    return total
 
 
-def _pair_cost(run: Run, record: PairRecord) -> Cost:
-    """Returns what a pair's evaluation cost; a teacher that ``distillation.when`` refused cost nothing."""
-    assert record.evaluation is not None
-    specs = [record.pair.student]
-    if "loss_feature" in record.evaluation.losses:
-        specs.append(_subnet_spec(run, record.pair.teacher))
-    seconds = record.evaluation.timing.train_seconds
-    return Cost(_of_training(run, specs, run.settings.evaluation), seconds)
+def _pair_cost(run: Run, pair: Pair, evaluation: Evaluation, regime: TrainingSettings) -> Cost:
+    """Returns what a pair's training cost; a teacher that ``distillation.when`` refused cost nothing."""
+    specs = [pair.student]
+    if TAUGHT in evaluation.losses:
+        specs.append(_subnet_spec(run, pair.teacher))
+    return Cost(_of_training(run, specs, regime), evaluation.timing.train_seconds)
 
 
-def piece_cost(run: Run, student: DetectorSpec, piece: Piece) -> float:
-    """Returns images x MACs of one training of an arm."""
-    teacher = [] if piece.teacher is None else [_subnet_spec(run, piece.teacher)]
-    return _of_training(run, [student, *teacher], piece.regime)
+def _piece_cost(run: Run, student: DetectorSpec, piece: Piece, training: Training) -> Cost:
+    """Returns what one training of an arm cost; a teacher that was not asked cost nothing."""
+    asked = piece.teacher is not None and TAUGHT in training.losses
+    specs = [student, _subnet_spec(run, piece.teacher)] if asked and piece.teacher else [student]
+    return Cost(_of_training(run, specs, piece.regime), training.seconds)
 
 
 def _subnet_spec(run: Run, subnet: SubnetSpec) -> DetectorSpec:

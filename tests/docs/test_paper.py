@@ -13,7 +13,8 @@ PAGE = (ROOT / "docs" / "paper.md").read_text()
 
 def test_every_study_has_its_line() -> None:
     rows = re.findall(r"(?m)^\| ([TF]\d+(?:, [TF]\d+)*):.*\| `jdn study ([\w-]+)` \|.*\|$", PAGE)
-    every = {each.name: each.label for each in (*STUDIES.values(), *READERS.values())}
+    every = {name: study.label for name, study in STUDIES.items()}
+    every |= {name: reader.label for name, reader in READERS.items()}
     assert dict(map(reversed, rows)) == every
 
 

@@ -96,3 +96,11 @@ def test_a_cool_down_asks_whether_the_teacher_is_better_than_the_winner(run: Run
         note_ap(run, base.pair, gap=gap)
         training = steps.finish(run, base, epochs=1, folder=tmp_path / f"finished {gap}")
         assert set(training.losses) & DISTILLED == distilled
+
+
+def test_a_teacher_whose_losses_weigh_nothing_is_not_asked(run: Run) -> None:
+    silent = run.settings.distillation.model_copy(
+        update={"when": "always", "feature": 0.0, "classification": 0.0, "localisation": 0.0}
+    )
+    other = Run(run.settings.model_copy(update={"distillation": silent}), run.folder)
+    assert not losses_of(other, next_pair(other)) & DISTILLED

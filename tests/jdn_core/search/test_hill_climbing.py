@@ -323,3 +323,19 @@ def test_nothing_is_proposed_before_the_base_was_evaluated() -> None:
 def test_the_rules_tell_which_results_a_proposal_knows() -> None:
     climb_rules: ClimbRules = rules(lookback=4)
     assert [climb_rules.horizon(index) for index in (1, 4, 5, 10)] == [0, 0, 1, 6]
+
+
+def test_any_pair_may_be_a_parent_in_a_random_search() -> None:
+    ranked, drawn = (climb(60, top_k=1, lookback=1, parents=parents) for parents in ("ranked", "any"))
+    bests = [{record.pair.parent for record in records} for records in (ranked, drawn)]
+    assert len(bests[1]) > 2 * len(bests[0])
+    assert [record.pair for record in drawn] == [
+        record.pair for record in climb(60, top_k=1, lookback=1, parents="any")
+    ]
+
+
+def test_without_shares_no_channel_is_pruned() -> None:
+    records = climb(30, prune_shares=(), student_probability=1.0)
+    kinds = {record.pair.action.partition(":")[0] for record in records}
+    assert "prune_channels" not in kinds
+    assert "add_layer" in kinds
