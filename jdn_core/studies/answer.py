@@ -106,6 +106,7 @@ def _row(name: str, found: Sequence[ArmResult]) -> dict[str, Any]:
         "ap_by_seed": [None if result.numbers is None else result.numbers.ap for result in found],
         "ap_val": _mean(each.ap_val[str(each.resolution)] for each in done),
         "score": _mean(map(_score, done)),
+        "bn_weight": _mean(each.bn_weight for each in done),
         "macs": _mean(each.macs for each in done),
         "params": _mean(each.params for each in done),
         "resolutions": sorted({str(each.resolution) for each in done}),

@@ -18,7 +18,7 @@ from jdn_core.settings.training import TrainingSettings
 from jdn_core.space.teachers import SubnetSpec
 from jdn_core.storage.canonical import content_key
 
-Measure = Literal["ap", "score"]
+Choice = Literal["ap", "score"]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Arm:
     source: Source
     pruning: Pruning | None = None
     pieces: tuple[Piece, ...] = ()
-    chosen_by: Measure = "ap"
+    chosen_by: Choice = "ap"
 
     @cached_property
     def key(self) -> str:

@@ -38,6 +38,7 @@ class Numbers:
         macs_by: multiply-accumulates of one image at every resolution, by its text.
         ap_val: AP at every resolution on the validation split.
         ap: AP at the chosen one, on the photos that the study compares on.
+        bn_weight: mean of |weight| over the BN layers of the backbone.
         score: H as a linear function of AP there: H = score[0] + score[1] * AP.
     """
 
@@ -46,6 +47,7 @@ class Numbers:
     macs_by: Mapping[str, int]
     ap_val: Mapping[str, float]
     ap: float
+    bn_weight: float
     score: tuple[float, float]
 
     @property

@@ -1,4 +1,4 @@
-"""The studies whose arms are trainings of given architectures (Tables 1 to 3, 11, 12; Figures 4, 5, 10)."""
+"""The studies whose arms are trainings of given architectures (Tables 1-3, 11, 12; Figures 4, 5, 10, 11)."""
 
 from __future__ import annotations
 
@@ -200,6 +200,18 @@ def _iterative_compared(_: Settings) -> tuple[Comparison, ...]:
     )
 
 
+def _sparsity_arms(settings: Settings, _: Known) -> tuple[Arm, ...]:
+    """The base, and the same trained without the L1 term on BN weights."""
+    dense = weighing(settings).model_copy(update={"sparsity": 0.0})
+    pieces = (Piece(regime_of(settings.base), dense),)
+    return (Arm("with the term", Base()), Arm("without the term", Fresh(), pieces=pieces))
+
+
+def _sparsity_compared(_: Settings) -> tuple[Comparison, ...]:
+    arms = ("without the term",), ("with the term",)
+    return (Comparison(*arms, measure="BN weight"), Comparison(*arms, decides=False))
+
+
 def _matching_arms(settings: Settings, _: Known) -> tuple[Arm, ...]:
     """Students of three widths from scratch, each under the smallest and under the largest teacher."""
     space, regime = settings.subnet_space, regime_of(settings.base)
@@ -282,6 +294,14 @@ STUDIES = (
         "on par",
         (_iterative_arms,),
         _iterative_compared,
+    ),
+    Study(
+        "sparsity",
+        "F11",
+        "The sparsity term draws the BN weights of the backbone towards zero.",
+        "more weights are close to 0",
+        (_sparsity_arms,),
+        _sparsity_compared,
     ),
     Study(
         "teacher-size",

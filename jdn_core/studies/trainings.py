@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
+import torch
+from torch import nn
+
 from jdn_core.data.loading import BatchLoader
 from jdn_core.detector.build import Detector, build
 from jdn_core.detector.folder import load_detector, load_spec, save_detector
@@ -246,9 +249,16 @@ def _measured(run: Run, arm: Arm, detector: Detector, cost: Cost, folder: Path) 
         macs_by={str(each.resolution): each.macs for each in found},
         ap_val={str(each.resolution): each.ap for each in found},
         ap=numbers.AP,
+        bn_weight=_bn_weight(detector),
         score=grading.line(chosen),
     )
     return results.commit(ArmResult(arm.key, settings.seed, cost, measured), staged, folder)
+
+
+def _bn_weight(detector: Detector) -> float:
+    """Returns the mean of |weight| over the BN layers of the backbone, in which pruning looks for zeros."""
+    weights = [layer.weight for layer in detector.backbone.modules() if isinstance(layer, nn.BatchNorm2d)]
+    return float(torch.cat([weight.detach().abs() for weight in weights]).mean())
 
 
 class _Grading(NamedTuple):

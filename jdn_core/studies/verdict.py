@@ -14,15 +14,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, assert_never
 
 import numpy as np
 
 from jdn_core.evaluation import bootstrap
 from jdn_core.evaluation.bootstrap import Interval, Matches, Values
-from jdn_core.studies.arms import Measure
 from jdn_core.studies.results import Numbers
 
+Measure = Literal["ap", "score", "BN weight"]
 LEAST_SEEDS = 3
 RESAMPLES = 1000
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -36,7 +36,7 @@ class Comparison:
         first: names of the arms of which something is claimed.
         second: names of those that they are compared with.
         least: the claim holds where first - second is greater; a fraction of AP, or a difference of H.
-        measure: what is compared.
+        measure: what is compared; ``BN weight`` is the mean |weight| of the backbone's BN layers.
         decides: whether the study's verdict depends on it; others are shown beside.
     """
 
@@ -159,9 +159,17 @@ def _resampled(comparison: Comparison, found: Mapping[str, Found], seed: int) ->
 
 
 def _valued(measure: Measure, numbers: Numbers, ap: Any) -> Any:
-    """Returns what is compared, of one AP or of many: AP itself, or H, which is linear in it."""
-    offset, slope = (0.0, 1.0) if measure == "ap" else numbers.score
-    return offset + slope * ap
+    """Returns what is compared, of one AP or of many: AP, H, which is linear in it, or what has no AP."""
+    match measure:
+        case "ap":
+            return ap
+        case "score":
+            offset, slope = numbers.score
+            return offset + slope * ap
+        case "BN weight":
+            return numbers.bn_weight + 0.0 * ap
+        case _:
+            assert_never(measure)
 
 
 def _ends(found: Interval) -> tuple[float, float] | None:

@@ -81,7 +81,7 @@ def matches() -> Matches:
 def kept(folder: Path) -> ArmResult:
     staged = results.staging(folder)
     results.write_matches(matches(), staged)
-    numbers = Numbers(FRAMES[0], 7, {"48x48": 9}, {"48x48": 0.25}, 0.5, (0.0, 1.5))
+    numbers = Numbers(FRAMES[0], 7, {"48x48": 9}, {"48x48": 0.25}, 0.5, 0.9, (0.0, 1.5))
     return results.commit(ArmResult("k", 3, Cost(10, 2.5), numbers), staged, folder)
 
 

@@ -18,14 +18,14 @@ PHOTOS = 40
 FRAME = Resolution(64, 64)
 
 
-def found(hits: int, *, score: tuple[float, float] = (0.0, 1.0)) -> Found:
+def found(hits: int, *, score: tuple[float, float] = (0.0, 1.0), bn_weight: float = 1.0) -> Found:
     """A detector with one detection a photo, all of one score, of which the first ``hits`` are right."""
     image = np.arange(PHOTOS)
     hit = np.tile(image < hits, (10, 1))
     each = ClassMatches(np.ones(PHOTOS, np.int64), image, np.arange(PHOTOS), hit, np.zeros_like(hit))
     matches = Matches(tuple(range(PHOTOS)), (each,))
     ap = float(np.mean(np.linspace(0, 1, 101) <= hits / PHOTOS))
-    return Found(Numbers(FRAME, 1, {"64x64": 1}, {"64x64": ap}, ap, score), matches)
+    return Found(Numbers(FRAME, 1, {"64x64": 1}, {"64x64": ap}, ap, bn_weight, score), matches)
 
 
 def seeds(first: Sequence[int], second: Sequence[int]) -> list[dict[str, Found]]:
@@ -87,6 +87,12 @@ def test_the_score_is_a_linear_function_of_ap() -> None:
     ap = by_seed[0]["a"].numbers.ap
     told = verdict.find(Comparison(("a",), ("b",), measure="score"), by_seed, seed=0)
     assert told.difference == pytest.approx(0.1 + ap)
+
+
+def test_bn_weights_are_compared_without_photos() -> None:
+    by_seed = [{"a": found(3, bn_weight=1.1 + 0.01 * n), "b": found(33, bn_weight=1.0)} for n in range(3)]
+    told = verdict.find(Comparison(("a",), ("b",), measure="BN weight"), by_seed, seed=0)
+    assert (told.verdict, told.difference) == ("supported", pytest.approx(0.11))
 
 
 def test_one_verdict_against_makes_the_study_not_supported() -> None:
