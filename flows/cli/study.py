@@ -35,6 +35,12 @@ Source = Annotated[
         help="A settings file or preset; finished searches, for studies that read them.",
     ),
 ]
+# Written here too, for the catalogue needs torch; a test holds both against each other.
+TRAINED = (
+    "pool-quality", "pruning", "distillation", "features", "localisation", "dynamic-teacher", "iterative",
+    "sparsity", "teacher-size", "joint", "fine-tuning", "pool-search",
+)  # fmt: skip
+READ = ("cost", "actions", "computation", "progress", "pareto")
 HEADS = ("arm", "AP by seed", "AP", "H", "MACs", "images x MACs", "time")
 
 
@@ -47,7 +53,9 @@ def study(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="A study, by its name or the paper's label (T3); all: each of them."
+            metavar="NAME",
+            help="By its name or the paper's label, such as T3. Those that train: "
+            f"{', '.join(TRAINED)}; all: each of these. Those that read searches: {', '.join(READ)}.",
         ),
     ],
     source: Source,

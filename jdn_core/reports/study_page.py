@@ -51,7 +51,8 @@ def difference(measure: str, value: float | None, interval: Sequence[float] | No
     """Returns a difference of AP in points, or of another measure as it is, with its 95 % interval."""
     if value is None:
         return texts.DASH
-    scale, digits, unit = (100, 1, " points") if measure == "ap" else (1, 4, f" of {measure}")
+    unit = {"ap": " points", "score": " of H"}.get(measure, f" of {measure}")
+    scale, digits = (100, 1) if measure == "ap" else (1, 4)
     shown = texts.signed(scale * value, unit, digits=digits)
     if interval is None:
         return shown
@@ -76,10 +77,14 @@ def comparisons_table(comparisons: Sequence[Data]) -> Table:
             lambda row: row["difference"],
             high=True,
         ),
-        Column("least", lambda row: difference(row["measure"], row["least"], None), lambda row: row["least"]),
+        Column("more than", lambda row: _least(row["measure"], row["least"]), _number("least")),
         Column("verdict", lambda row: row["verdict"] if row["decides"] else f"({row['verdict']})"),
     )
     return Table(columns, tuple(Row(cells(columns, row)) for row in comparisons))
+
+
+def _least(measure: str, least: float) -> str:
+    return difference(measure, least, None) if least else "0"
 
 
 def arms_table(rows: Sequence[Data]) -> Table:

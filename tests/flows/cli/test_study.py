@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli import study
 from flows.inputs import settings_file
 from flows.studies.opening import prepared
 from jdn_core.errors import UsageError
+from jdn_core.studies import catalogue
 from tests.tiny_run import shapes, tiny_settings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -19,6 +21,10 @@ Run = Callable[..., tuple[int, str, str]]
 def file(tmp_path: Path) -> Path:
     (tmp_path / "tiny.yaml").write_text(settings_file.dump(tiny_settings(shapes(tmp_path / "shapes"))))
     return tmp_path / "tiny.yaml"
+
+
+def test_the_help_names_every_study() -> None:
+    assert (tuple(catalogue.STUDIES), tuple(catalogue.READERS)) == (study.TRAINED, study.READ)
 
 
 def test_bad_words_are_refused(jdn: Run, file: Path, tmp_path: Path) -> None:
