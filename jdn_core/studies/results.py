@@ -118,7 +118,7 @@ def commit(result: ArmResult, staged: Path, folder: Path) -> ArmResult:
     """Puts a staged folder with a detector and its matches in place, the result last."""
     whole = replace(result, files=hashes_of(staged))
     durable.write_json(staged / ARM_FILE, whole.to_json(), schema=SCHEMA, seal=True)
-    if folder.exists():  # of another arm of this name, or damaged
+    if folder.exists():  # of another arm whose key begins alike
         shutil.rmtree(folder)
     durable.commit_folder(staged, folder)
     return whole
