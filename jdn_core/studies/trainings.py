@@ -95,19 +95,24 @@ def _source(studies: StudyFolder, seed: int, arm: Arm) -> _Made:
     device = warm.bench(run.settings).device
     match source:
         case Base():
-            return _Made(load_trunk(run.base, device), base_cost(run))
+            return _Made(_begun(run.base, arm, device), base_cost(run))
         case Fresh():
             return _Made(Trunk(_fresh(run, source)), Cost())
         case Taken():
             return _Made(Trunk(_taken(run, source)), pool_cost(run, source.phase))
         case Searched():
             search = studies.search(seed, source)
-            detector = load_detector(outcome.of(search).result_folder, device)
-            return _Made(Trunk(detector), base_cost(run) + search_cost(search))
+            trunk = _begun(outcome.of(search).result_folder, arm, device)
+            return _Made(trunk, base_cost(run) + search_cost(search))
         case Bred():
             return _Made(Trunk(_bred(run, source)), pool_cost(run, len(run.settings.pool.phases) - 1))
         case _:
             assert_never(source)
+
+
+def _begun(folder: Path, arm: Arm, device: torch.device) -> Trunk:
+    """Loads a trained detector: where trainings follow, the raw weights and momentum that they go on from."""
+    return load_trunk(folder, device) if arm.pieces else Trunk(load_detector(folder, device))
 
 
 def _fresh(run: Run, fresh: Fresh) -> Detector:
@@ -180,9 +185,7 @@ def _trained(run: Run, arm: Arm, made: _Made, work: Path) -> tuple[Detector, Cos
     """Trains the pieces in a row, each from the folder that the one before left."""
     trunk, cost = made
     if not arm.pieces:
-        # Where a rate is constant the trunk holds the last weights, and the average of them is the detector.
-        is_base = isinstance(arm.source, Base) and arm.pruning is None
-        return (load_detector(run.base, warm.bench(run.settings).device) if is_base else trunk.detector), cost
+        return trunk.detector, cost
     for number, piece in enumerate(arm.pieces):
         target, spec = work / str(number), trunk.detector.spec
         if not target.is_dir():
