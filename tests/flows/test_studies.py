@@ -100,7 +100,8 @@ def test_a_killed_study_ends_with_the_same_answer(
 @pytest.mark.parametrize("name", catalogue.READERS)
 def test_a_finished_search_is_read(name: str, studies: StudyFolder, tmp_path: Path) -> None:
     trained.run(studies, catalogue.STUDIES["fine-tuning"], seeds=1)
-    (search,) = (each.parent for each in studies.folder.rglob("finished.json"))
+    (stage,) = catalogue.STUDIES["fine-tuning"].stages
+    search = studies.search(0, stage(studies.run(0).settings, {})[0].source).folder
     told = reading.run(catalogue.READERS[name], [search], tmp_path)
     assert (told["study"], told["verdict"], told["seeds"]) == (name, "undecided at 1 seed", 1)
     assert told["rows"]
