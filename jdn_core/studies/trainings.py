@@ -175,7 +175,7 @@ def _pruned(trunk: Trunk, pruning: Pruning) -> Trunk:
     action = PruneChannels(pruning.share)
     while (
         complexity(trunk.detector.spec, trunk.detector.spec.resolution).macs > pruning.max_macs
-        and reason_against(trunk.detector.spec.backbone, action) is None
+        and reason_against(trunk.detector.spec, action) is None
     ):
         trunk = evolve_trunk(trunk, action)
     return trunk
