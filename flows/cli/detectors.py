@@ -14,7 +14,8 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A detector's folder, a search's folder (its result), SEARCH#INDEX, or models:/NAME@ALIAS.",
+        help="A detector's folder, an exported file, a search's folder (its result), SEARCH#INDEX, or "
+        "models:/NAME@ALIAS.",
     ),
 ]
 Pair = Annotated[

@@ -16,11 +16,13 @@ import typer
 from flows import console
 from flows.cli import (
     arch,
+    benchmark,
     copies,
     data,
     deploy,
     detectors,
     doctor,
+    export,
     pool,
     publish,
     show,
@@ -40,7 +42,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"max_content_width": console.WIDTH, "help_option_names": ["-h", "--help"]},
 )
-for room in (train, show, copies, publish, arch, pool, study, data, detectors, ui, deploy, doctor):
+for room in (
+    train,
+    show,
+    copies,
+    publish,
+    arch,
+    pool,
+    study,
+    data,
+    detectors,
+    export,
+    benchmark,
+    ui,
+    deploy,
+    doctor,
+):
     room.add_to(app)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from flows.console import say
@@ -25,11 +26,14 @@ from jdn_core.data.coco.dataset import CocoDataset, ImageRecord, load
 from jdn_core.data.coco.document import Category
 from jdn_core.data.layouts import Place, Split, find_split, images_of, recognise
 from jdn_core.data.loading import BatchLoader
-from jdn_core.detector.folder import SPEC_FILE, load_detector, load_spec, require_weights
+from jdn_core.detector.build import Detector
+from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, load_detector, load_spec, require_weights
 from jdn_core.errors import DataError, InputMissing, Problem, StorageError, UsageError
 from jdn_core.evaluation.average_precision import to_results
 from jdn_core.evaluation.detection import PREDICTION_BATCH, detect
 from jdn_core.evaluation.detection import evaluate as evaluate_detector
+from jdn_core.export.label import ENDINGS
+from jdn_core.export.runtimes import FileDetector, open_file
 from jdn_core.processes import devices
 from jdn_core.processes.progress import report
 from jdn_core.reports.examples import Panel, draw
@@ -37,28 +41,61 @@ from jdn_core.reports.tables import NO_PAIR
 from jdn_core.run.folder import Run
 from jdn_core.space.architecture import Resolution
 from jdn_core.storage import durable
-from jdn_core.training.resolutions import evaluation_plan
+from jdn_core.training.resolutions import FrameOf, evaluation_plan, framed
 
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@:]+)(@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 
 
 @dataclass(frozen=True)
 class Found:
-    """A detector's folder, and the frame to detect in."""
+    """A detector's folder or exported file, and the frame to detect in."""
 
     folder: Path
     resolution: Resolution
+
+    @property
+    def is_file(self) -> bool:
+        return self.folder.is_file()
+
+    @property
+    def bytes(self) -> int:
+        """Returns the size of the weights or of the file, OpenVINO's weights included."""
+        path = self.folder if self.is_file else self.folder / WEIGHTS_FILE
+        beside = path.with_suffix(".bin")
+        extra = beside.stat().st_size if path.suffix == ENDINGS["openvino"] and beside.is_file() else 0
+        return path.stat().st_size + extra
+
+    def load(self, device: str) -> Detector | FileDetector:
+        """Reads the detector, on a device as the settings name it.
+
+        Raises:
+            UsageError: a file's runtime is missing, or it is to run on a GPU.
+            CheckpointError: what is there is damaged.
+        """
+        if not self.is_file:
+            return load_detector(self.folder, devices.choose(device))
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"{self.folder}: an exported file runs on the CPU here, got --device {device}")
+        return open_file(self.folder, threads=torch.get_num_threads())
+
+
+def frame_rule(detector: Detector | FileDetector) -> FrameOf | None:
+    """Returns how a file chooses the frame of a picture; None for what takes any."""
+    return detector.label.frame_of if isinstance(detector, FileDetector) else None
 
 
 def find(model: str, *, pair: int | None = None, resolution: str | None = None) -> Found:
     """Finds the detector that ``model`` names: its folder, a search (its result or ``pair``) or SEARCH#INDEX.
 
-    The folder of a run that trained a base alone stands for that base.
+    The folder of a run that trained a base alone stands for that base. An exported file stands for itself.
 
     Raises:
-        InputMissing: there is no such folder or pair.
-        UsageError: the resolution or the index cannot be read.
+        InputMissing: there is no such folder, file or pair.
+        UsageError: the resolution or the index cannot be read, or the file has another frame or none of it.
+        CheckpointError: an exported file is damaged, or not ours.
     """
+    if Path(model).is_file() or Path(model).suffix in ENDINGS.values():
+        return _file(model, pair, resolution)
     name, mark, index = model.rpartition("#")
     if mark and not Path(model).exists():
         if not index.isdecimal():
@@ -80,6 +117,16 @@ def find(model: str, *, pair: int | None = None, resolution: str | None = None) 
     else:
         frame = load_spec(folder).resolution
     return Found(folder, _frame(resolution) or frame)
+
+
+def _file(model: str, pair: int | None, resolution: str | None) -> Found:
+    if pair is not None:
+        raise UsageError(f"--pair needs a search's folder, got {model}")
+    label, frame = open_file(Path(model)).label, _frame(resolution)
+    if frame not in (None, label.spec.resolution) and not label.dynamic:
+        has = f"has the frame {label.spec.resolution} alone"
+        raise UsageError(f"--resolution {frame}: {model} {has}; `jdn export --dynamic` makes one for any")
+    return Found(Path(model), frame or label.spec.resolution)
 
 
 @contextmanager
@@ -151,11 +198,17 @@ def evaluate(found: Found, dataset: CocoDataset, *, device: str, match: str = "n
         UsageError: ``match`` is neither.
         DataError: the detector's classes are not the dataset's.
     """
-    detector = load_detector(found.folder, devices.choose(device))
+    return numbers(found.load(device), found.resolution, dataset, match=match)
+
+
+def numbers(
+    detector: Detector | FileDetector, frame: Resolution, dataset: CocoDataset, *, match: str = "name"
+) -> dict[str, Any]:
+    """Measures a detector that is loaded already; everything else is as ``evaluate`` has it."""
     categories = match_classes(detector.spec.classes, dataset.categories, by=match)
     dataset = replace(dataset, categories=categories)
     with BatchLoader(dataset) as loader:
-        return asdict(evaluate_detector(detector, loader, [found.resolution])[found.resolution])
+        return asdict(evaluate_detector(detector, loader, [frame], frame_of=frame_rule(detector))[frame])
 
 
 def match_classes(
@@ -218,11 +271,13 @@ def predict(
     """
     targets = drawings(paths, out) if out is not None else []
     dataset = CocoDataset(tuple(_records(paths)), (), Path(), "")
-    detector = load_detector(found.folder, devices.choose(device))
+    detector = found.load(device)
     categories = tuple(Category(id_, name) for id_, name in detector.spec.classes)
     names = {category.id: category.name for category in categories}
     results = []
     plan = evaluation_plan(len(paths), batch=PREDICTION_BATCH, resolution=found.resolution)
+    if (rule := frame_rule(detector)) is not None:
+        plan = framed(plan, dataset.images, rule)
     with BatchLoader(dataset) as loader:
         for number, batch in enumerate(loader.batches(plan), start=1):
             outputs = detect(detector, batch)

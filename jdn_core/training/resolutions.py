@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
+from jdn_core.data.coco.dataset import ImageRecord
 from jdn_core.data.loading import Plan, Sample
 from jdn_core.space.architecture import Resolution
 from jdn_core.training.randomness import Stream
+
+FrameOf = Callable[
+    [int, int, Resolution], Resolution
+]  # of a picture's width and height, and the frame asked for
 
 
 def training_plan(
@@ -45,6 +50,22 @@ def evaluation_plan(images: int, *, batch: int, resolution: Resolution) -> Plan:
     return [
         [Sample(image, resolution, False) for image in range(start, min(start + batch, images))]
         for start in range(0, images, batch)
+    ]
+
+
+def framed(plan: Plan, images: Sequence[ImageRecord], frame_of: FrameOf) -> Plan:
+    """Returns the plan with a frame for each image, for a detector whose input cannot be turned."""
+    return [
+        [
+            replace(
+                sample,
+                resolution=frame_of(
+                    images[sample.image].width, images[sample.image].height, sample.resolution
+                ),
+            )
+            for sample in batch
+        ]
+        for batch in plan
     ]
 
 
