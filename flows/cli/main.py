@@ -17,6 +17,7 @@ from flows import console
 from flows.cli import (
     arch,
     benchmark,
+    compare,
     copies,
     data,
     deploy,
@@ -45,6 +46,7 @@ app = typer.Typer(
 for room in (
     train,
     show,
+    compare,
     copies,
     publish,
     arch,

@@ -122,6 +122,12 @@ def gains_table(gains: Sequence[ActionGain]) -> Table:
     return Table(_GAINS, tuple(Row(cells(_GAINS, gain)) for gain in gains))
 
 
+def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Returns a table of texts."""
+    columns = tuple(Column[Any](head, str) for head in heads)
+    return Table(columns, tuple(Row(tuple(Cell(text, text) for text in row)) for row in rows))
+
+
 def verdict(base: Candidate, best: Candidate) -> str:
     """Says in a sentence what the search found."""
     if best.index == base.index:

@@ -17,6 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from jdn_core.reports.comparing import Curve
 from jdn_core.reports.curves import (
     ActionGain,
     Costs,
@@ -32,6 +33,7 @@ __all__ = [
     "Figure",
     "actions",
     "costs",
+    "lines",
     "losses",
     "pareto_front",
     "png",
@@ -107,6 +109,22 @@ def pareto_front(front: ParetoFront) -> Figure:
     axes.plot(*_xy([front.base], factor), "P", color=INK, markersize=11, linestyle="none", label="base")
     axes.plot(*_xy([front.best], factor), "*", color=RED, markersize=15, linestyle="none", label="winner")
     return _legend(figure, axes, outside=True)
+
+
+def lines(curves: Sequence[Curve], x: str, y: str) -> Figure:
+    """Draws a line of steps for each search, with a marker at each of its points where they are few."""
+    figure, axes = _figure(x, y)
+    for position, curve in enumerate(curves):
+        axes.step(
+            curve.x,
+            curve.y,
+            where="post",
+            color=_CYCLE[position % len(_CYCLE)],
+            marker=_MARKERS[position % len(_MARKERS)] if len(curve.x) <= _MANY else None,
+            markersize=4.5,
+            label=curve.name,
+        )
+    return _legend(figure, axes)
 
 
 def actions(proposals: Sequence[Step], gains: Sequence[ActionGain]) -> Figure:

@@ -1,6 +1,7 @@
 """``report/index.html``: one file that shows a whole search and needs neither network nor server.
 
-Its text is in ``page.html``, with ``page.css`` and ``page.js``; jinja2 is imported here alone.
+Its text is in ``page.html``, that of searches side by side in ``comparison.html``, with ``page.css`` and
+``page.js``; jinja2 is imported here alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from jdn_core.reports import contents, curves, figures, texts
+from jdn_core.reports.comparing import Comparison
 from jdn_core.reports.contest import Line, headline
 from jdn_core.reports.figures import Figure
 from jdn_core.reports.tables import Candidate, ranked
@@ -24,6 +26,10 @@ from jdn_core.storage import durable
 
 PAGE = "index.html"
 _LOSSES = "losses_"
+_VOLUME = (
+    "Hypervolume is the area below the Pareto front: the mean, over all budgets of computation up to the "
+    "dearest pair of all searches, of the best AP within the budget."
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,26 @@ def render(data: ReportData, drawn: Mapping[str, Figure]) -> str:
         pairs=contents.pairs_table(ranked(data.rows), winner=data.best.index),
         facts=contents.facts(dict(data.facts), data.base, data.best),
     )
+
+
+def render_comparison(found: Comparison) -> str:
+    """Returns searches side by side as a page of its own."""
+    heads = ("", *found.names)
+    budget = "The best AP (%) of each search's pairs at no more than so much computation."
+    sections: list[tuple[str, str, str, contents.Table | Markup]] = [
+        ("settings", "Settings that differ", "", contents.plain_table(heads, found.differences)),
+        ("results", "Base and winner", _VOLUME, contents.plain_table(heads, found.results)),
+    ]
+    if found.at_cost:
+        sections.append(("cost", "AP at equal cost", budget, contents.plain_table(heads, found.at_cost)))
+    drawn = (
+        ("fronts", "Pareto fronts", found.fronts, "GMACs per image", "AP (%)"),
+        ("pairs", "H over pairs", found.over_pairs, "pairs", "best H so far"),
+        ("seconds", "H over time", found.over_seconds, "seconds of training", "best H so far"),
+    )
+    for name, title, curves_, x, y in drawn:
+        sections.append((name, title, "", _svg(figures.lines(curves_, x, y), name)))
+    return template("comparison.html").render(names=found.names, cautions=found.cautions, sections=sections)
 
 
 def draw(data: ReportData) -> dict[str, Figure]:
