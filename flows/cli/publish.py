@@ -1,4 +1,4 @@
-"""`jdn publish`: a pair's detector into MLflow's Model Registry."""
+"""`jdn publish` and `jdn rollback`: detectors in MLflow's Model Registry, there and back."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Registers the command."""
+    """Registers the commands."""
     app.command("publish", epilog="Example: jdn publish runs/first --alias champion")(answering(publish))
+    app.command("rollback", epilog="Example: jdn rollback first")(answering(rollback))
 
 
 def publish(
@@ -48,3 +49,27 @@ def publish(
         screen.print(published.page, markup=False, soft_wrap=True)
 
     return Answer(published._asdict(), show)
+
+
+def rollback(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a registered model.")],
+    alias: Annotated[
+        str, typer.Option("--alias", metavar="NAME", help="Alias that goes back to the version before.")
+    ] = "champion",
+    json: options.Json = False,
+) -> Answer:
+    """Give a registered model's alias back to the version that had it before.
+
+    The server is that of MLFLOW_TRACKING_URI.
+    """
+    from flows.inputs.models import registry_address
+    from tasks.tracking.registry import roll_back
+
+    found = roll_back(model, registry_address(model), alias=alias)
+
+    def show(screen: Console) -> None:
+        screen.print(
+            f"{found.uri} is version {found.version} again; it leaves version {found.left}", markup=False
+        )
+
+    return Answer(found._asdict(), show)

@@ -149,8 +149,7 @@ def opened(model: str, *, pair: int | None = None, resolution: str | None = None
         raise UsageError(f"a registered model is models:/NAME@ALIAS or models:/NAME/VERSION, got {model!r}")
     if pair is not None:
         raise UsageError(f"--pair needs a search's folder, got {model}")
-    if not (uri := os.environ.get("MLFLOW_TRACKING_URI")):
-        raise UsageError(f"{model}: no MLflow; MLFLOW_TRACKING_URI names the server, or sqlite:///FILE")
+    uri = registry_address(model)
     from tasks.tracking.registry import fetch_model
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -158,6 +157,13 @@ def opened(model: str, *, pair: int | None = None, resolution: str | None = None
         folder, frame, sha256 = fetch_model(named["name"], label, uri, Path(scratch))
         require_weights(folder, sha256)
         yield Found(folder, _frame(resolution) or Resolution.parse(frame))
+
+
+def registry_address(model: str) -> str:
+    """Returns where the Model Registry is that holds ``model``; raises UsageError where none is named."""
+    if not (uri := os.environ.get("MLFLOW_TRACKING_URI")):
+        raise UsageError(f"{model}: no MLflow; MLFLOW_TRACKING_URI names the server, or sqlite:///FILE")
+    return uri
 
 
 def read_split(root: Path, split: str, *, drop_bad_boxes: bool, images: Path | None = None) -> CocoDataset:

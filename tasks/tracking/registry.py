@@ -42,7 +42,7 @@ WEIGHTS_TAG, FRAME_TAG = "jdn.weights_sha256", "jdn.resolution"
 LONGEST_CARD = 5000  # characters, of MLflow's own limit
 _EXTERNAL, _VERSIONS = "mlflow.model.isExternal", "mlflow.modelVersions"
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
-_ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_ALIAS = re.compile(r"[A-Za-z0-9_-]{1,246}")  # MLflow's 255, with room for `before_of`
 _RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)  # MLflow reads them as versions
 
 
@@ -57,6 +57,16 @@ class Registered(NamedTuple):
     pair: int | None
     key: str
     sha256: str
+
+
+class RolledBack(NamedTuple):
+    """The version that an alias points to again, and the one that it left."""
+
+    model: str
+    version: int
+    alias: str
+    left: int
+    uri: str
 
 
 def check_names(model: str, alias: str) -> None:
@@ -168,8 +178,52 @@ def register(experiment: Experiment, run: MlflowRun, package: Package) -> int:
         assert found is not None
         _link(client, model, found)
     if package.alias not in found.aliases:
+        before = client.get_registered_model(package.name).aliases.get(package.alias)
+        if before is not None:  # first, so that a crash in between loses no version's name
+            client.set_registered_model_alias(package.name, before_of(package.alias), str(before))
         client.set_registered_model_alias(package.name, package.alias, found.version)
     return int(found.version)
+
+
+def before_of(alias: str) -> str:
+    """Returns the alias of the version that had this alias before."""
+    return "previous" if alias == "champion" else f"{alias}-previous"
+
+
+def roll_back(model: str, uri: str, *, alias: str = "champion") -> RolledBack:
+    """Gives the alias back to the version that had it before, and that version's alias to the one it leaves.
+
+    A second time takes it back.
+
+    Args:
+        model: name of the registered model.
+        uri: where MLflow listens.
+        alias: of the version that is left.
+
+    Raises:
+        UsageError: a name breaks MLflow's rules.
+        InputMissing: there is no such model or alias, or no version before it.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    check_names(model, alias)
+    with asking(uri):
+        from mlflow.exceptions import MlflowException
+
+        client = client_of(uri)
+        try:
+            aliases = client.get_registered_model(model).aliases
+        except MlflowException as error:
+            if error.error_code != _MISSING:
+                raise
+            raise InputMissing(f"{model}: no such model in MLflow at {shown(uri)}") from error
+        left, before = aliases.get(alias), aliases.get(before_of(alias))
+        if left is None:
+            raise InputMissing(f"models:/{model}@{alias}: no such alias in MLflow at {shown(uri)}")
+        if before is None or before == left:
+            raise InputMissing(f"models:/{model}@{alias}: version {left} has none before it to go back to")
+        client.set_registered_model_alias(model, alias, str(before))
+        client.set_registered_model_alias(model, before_of(alias), str(left))
+    return RolledBack(model, int(before), alias, int(left), f"models:/{model}@{alias}")
 
 
 def fetch_model(name: str, label: str, uri: str, folder: Path) -> tuple[Path, str, str]:

@@ -175,16 +175,57 @@ def test_twice_makes_no_second_version_and_the_alias_moves(published: Run) -> No
     assert register(published.folder, pair=1) == first
     assert [vars(each) for each in versions(published)] == [vars(each) for each in before]
     assert register(published.folder, pair=2).version == 2
-    assert [each.aliases for each in versions(published)] == [["champion"], []]
+    assert [each.aliases for each in versions(published)] == [["champion"], ["previous"]]
     assert register(published.folder, pair=1, alias="champion").version == 1
     assert register(published.folder, pair=1, alias="calm").version == 1
     assert sorted((each.version, sorted(each.aliases)) for each in versions(published)) == [
         (1, ["calm", "champion"]),
-        (2, []),
+        (2, ["previous"]),
     ]
     assert register(published.folder, pair=1, model="other").version == 1
     assert sync(published, state="finished")[:3] == (len(published.records.all()) + 3, 0, "")
     assert len(versions(published, "other")) == 1
+
+
+def aliases(run: Run) -> dict[str, int]:
+    return {
+        alias: int(version) for alias, version in client_of(run).get_registered_model("tiny").aliases.items()
+    }
+
+
+def test_the_version_before_keeps_a_name_and_the_alias_goes_back_to_it(
+    published: Run, jdn_json: Callable[..., tuple[int, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(published))
+    register(published.folder, pair=1)
+    assert aliases(published) == {"champion": 1}
+    register(published.folder, pair=2)
+    register(published.folder, pair=2)
+    assert aliases(published) == {"champion": 2, "previous": 1}
+    code, found = jdn_json("rollback", "tiny")
+    assert (code, found["version"], found["left"], found["alias"]) == (0, 1, 2, "champion")
+    assert aliases(published) == {"champion": 1, "previous": 2}
+    register(published.folder, pair=1, alias="calm")
+    register(published.folder, pair=3, alias="calm")
+    assert aliases(published)["calm"] == 3
+    assert jdn_json("rollback", "tiny", "--alias", "calm")[1]["version"] == 1
+    assert aliases(published)["calm-previous"] == 3
+
+
+def test_there_must_be_a_version_to_go_back_to(
+    published: Run, jdn: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert "MLFLOW_TRACKING_URI names the server" in jdn("rollback", "tiny")[2]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(published))
+    assert jdn("rollback", "tiny")[::2] == (
+        66,
+        f"ERROR 66 tiny: no such model in MLflow at {tracking_uri(published)}\n",
+    )
+    register(published.folder, pair=1)
+    assert "version 1 has none before it to go back to" in jdn("rollback", "tiny")[2]
+    assert "models:/tiny@calm: no such alias" in jdn("rollback", "tiny", "--alias", "calm")[2]
+    assert jdn("rollback", "tiny", "--alias", "v1")[0] == 64
 
 
 @pytest.mark.parametrize("damage", [flip, Path.unlink])
