@@ -91,7 +91,10 @@ def _exported(graph: ExportGraph, label: Label) -> ExportedProgram:
         rows, columns = (Dim(name, min=1, max=_MOST_SIDE) for name in ("rows", "columns"))
         images |= {2: SIZE_DIVISOR * rows, 3: SIZE_DIVISOR * columns}
     shapes = {"images": images, "sizes": {0: batch}}
-    return torch.export.export(graph, _example(label), dynamic_shapes=shapes, strict=False)
+    program = torch.export.export(graph, _example(label), dynamic_shapes=shapes, strict=False)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names files of this machine
+    return program
 
 
 def _write_onnx(detector: Detector, label: Label, path: Path) -> None:
@@ -113,6 +116,8 @@ def _write_onnx(detector: Detector, label: Label, path: Path) -> None:
     optimizer.fold_constants(program.model)
     optimizer.remove_unused_nodes(program.model)
     proto = program.model_proto
+    for entry in (*proto.graph.node, *proto.graph.value_info):
+        del entry.metadata_props[:]  # the exporter's traces: a fifth of the file
     onnx.helper.set_model_props(proto, {KEY: label.to_text()})
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString())

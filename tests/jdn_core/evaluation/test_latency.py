@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jdn_core.evaluation.latency import measure
+from jdn_core.evaluation.latency import measure, time_detections
 from jdn_core.space.architecture import Resolution
 from tests.jdn_core.tiny import grown, tiny_spec
 
@@ -24,5 +24,10 @@ def test_leaves_the_detector_as_it_was(training: bool) -> None:
 
 
 def test_refuses_to_measure_nothing() -> None:
-    with pytest.raises(ValueError, match="repeats >= 1, got 0 and 0"):
+    with pytest.raises(ValueError, match="repeats and batch >= 1, got 0, 0 and 1"):
         measure(grown(tiny_spec()), Resolution(90, 60), warmup=0, repeats=0)
+
+
+def test_a_batch_is_one_detection() -> None:
+    times = time_detections(grown(tiny_spec()), Resolution(90, 60), warmup=0, repeats=2, batch=3)
+    assert len(times) == 2

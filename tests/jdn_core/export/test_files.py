@@ -181,6 +181,11 @@ def test_the_label_tells_another_program_what_it_needs(files: dict[str, Path]) -
     assert "0..1" in said["preprocessing"]["images"]
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_file_names_a_place_of_the_machine_that_wrote_it(files: dict[str, Path], format: Format) -> None:
+    assert str(Path(__file__).parents[3]).encode() not in files[format].read_bytes()
+
+
 def test_a_label_of_another_kind_is_refused() -> None:
     text = Label(SPEC, "onnx").to_text()
     assert Label.from_text(text, Path("a")) == Label(SPEC, "onnx")

@@ -1,11 +1,15 @@
 """Plans: what an epoch shows."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from jdn_core.data.coco.dataset import ImageRecord
 from jdn_core.data.loading import Sample
 from jdn_core.space.architecture import Resolution
 from jdn_core.training.randomness import Stream
-from jdn_core.training.resolutions import deal, evaluation_plan, training_plan
+from jdn_core.training.resolutions import deal, evaluation_plan, framed, training_plan
 
 FRAMES = (Resolution(64, 48), Resolution(96, 64))
 
@@ -42,6 +46,18 @@ def test_evaluation_shows_all_images_in_order_and_unmirrored() -> None:
     batches = evaluation_plan(5, batch=2, resolution=FRAMES[0])
     assert [[sample.image for sample in batch] for batch in batches] == [[0, 1], [2, 3], [4]]
     assert not any(sample.flip for batch in batches for sample in batch)
+
+
+def test_an_image_may_have_a_frame_of_its_own() -> None:
+    none = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    images = [ImageRecord(id_, Path(), 30 + id_, 31, *none) for id_ in range(3)]
+    asked = evaluation_plan(3, batch=2, resolution=FRAMES[0])
+    plan = framed(asked, images, lambda width, height, frame: FRAMES[1] if width < height else frame)
+    assert [[sample.resolution for sample in batch] for batch in plan] == [
+        [FRAMES[1], FRAMES[0]],
+        [FRAMES[0]],
+    ]
+    assert [[sample.image for sample in batch] for batch in plan] == [[0, 1], [2]]
 
 
 def hands(images: int, **limits: int) -> list[list[int]]:
