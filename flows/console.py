@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 from jdn_core.errors import UserError
 from jdn_core.processes.progress import listening
 from jdn_core.processes.stopping import Stopped
+from jdn_core.reports import texts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,10 +121,7 @@ def count(number: float | None, unit: str = "") -> str:
 
 def duration(seconds: float | None) -> str:
     """Formats seconds as ``2:05`` or ``1:02:05``; a dash where they are not known."""
-    if seconds is None:
-        return "-"
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+    return "-" if seconds is None else texts.duration(seconds)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from jdn_core.processes.progress import report
 from jdn_core.processes.workers import Workers
 from jdn_core.run import assemble, teacher_caution
 from jdn_core.run.checks import refuse_failures
+from jdn_core.run.estimates import clocked
 from jdn_core.run.folder import Run
 from jdn_core.run.report import summary
 from jdn_core.search import engine
@@ -77,7 +78,7 @@ def climb(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | N
     if said := teacher_caution.caution(run, standing):
         say(f"caution: {said}")
     climber, dropping = HillClimber(rules, standing.records), Dropping(run, standing, rules, publisher)
-    with evaluator(run, standing, publisher, workers, deployment) as submit:
+    with clocked(run, "pairs"), evaluator(run, standing, publisher, workers, deployment) as submit:
         limits = run.settings.search
         for record in engine.climb(
             climber, iterations=limits.iterations, workers=limits.workers, submit=submit
@@ -89,7 +90,8 @@ def climb(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | N
             dropping.drop(climber, new=graded, best=best)
             report("search", len(standing) - 1, limits.iterations, record.pair.action)
             refuse_failures(standing, limits.max_failures)
-    contend(run, standing, workers)
+    with clocked(run, "controls"):
+        contend(run, standing, workers)
     write_report(run, standing)
     run.forget_work()
     return summary(run, standing) | {"mlflow": where(run)}

@@ -7,12 +7,15 @@ from typing import Any
 
 from prefect import flow
 
+from flows.estimating import announce
 from flows.launch.opening import hired, opened, require_room
 from flows.search import climb, with_publication
 from flows.train_pool import train_phases
+from jdn_core.run.estimates import clocked
 from jdn_core.settings.whole import Settings
 from tasks.base import train_base
 from tasks.data import check_data
+from tasks.estimates import estimate
 from tasks.orchestration import flow_run
 from tasks.orchestration.work_pool import find_deployment
 from tasks.tracking import Publisher
@@ -29,8 +32,11 @@ def upgrade(settings: Settings, out: Path) -> dict[str, Any]:
         deployment = find_deployment(run)  # fails now, not after hours of training
         check_data(run)
         require_room(run)
-        train_base(run, workers)
+        announce(estimate(run, workers))
+        with clocked(run, "base"):
+            train_base(run, workers)
         publisher.look()
-        train_phases(run, publisher, workers)
+        with clocked(run, "pool"):
+            train_phases(run, publisher, workers)
         found = climb(run, publisher, workers, deployment)
     return with_publication(found, publisher)

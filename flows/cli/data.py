@@ -58,10 +58,13 @@ def check(
 
     from rich.console import Console
 
+    from flows.inputs.other_formats import in_coco
     from jdn_core.data.coco.checking import check as check_dataset
     from jdn_core.errors import DataError
 
-    found = check_dataset(path, images=images, drop_bad_boxes=drop_bad_boxes)
+    with showing_progress():
+        looked_at = in_coco(path, drop_bad_boxes=drop_bad_boxes)
+    found = check_dataset(looked_at, images=images, drop_bad_boxes=drop_bad_boxes)
 
     def show(screen: Console) -> None:
         if found.problems:
@@ -106,10 +109,10 @@ def convert_voc(
     json: options.Json = False,
 ) -> Answer:
     """Make a COCO-format dataset of a PASCAL VOC one; pictures are copied byte for byte."""
-    from jdn_core.data.formats.voc import VocReader
+    from flows.inputs.other_formats import reader_of
 
-    reader = VocReader(seed, difficult_as_crowd, one_based)
-    return _converted(source, destination, reader, drop_bad_boxes=drop_bad_boxes)
+    found = reader_of("voc", source, seed=seed, difficult_as_crowd=difficult_as_crowd, one_based=one_based)
+    return _converted(*found, destination, drop_bad_boxes=drop_bad_boxes)
 
 
 def convert_yolo(
@@ -122,14 +125,9 @@ def convert_yolo(
     json: options.Json = False,
 ) -> Answer:
     """Make a COCO-format dataset of a YOLO one; pictures are copied byte for byte."""
-    from flows.inputs.yolo_file import read_yolo_file
-    from jdn_core.data.formats.yolo import YoloReader
+    from flows.inputs.other_formats import reader_of
 
-    said = read_yolo_file(source)
-    inside = said.file.is_relative_to(said.root)
-    description = said.file.relative_to(said.root) if inside else None
-    reader = YoloReader(said.names, said.splits, seed, description, said.rule)
-    return _converted(said.root, destination, reader, drop_bad_boxes=drop_bad_boxes)
+    return _converted(*reader_of("yolo", source, seed=seed), destination, drop_bad_boxes=drop_bad_boxes)
 
 
 def shapes(
@@ -157,7 +155,7 @@ def shapes(
     return _counted(folder, counts)
 
 
-def _converted(source: Path, destination: Path, reader: Reader, *, drop_bad_boxes: bool) -> Answer:
+def _converted(source: Path, reader: Reader, destination: Path, *, drop_bad_boxes: bool) -> Answer:
     from rich.console import Console
 
     from jdn_core.data.formats.conversion import convert

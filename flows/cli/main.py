@@ -24,6 +24,7 @@ from flows.cli import (
     detectors,
     doctor,
     export,
+    init,
     pool,
     publish,
     show,
@@ -44,6 +45,7 @@ app = typer.Typer(
     context_settings={"max_content_width": console.WIDTH, "help_option_names": ["-h", "--help"]},
 )
 for room in (
+    init,
     train,
     show,
     compare,

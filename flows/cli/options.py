@@ -15,7 +15,39 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")
 ]
 Source = Annotated[str, typer.Argument(metavar="SETTINGS", help="A settings file, or the name of a preset.")]
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Dataset folder in COCO format.")]
+Photos = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SETTINGS]",
+        help="A settings file, the name of a preset, or a dataset's folder, for which settings are made.",
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint", metavar="FILE", help="Begin with it: of torchvision, MMDetection or Detectron2."
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Dataset folder: COCO format, YOLO or PASCAL VOC."),
+]
+TrainJson = Annotated[
+    Path | None,
+    typer.Option("--train-json", metavar="FILE", help="Annotations of the training images, by themselves."),
+]
+TrainImages = Annotated[
+    Path | None, typer.Option("--train-images", metavar="DIR", help="Folder of the training images.")
+]
+ValJson = Annotated[
+    Path | None,
+    typer.Option(
+        "--val-json", metavar="FILE", help="Annotations for validation. [default: a fifth of --train-json]"
+    ),
+]
+ValImages = Annotated[
+    Path | None, typer.Option("--val-images", metavar="DIR", help="Folder of the validation images.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -6,6 +6,7 @@ takes seconds.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli import options
-from flows.console import Answer, answering, count, table
+from flows.console import Answer, answering, count, duration, say, table
 from flows.servers.embedded import before_prefect, require_home
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ Base = Annotated[
 Pool = Annotated[
     Path, typer.Option("--pool", metavar="DIR", help="A trained pool: its folder, or its run in MLflow.")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say how long it will take and how much disk; train nothing.")
+]
 FromMlflow = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +51,7 @@ def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
     examples: dict[Callable[..., Answer], str] = {
         demo: "jdn demo --out runs/demo",
-        upgrade: "jdn upgrade bccd_cpu --data photos --set search.iterations=30 --out runs/first",
+        upgrade: "jdn upgrade photos --checkpoint faster_rcnn.pth --out runs/first",
         train_base: "jdn train-base bccd_cpu --data photos --out runs/base",
         train_pool: "jdn train-pool bccd_cpu --data photos --out runs/pool",
         search: "jdn search bccd_cpu --data photos --base runs/base --pool runs/pool --out runs/second",
@@ -81,8 +85,13 @@ def demo(
 
 
 def upgrade(
-    source: options.Source,
+    source: options.Photos = None,
     data: options.Data = None,
+    checkpoint: options.Checkpoint = None,
+    train_json: options.TrainJson = None,
+    train_images: options.TrainImages = None,
+    val_json: options.ValJson = None,
+    val_images: options.ValImages = None,
     sets: options.Set = None,
     name: options.Name = None,
     out: options.Out = None,
@@ -90,15 +99,27 @@ def upgrade(
     device: options.Device = None,
     threads: options.Threads = None,
     drop_bad_boxes: options.DropBadBoxes = False,
+    dry_run: DryRun = False,
     json: options.Json = False,
 ) -> Answer:
     """Make a better, cheaper detector of a dataset. Base, pool of teachers, search and report, in one run."""
-    return _upgraded(_start(_upgrade, locals()))
+    from flows.launch import start
+
+    given = {name: value for name, value in locals().items() if name not in ("dry_run", "json", "start")}
+    require_home()
+    out = given.pop("out")
+    settings = _settings_for(given)
+    out = out or Path("runs") / settings.name
+    return _estimated(settings, out) if dry_run else _upgraded(start.start(_upgrade, settings, out))
 
 
 def train_base(
     source: options.Source,
     data: options.Data = None,
+    train_json: options.TrainJson = None,
+    train_images: options.TrainImages = None,
+    val_json: options.ValJson = None,
+    val_images: options.ValImages = None,
     sets: options.Set = None,
     name: options.Name = None,
     out: options.Out = None,
@@ -114,6 +135,10 @@ def train_base(
 def train_pool(
     source: options.Source,
     data: options.Data = None,
+    train_json: options.TrainJson = None,
+    train_images: options.TrainImages = None,
+    val_json: options.ValJson = None,
+    val_images: options.ValImages = None,
     sets: options.Set = None,
     name: options.Name = None,
     out: options.Out = None,
@@ -131,6 +156,10 @@ def search(
     base: Base,
     pool: Pool,
     data: options.Data = None,
+    train_json: options.TrainJson = None,
+    train_images: options.TrainImages = None,
+    val_json: options.ValJson = None,
+    val_images: options.ValImages = None,
     sets: options.Set = None,
     name: options.Name = None,
     out: options.Out = None,
@@ -186,6 +215,44 @@ def _start(flow: Flow, given: dict[str, Any], *, suffix: str = "", again: bool =
     return start.start(flow, settings, out, stages=stages, again=again)
 
 
+def _settings_for(given: dict[str, Any]) -> Settings:
+    """Returns the settings that an upgrade was given, or those that suit the photos that it was given alone."""
+    from flows.inputs.suggested import in_short
+    from flows.launch import initial, requests
+
+    source = given.pop("source")
+    if source is not None and not os.path.isdir(source):
+        return requests.of_source(source, requests.overrides(**given))
+    found = initial.looked_at(
+        initial.places(source, given),
+        checkpoint=given.pop("checkpoint"),
+        device=given["device"] or "auto",
+        drop_bad_boxes=given.pop("drop_bad_boxes"),
+    )
+    for line in in_short(found):
+        say(line)
+    return initial.laid_over(found, requests.overrides(**given))
+
+
+def _estimated(settings: Settings, out: Path) -> Answer:
+    """Checks all that a run begins with, and measures a step of each kind; writes nothing."""
+    from flows import estimating
+    from jdn_core.run import estimates
+    from jdn_core.run.checks import check_inputs
+
+    check_inputs(settings, out)
+    say("measuring a step of each kind")
+    found = estimates.estimate(settings)
+
+    def show(screen: Console) -> None:
+        screen.print(table(["stage", "time"], estimating.rows(found)))
+        screen.print(table(["a step of", "seconds a photo"], estimating.step_rows(found)))
+        for line in (f"{settings.name}: {estimating.in_words(found)}", *estimating.advice(found, settings)):
+            screen.print(line, markup=False, soft_wrap=True)
+
+    return Answer({"search": settings.name, "out": str(out), "estimate": found.to_json()}, show)
+
+
 def _upgrade(settings: Settings, out: Path) -> dict[str, Any]:
     before_prefect()
     from flows.upgrade import upgrade
@@ -229,6 +296,8 @@ def _show(screen: Console, data: dict[str, Any]) -> None:
     )
     screen.print(table(["", "base", name, "change"], comparison(base, best)))
     mlflow = data.get("mlflow") or {}
+    if found := data.get("estimate"):
+        screen.print(_kept_time(found), markup=False, soft_wrap=True)
     lines = {
         "report": f"{out}/report/index.html",
         "all pairs": f"jdn candidates {out}",
@@ -254,6 +323,16 @@ def _show_contest(screen: Console, data: dict[str, Any]) -> None:
     for caution in data["cautions"]:
         screen.print(f"caution: {caution}", markup=False)
     screen.print()
+
+
+def _kept_time(found: dict[str, Any]) -> str:
+    """Says what was estimated and what it took."""
+    stages = ", ".join(
+        f"{name} {duration(found['estimated'][name])} / {duration(seconds)}"
+        for name, seconds in found["taken"].items()
+    )
+    whole = f"{duration(found['estimated_seconds'])} / {duration(found['seconds'])}"
+    return f"time, estimated / taken: {whole} ({stages})"
 
 
 def _tracked(mlflow: dict[str, Any], out: str) -> str:

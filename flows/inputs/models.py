@@ -19,6 +19,7 @@ from torch import Tensor
 from flows.console import say
 from flows.inputs import searches
 from flows.inputs.folders import is_search
+from flows.inputs.other_formats import in_coco
 from flows.inputs.photos import drawings
 from flows.inputs.settings_file import read_back
 from jdn_core.data import pictures as files
@@ -183,6 +184,7 @@ def read_split(root: Path, split: str, *, drop_bad_boxes: bool, images: Path | N
     if split not in get_args(Split):
         raise UsageError(f"--split must be train, val or test, got {split!r}")
     which: Split = split  # type: ignore[assignment]  # it is one of them
+    root = in_coco(root, drop_bad_boxes=drop_bad_boxes)
     if root.is_file():
         place = Place(root, images or images_of(root))
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.inputs import models
 from flows.inputs.folders import writable
+from flows.inputs.other_formats import in_coco
 from jdn_core.data.loading import BatchLoader
 from jdn_core.detector.build import Detector
 from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE, save_detector
@@ -114,6 +115,7 @@ def bench(found: FoundPool, photos: Photos) -> Bench:
     Raises:
         DataError: the dataset's classes are not the pool's.
     """
+    photos = replace(photos, root=in_coco(photos.root, drop_bad_boxes=photos.drop_bad_boxes))
     data = found.settings.data.model_copy(
         update={
             "root": photos.root,

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from flows.inputs.yaml_file import read_file, read_mapping
-from jdn_core.data.layouts import Split
+from jdn_core.data.layouts import YOLO_FILES, Split
 from jdn_core.errors import DataError, InputMissing, Problem, SettingsError
 
 # Ultralytics' own name first; FiftyOne writes ``validation``, and some exports ``valid``.
@@ -22,7 +22,6 @@ _KEYS: Mapping[str, Split] = {
     "valid": "val",
     "test": "test",
 }
-_FILES = ("data.yaml", "data.yml", "dataset.yaml")
 # Where exporters and tutorials put pictures; ``{}`` stands for the split, whose names are those of the keys.
 _FOLDERS = ("{}/images", "images/{}", "{}")
 _OTHER_KEYS = ("path", "names", "nc")
@@ -49,7 +48,7 @@ class YoloFile:
 
 def find_yolo_file(src: Path) -> Path | None:
     """Returns the description in a dataset's folder; None where there is none."""
-    return next((src / name for name in _FILES if (src / name).is_file()), None)
+    return next((src / name for name in YOLO_FILES if (src / name).is_file()), None)
 
 
 def read_yolo_file(src: Path) -> YoloFile:
@@ -64,7 +63,7 @@ def read_yolo_file(src: Path) -> YoloFile:
         InputMissing: there is no such file.
         DataError: it breaks rules; all of them are named.
     """
-    file = (find_yolo_file(src) or src / _FILES[0]) if src.is_dir() else src
+    file = (find_yolo_file(src) or src / YOLO_FILES[0]) if src.is_dir() else src
     if not file.is_file():
         raise InputMissing(f"{file}: no such file; it names the folders train and val, and the classes")
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.inputs.folders import absolute
+from flows.inputs.other_formats import in_coco
 from flows.inputs.settings_file import PLACES, Override, load, read_back, read_set, sourced
 from jdn_core.errors import InputMissing, SettingsError, UsageError
 from jdn_core.processes import devices
@@ -14,7 +15,9 @@ from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.settings.data import DataSettings
 from jdn_core.settings.whole import Settings
 
-_KEYS = {"workers": "search.workers"}  # options that are not at the top of the settings
+# Options that are not at the top of the settings.
+_KEYS = {"workers": "search.workers", "checkpoint": "detector.pretrained"}
+_KEYS |= {key: f"data.{key}" for key in PLACES}
 
 
 def overrides(
@@ -22,7 +25,7 @@ def overrides(
     sets: Sequence[str] | None = None,
     data: Path | None = None,
     drop_bad_boxes: bool = False,
-    **options: str | int | None,
+    **options: Path | str | int | None,
 ) -> list[Override]:
     """Collects what a command line says of the settings; the later one wins.
 
@@ -30,14 +33,15 @@ def overrides(
         sets: texts of ``--set``.
         data: dataset folder.
         drop_bad_boxes: of the option of that name.
-        options: ``name``, ``device``, ``threads``, ``workers``; None leaves the file's value.
+        options: ``name``, ``device``, ``threads``, ``workers``, ``checkpoint``, ``train_json`` and other
+            places of the data; None leaves the file's value.
 
     Raises:
         SettingsError: a text of ``--set`` cannot be read.
     """
     found = read_set(sets or ())
     found += [
-        Override(f"--{name}", _KEYS.get(name, name), value)
+        Override(f"--{name.replace('_', '-')}", _KEYS.get(name, name), _plain(value))
         for name, value in options.items()
         if value is not None
     ]
@@ -46,6 +50,10 @@ def overrides(
     if drop_bad_boxes:
         found.append(Override("--drop-bad-boxes", "data.drop_bad_boxes", True))
     return found
+
+
+def _plain(value: Path | str | int) -> str | int:
+    return str(value) if isinstance(value, Path) else value
 
 
 def of_source(source: str, changes: Sequence[Override] = ()) -> Settings:
@@ -74,8 +82,8 @@ def suited(settings: Settings, source: str, changes: Sequence[Override] = ()) ->
     if problem := devices.problem(settings.device, source=source):
         raise SettingsError.of([sourced(problem, changes)])
     if settings.data.root is None and settings.data.train_json is None:
-        raise UsageError("no dataset: give --data DIR, or data.root in the settings")
-    found: dict[str, Any] = {"data": _with_places(settings.data)}
+        raise UsageError("no dataset: give --data DIR, or --train-json FILE, or data.root in the settings")
+    found: dict[str, Any] = {"data": with_places(settings.data)}
     if (file := settings.detector.pretrained) is not None:
         if not (file := absolute(file)).is_file():
             raise InputMissing(f"{file}: no such file; detector.pretrained names a checkpoint")
@@ -83,9 +91,11 @@ def suited(settings: Settings, source: str, changes: Sequence[Override] = ()) ->
     return settings.model_copy(update=found)
 
 
-def _with_places(data: DataSettings) -> DataSettings:
+def with_places(data: DataSettings) -> DataSettings:
     """Returns the data's settings with absolute paths; raises InputMissing where one of them is not there."""
     found = {key: absolute(path) for key in PLACES if (path := getattr(data, key)) is not None}
+    if root := found.get("root"):
+        found["root"] = in_coco(root, drop_bad_boxes=data.drop_bad_boxes)
     for key, path in found.items():
         if key.endswith("_json") and not path.is_file():
             raise InputMissing(f"{path}: no such file; data.{key} names an annotation file")

@@ -15,6 +15,7 @@ from flows.servers.embedded import require_home
 from flows.servers.health import health
 from flows.servers.tracker import SECONDS, trouble
 from jdn_core.errors import ServiceUnavailable, StorageError, UserError
+from jdn_core.processes.devices import cores
 
 State = Literal["ok", "warn", "fail"]
 SHOWN = ("torch", "torchvision", "prefect", "mlflow", "fastapi", "sqlalchemy")
@@ -102,10 +103,9 @@ def _devices() -> Iterator[Check]:
             found = torch.cuda.get_device_properties(index)
             yield Check(f"cuda:{index}", "ok", f"{found.name}, {found.total_memory / 2**30:.0f} GiB")
     else:
-        remedy = "the presets demo and bccd_cpu suit a CPU; the coco presets need GPUs"
+        remedy = "`jdn init` and the presets demo and bccd_cpu suit a CPU; the others need a GPU"
         yield Check("cuda", "warn", "no GPU that torch can use", remedy)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Check("threads", "ok", f"torch takes {torch.get_num_threads()} of {cores} cores")
+    yield Check("threads", "ok", f"torch takes {torch.get_num_threads()} of {cores()} cores")
 
 
 def _disk() -> Iterator[Check]:

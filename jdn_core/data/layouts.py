@@ -23,6 +23,9 @@ _NAMES: Mapping[Split, tuple[str, ...]] = {
     "val": ("val", "valid", "validation"),
     "test": ("test",),
 }
+OtherFormat = Literal["yolo", "voc"]
+OTHER_FORMATS: Mapping[OtherFormat, str] = {"yolo": "YOLO", "voc": "PASCAL VOC"}
+YOLO_FILES = ("data.yaml", "data.yml", "dataset.yaml")  # the description in a dataset's folder
 DRAWN = "there is no val split, so a fifth of train is taken for it, chosen by the pictures' names"
 _PEEK = 1 << 16  # bytes of an annotation file that are searched for the first names of pictures
 _FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
@@ -195,13 +198,26 @@ def _holding(root: Path, file: Path, folders: Sequence[Path]) -> Path:
     return (holding or [folder for folder in there if folder != root] or list(folders))[0]
 
 
+def other_format(root: Path) -> OtherFormat | None:
+    """Returns the format of a dataset's folder in which no layout fits; None where it is not known."""
+    if any((root / name).is_file() for name in YOLO_FILES):
+        return "yolo"
+    if (root / "Annotations").is_dir() or next(root.glob("*/*.[xX][mM][lL]"), None):
+        return "voc"
+    return None
+
+
+def is_coco(root: Path) -> bool:
+    """Returns whether a layout of COCO format fits a dataset's folder."""
+    return bool(_all_fitting(root, LAYOUTS) or _all_fitting(root, WHOLE_LAYOUTS))
+
+
 def _none_fits(root: Path) -> str:
     """Says what was looked for, or of which other format the dataset is."""
-    if any((root / name).is_file() for name in ("data.yaml", "data.yml", "dataset.yaml")):
-        return f"{root}: is a dataset of YOLO; `jdn data convert yolo {root} DST` makes one of COCO format"
-    if (root / "Annotations").is_dir() or next(root.glob("*/*.xml"), None):
+    if other := other_format(root):
+        title = OTHER_FORMATS[other]
         return (
-            f"{root}: is a dataset of PASCAL VOC; `jdn data convert voc {root} DST` makes one of COCO format"
+            f"{root}: is a dataset of {title}; `jdn data convert {other} {root} DST` makes one of COCO format"
         )
     wanted = ", ".join(layout.annotations.format("train") for layout in (*LAYOUTS, *WHOLE_LAYOUTS))
     return f"{root}: no train split there: none of {wanted}"

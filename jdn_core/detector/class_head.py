@@ -30,7 +30,7 @@ def labels(
             what = f"must have the dataset's {len(classes)} classes where its class head is kept, got {found}"
             raise CheckpointError(f"{checkpoint.file}: {what}; {_FRESH}")
         return list(range(1, found + 1))
-    names = settings.classes or checkpoint.classes or _coco_names(found)
+    names = known_classes(checkpoint, found=found, settings=settings)
     if names is None or len(names) != found:
         what = f"has {found} classes" + (f", {len(names)} names are known" if names else " without names")
         remedy = "name them in detector.checkpoint.classes, or keep them with detector.checkpoint.head: keep"
@@ -44,6 +44,13 @@ def labels(
     if problems:
         raise CheckpointError.of(problems)
     return [known[name.casefold()] for name in classes]
+
+
+def known_classes(
+    checkpoint: Checkpoint, *, found: int, settings: CheckpointSettings
+) -> tuple[str, ...] | None:
+    """Returns names of a checkpoint's classes: the settings', its own, or COCO's where there are as many."""
+    return settings.classes or checkpoint.classes or _coco_names(found)
 
 
 def shapes(

@@ -75,6 +75,11 @@ def gpus() -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
+def cores() -> int:
+    """Returns how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def shares(count: int, *, device: str, threads: int | None) -> tuple[DeviceShare, ...]:
     """Returns what each of ``count`` processes gets: GPUs in turn, and an even share of the CPU's threads.
 
@@ -83,8 +88,7 @@ def shares(count: int, *, device: str, threads: int | None) -> tuple[DeviceShare
         device: ``cpu`` or ``cuda``.
         threads: of each process, as the settings ask; none: what there is, shared out evenly.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = threads or (None if count == 1 else max(1, cores // count))
+    threads = threads or (None if count == 1 else max(1, cores() // count))
     if device != "cuda":
         return (DeviceShare("cpu", threads),) * count
     there = gpus()

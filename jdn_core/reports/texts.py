@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 DASH = "–"
+_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))  # of bytes
 
 
 def percent(fraction: float | None) -> str:
@@ -27,6 +28,18 @@ def params(number: float | None) -> str:
 def milliseconds(number: float | None) -> str:
     """Returns ``12.3 ms``."""
     return DASH if number is None else f"{_three(number)} ms"
+
+
+def duration(seconds: float) -> str:
+    """Returns ``2:05`` or ``1:02:05``."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def size(number: int) -> str:
+    """Returns ``1.5 GB``."""
+    unit, name = next(((unit, name) for unit, name in _UNITS if number >= unit), (1, "bytes"))
+    return f"{number / unit:.3g} {name}"
 
 
 def score(number: float | None) -> str:

@@ -80,25 +80,43 @@ def check_data(settings: Settings) -> tuple[CocoDataset, CocoDataset]:
     """Returns the train and the val split, after a check that the run's settings suit them.
 
     Raises:
-        InputMissing: a split is not there.
-        DataError: problems of all splits at once.
+        InputMissing, DataError: see ``checked``.
         SettingsError: a batch is larger than the training split.
     """
+    train, val = checked(settings.data)
+    _check_batches(settings, len(train.images))
+    return train, val
+
+
+def checked(data: DataSettings) -> tuple[CocoDataset, CocoDataset]:
+    """Returns the train and the val split, of the same classes.
+
+    Raises:
+        InputMissing: a split is not there.
+        DataError: problems of all splits at once.
+    """
     problems: list[Problem] = []
-    splits: tuple[Split, ...] = ("train", "val", "test") if settings.data.holdout == "test" else SPLITS
+    splits: tuple[Split, ...] = ("train", "val", "test") if data.holdout == "test" else SPLITS
     for split in splits:
         try:
-            dataset(settings.data, split)
+            dataset(data, split)
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError.of(problems)
-    train, val = dataset(settings.data, "train"), dataset(settings.data, "val")
+    train, val = dataset(data, "train"), dataset(data, "val")
     require_same_categories(train, val)
-    if held := held_out(settings.data):
+    if held := held_out(data):
         require_same_categories(train, held)
-    _check_batches(settings, len(train.images))
     return train, val
+
+
+def has(data: DataSettings, split: Split) -> bool:
+    """Returns whether a split is there."""
+    try:
+        return _place(data, split).images.is_dir()
+    except InputMissing:
+        return False
 
 
 def _check_batches(settings: Settings, images: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jdn_core.errors import StorageError
 from jdn_core.evaluation.complexity import complexity
+from jdn_core.reports import texts
 from jdn_core.settings.training import TrainingSettings
 from jdn_core.settings.whole import Settings
 from jdn_core.space.architecture import DetectorSpec
@@ -20,7 +21,6 @@ from jdn_core.storage.durable import free_bytes
 PARAMETER = 4  # bytes
 RECORD = 200_000  # bytes of a pair beside its weights: its JSON, pictures, rows of the tracker (ours)
 CHECKPOINTS = 3  # of a training at a time: two that are kept, one that is being written
-UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 def needed_bytes(
@@ -85,13 +85,8 @@ def require_room(folder: Path, needed: Mapping[str, int]) -> None:
     """Raises StorageError where the disk of ``folder`` has less free than is needed, with both numbers."""
     total, free = sum(needed.values()), free_bytes(folder)
     if total > free:
-        parts = ", ".join(f"{name} {_short(size)}" for name, size in needed.items() if size)
+        parts = ", ".join(f"{name} {texts.size(size)}" for name, size in needed.items() if size)
         raise StorageError(
             f"{folder}: needed {total} bytes ({parts}), free {free}; "
             "make room, or lower search.iterations, or set tracking.keep_weights to needed"
         )
-
-
-def _short(size: int) -> str:
-    unit, name = next(((unit, name) for unit, name in UNITS if size >= unit), (1, "bytes"))
-    return f"{size / unit:.3g} {name}"

@@ -12,10 +12,10 @@ from jdn_core.data.coco.dataset import read_image
 from jdn_core.detector.folder import load_detector
 from jdn_core.pool.folder import load_pool_spec
 from jdn_core.processes import devices
-from jdn_core.reports import curves, examples, page
+from jdn_core.reports import curves, examples, page, texts
 from jdn_core.reports.contest import cautions, headline, holdout_json
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
-from jdn_core.run import datasets, result_rows, teacher_caution
+from jdn_core.run import datasets, estimates, result_rows, teacher_caution
 from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.run.fingerprint import noted
 from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
@@ -78,6 +78,7 @@ def summary(run: Run, standing: Standing) -> dict[str, Any]:
     found = outcome.held_out
     head = {"search": run.settings.name, "out": str(run.folder), "pairs": len(standing)}
     lines = result_rows.lines(outcome)
+    compared = estimates.compared(run)
     return {
         **head,
         "base": base_row(standing, folder=run.folder).to_json(),
@@ -87,6 +88,7 @@ def summary(run: Run, standing: Standing) -> dict[str, Any]:
         "headline": headline(lines, found),
         "cautions": list(_cautions(run, standing, outcome)),
         **({"holdout": holdout_json(found)} if found else {}),
+        **({"estimate": compared} if compared else {}),
     }
 
 
@@ -149,10 +151,28 @@ def _facts(run: Run, standing: Standing) -> dict[str, str]:
         "measured on": "; ".join(measured),
         "training of all pairs": f"{sum(timing.train_seconds for timing in timings) / 60:.1f} min",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        **_time_and_disk(run),
         "data": str(run.settings.data.root),
         "folder": str(run.folder),
     }
     return facts | {name: str(value) for name, value in noted(run.folder).items()}
+
+
+def _time_and_disk(run: Run) -> dict[str, str]:
+    """Returns what was estimated before the run and what it took; nothing where that was not done."""
+    found = estimates.compared(run)
+    if found is None:
+        return {}
+    stages = ", ".join(
+        f"{name} {texts.duration(found['estimated'][name])} and {texts.duration(seconds)}"
+        for name, seconds in found["taken"].items()
+    )
+    before, after = (texts.duration(found[key]) for key in ("estimated_seconds", "seconds"))
+    most, now = (texts.size(found[key]) for key in ("estimated_bytes", "bytes"))
+    return {
+        "time": f"{before} estimated, {after} taken ({stages})",
+        "disk": f"{most} estimated at the most, {now} at the end",
+    }
 
 
 def _text(file: Path) -> str:

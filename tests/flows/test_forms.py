@@ -36,7 +36,7 @@ def with_data(settings: Settings, root: str | None) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "root, said",
-    [(None, "no dataset: give --data DIR, or data.root"), ("nowhere", "nowhere: no such dataset folder")],
+    [(None, "no dataset: give --data DIR, or --train-json"), ("nowhere", "nowhere: no such dataset folder")],
 )
 def test_a_dataset_that_is_not_here_ends_the_run_failed_in_the_words_of_the_command_line(
     tmp_path: Path, root: str | None, said: str

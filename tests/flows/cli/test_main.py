@@ -66,7 +66,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["frob"], "ERROR 64 No such command 'frob'; `jdn --help` shows what it takes"),
         (["upgrade"], "ERROR 64 Missing argument 'SETTINGS'; `jdn upgrade --help` shows what it takes"),
         (["arch", "r50", "--classes", "x"], "`jdn arch --help` shows what it takes"),
-        (["upgrade", "bccd_cpu"], "ERROR 64 no dataset: give --data DIR, or data.root in the settings"),
+        (["upgrade", "bccd_cpu"], "ERROR 64 no dataset: give --data DIR, or --train-json FILE, or data.root"),
     ],
 )
 def test_wrong_usage_ends_64_without_traceback(arguments: list[str], line: str, jdn: Run) -> None:

@@ -37,7 +37,9 @@ def test_a_pretrained_file_becomes_absolute_and_must_be_there(
 
 
 def test_without_a_dataset_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^no dataset: give --data DIR, or data.root in the settings$"):
+    with pytest.raises(
+        UsageError, match=r"^no dataset: give --data DIR, or --train-json FILE, or data\.root"
+    ):
         requests.of_source("bccd_cpu")
     with pytest.raises(InputMissing, match=r"nowhere: no such dataset folder$"):
         requests.of_source("bccd_cpu", requests.overrides(data=tmp_path / "nowhere"))

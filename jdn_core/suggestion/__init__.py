@@ -1,0 +1,1 @@
+"""Settings that suit photos, a checkpoint and a machine, each with its reason."""
