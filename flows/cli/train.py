@@ -216,7 +216,7 @@ def _start(flow: Flow, given: dict[str, Any], *, suffix: str = "", again: bool =
 
 
 def _settings_for(given: dict[str, Any]) -> Settings:
-    """Returns the settings that an upgrade was given, or those that suit the photos that it was given alone."""
+    """Returns the settings that an upgrade was given, or those that suit photos that came without any."""
     from flows.inputs.suggested import in_short
     from flows.launch import initial, requests
 

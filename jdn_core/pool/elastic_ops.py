@@ -14,6 +14,8 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.modules._functions import SyncBatchNorm  # what nn.SyncBatchNorm calls, for any width
 
+from jdn_core.detector.convolution import conv2d
+
 
 class ElasticConv2d(nn.Conv2d):
     """A convolution, [B, c, H, W] -> [B, active, H', W'] for any c up to ``in_channels``.
@@ -50,7 +52,7 @@ class ElasticConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         weight = _leading(self.weight, self.active, input.shape[1])
         bias = None if self.bias is None else _first(self.bias, self.active)
-        return functional.conv2d(input, weight, bias, self.stride, self.padding)
+        return conv2d(input, weight, bias, like=self)
 
 
 class ElasticBatchNorm2d(nn.BatchNorm2d):

@@ -78,14 +78,14 @@ def estimate(settings: Settings) -> Estimate:
         val=len(bench.val.dataset.images),
         held_out=len(held.images) if held else 0,
         steps=steps,
-        at_a_time=_at_a_time(settings),
+        at_a_time=at_a_time(settings),
     ).by_stage()
     pairs = settings.search.iterations + 1
     needed = disk_space.needed_bytes(settings, spec, settings.subnet_space, pairs=pairs)
     return Estimate(seconds, needed, steps, str(bench.device))
 
 
-def _at_a_time(settings: Settings) -> int:
+def at_a_time(settings: Settings) -> int:
     """Returns how many pairs are evaluated at once without slowing each other: one on every GPU."""
     workers = settings.search.workers
     if settings.search.evaluator == "work_pool":

@@ -79,11 +79,12 @@ def coverage(survey: Survey, frames: tuple[Resolution, ...], anchors: AnchorSet)
 def _candidates(survey: Survey, ratios: int | None) -> list[AnchorSet]:
     width, height = (survey.corners[:, 2:] - survey.corners[:, :2]).T
     logs = np.log(height / width)
-    shapes = [RegionSpec.aspect_ratios]
+    middle = float(np.exp(np.median(logs)))
+    shapes = [RegionSpec.aspect_ratios, tuple(round(middle * ratio, 2) for ratio in RegionSpec.aspect_ratios)]
     for count in (3, 5):
         middles = [(2 * number + 1) / (2 * count) for number in range(count)]
-        found = {round(float(np.exp(value)), 2) for value in quantiles(logs, middles)}
-        shapes.append(tuple(sorted(max(0.05, ratio) for ratio in found)))
+        found = {max(0.05, round(float(np.exp(value)), 2)) for value in quantiles(logs, middles)}
+        shapes += [tuple(sorted(found))] if len(found) == count else []  # boxes of one shape: no others
     fitting = [shape for shape in shapes if ratios is None or len(shape) == ratios]
     sizes = [_rising(first, factor) for first, factor in product(_FIRST, _FACTORS)]
     return [AnchorSet(each, shape) for each, shape in product(sizes, fitting)] or [AnchorSet()]
@@ -120,7 +121,8 @@ def _covered(boxes: _Boxes, anchors: AnchorSet) -> tuple[float, float]:
     for (stride, size), ratio in product(zip(_STRIDES, anchors.sizes, strict=True), anchors.ratios):
         last = np.maximum(0, np.ceil(boxes.ends / stride) - 1)
         cell = np.clip(np.round(boxes.centres / stride), 0, last) * stride
-        shape = size * np.array([ratio**-0.5, ratio**0.5])
+        # Rounded as torchvision does, which changes the smallest ones a good deal.
+        shape = 2 * np.round(size * np.array([ratio**-0.5, ratio**0.5]) / 2)
         low = np.maximum(boxes.centres - boxes.sides / 2, cell - shape / 2)
         high = np.minimum(boxes.centres + boxes.sides / 2, cell + shape / 2)
         shared = np.maximum(0, high - low).prod(axis=1)
