@@ -64,7 +64,7 @@ def _photos(kind: Kind, split: Split, count: int, rng: np.random.Generator) -> I
         boxes = []
         for place in range(kind.boxes):
             wide, high = (
-                int(min(side, rng.integers(kind.sides[0], kind.sides[1] + 1))) for side in kind.size
+                min(side, int(rng.integers(kind.sides[0], kind.sides[1] + 1))) for side in kind.size
             )
             x, y = int(rng.integers(0, width - wide + 1)), int(rng.integers(0, height - high + 1))
             label = (number * kind.boxes + place) % kind.classes

@@ -95,6 +95,9 @@ def load(
     """
     document, content = read_document(annotation_file, drop_bad_boxes=drop_bad_boxes)
     if part is not None:
+        if part == "val" and len(document.entries) == 1:
+            remedy = "name validation images of their own"
+            document.add("images", "must be two at least, of which one is drawn for validation", 1, remedy)
         drawn = drawn_for_val(entry.file_name for entry in document.entries)
         document.entries = [each for each in document.entries if (each.file_name in drawn) == (part == "val")]
     document.entries = document.entries[:max_images]

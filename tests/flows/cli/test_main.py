@@ -17,8 +17,8 @@ import pytest
 from jdn_core.processes.stopping import Stopped
 
 COMMANDS = (
-    "demo", "upgrade", "train-base", "train-pool", "search", "resume", "status", "candidates", "rescore",
-    "sync", "verify",
+    "demo", "init", "upgrade", "train-base", "train-pool", "search", "resume", "status", "candidates",
+    "rescore", "sync", "verify",
     "arch", "pool size", "pool sample", "data check", "data convert voc", "data convert yolo", "data shapes",
     "evaluate", "predict", "doctor", "pool evaluate", "pool extract", "pool search",
     "study",
@@ -64,7 +64,7 @@ def test_help_imports_nothing_heavy() -> None:
     ("arguments", "line"),
     [
         (["frob"], "ERROR 64 No such command 'frob'; `jdn --help` shows what it takes"),
-        (["upgrade"], "ERROR 64 Missing argument 'SETTINGS'; `jdn upgrade --help` shows what it takes"),
+        (["search"], "ERROR 64 Missing argument 'SETTINGS'; `jdn search --help` shows what it takes"),
         (["arch", "r50", "--classes", "x"], "`jdn arch --help` shows what it takes"),
         (["upgrade", "bccd_cpu"], "ERROR 64 no dataset: give --data DIR, or --train-json FILE, or data.root"),
     ],

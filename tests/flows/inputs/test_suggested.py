@@ -17,6 +17,8 @@ from tests.jdn_core.detector.test_portrait import spec
 from tests.odd_data import KINDS, draw
 from tests.tiny_run import shapes
 
+PLACED = ("data", "train_json", "train_images", "val_json", "val_images")
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -83,7 +85,7 @@ def test_real_photos_get_settings(name: str, jdn_data: Path) -> None:
 
 @pytest.mark.parametrize(
     ("case", "drop"),
-    [("modes", False), ("exif_upright", False), ("crowd", False), ("noann", False), ("bad_boxes", True)],
+    [("modes", False), ("exif_upright", False), ("crowd", False), ("ids_gaps", False), ("zero_area", True)],
 )
 def test_tricky_files_get_settings(case: str, drop: bool, jdn_data: Path) -> None:
     places = {"train_json": jdn_data / f"tricky/annotations/{case}.json"}
@@ -100,9 +102,9 @@ def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputMissing, match="no such dataset folder"):
         initial.looked_at({"root": tmp_path / "nowhere"})
     with pytest.raises(UsageError, match="two datasets"):
-        initial.places("photos", {"data": tmp_path, "train_json": None})
+        initial.places("photos", dict.fromkeys(PLACED) | {"data": tmp_path})
     (tmp_path / "settings.yaml").write_text("name: x\n")
-    given = dict.fromkeys(("data", "train_json", "train_images", "val_json", "val_images"))
+    given = dict.fromkeys(PLACED)
     with pytest.raises(UsageError, match="is a search, not a dataset; `jdn resume"):
         initial.places(str(tmp_path), given)
 
