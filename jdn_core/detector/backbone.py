@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from jdn_core.detector.convolution import Conv2d
+from jdn_core.detector.convolution import SafeConv2d
 from jdn_core.space.architecture import BackboneSpec, BlockSpec
 from jdn_core.space.families import KERNELS
 
@@ -27,7 +27,9 @@ class ConvBN(nn.Module):
         self, inputs: int, outputs: int, *, kernel: int = 1, stride: int = 1, groups: int = 1
     ) -> None:
         super().__init__()
-        self.conv = Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+        self.conv = SafeConv2d(
+            inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False
+        )
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, *, like: nn.Conv2
     return functional.conv2d(input, weight, bias, stride, like.padding, 1, like.groups)
 
 
-class Conv2d(nn.Conv2d):
+class SafeConv2d(nn.Conv2d):
     """torch's convolution, safe in training too."""
 
     def forward(self, input: Tensor) -> Tensor:

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from jdn_core.detector.convolution import Conv2d
+from jdn_core.detector.convolution import SafeConv2d
 from jdn_core.pool.elastic_ops import ElasticConv2d
 
 _TRAINED = """
 import torch
-from jdn_core.detector.convolution import Conv2d
-conv = Conv2d({inputs}, 16, 1, 2, bias=False).to(memory_format=torch.channels_last)
+from jdn_core.detector.convolution import SafeConv2d
+conv = SafeConv2d({inputs}, 16, 1, 2, bias=False).to(memory_format=torch.channels_last)
 x = torch.rand(4, {inputs}, 96, 128).contiguous(memory_format=torch.channels_last).requires_grad_()
 for _ in range(3):
     conv(x).sum().backward()
@@ -32,7 +32,7 @@ def test_training_a_narrow_strided_convolution_does_not_break_the_process(inputs
 @pytest.mark.parametrize(("inputs", "kernel", "stride"), [(8, 1, 2), (16, 1, 2), (8, 3, 2), (8, 1, 1)])
 @pytest.mark.parametrize("size", [(8, 8), (7, 9)])
 def test_it_computes_what_torchs_does(inputs: int, kernel: int, stride: int, size: tuple[int, int]) -> None:
-    ours = Conv2d(inputs, 12, kernel, stride, padding=kernel // 2)
+    ours = SafeConv2d(inputs, 12, kernel, stride, padding=kernel // 2)
     theirs = nn.Conv2d(inputs, 12, kernel, stride, padding=kernel // 2)
     theirs.load_state_dict(ours.state_dict())
     x = torch.rand(2, inputs, *size)

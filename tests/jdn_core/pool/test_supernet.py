@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jdn_core.detector.build import Detector
-from jdn_core.detector.convolution import Conv2d
+from jdn_core.detector.convolution import SafeConv2d
 from jdn_core.pool.elastic_ops import ElasticConv2d
 from jdn_core.pool.extraction import extract
 from jdn_core.pool.supernet import SuperNet
@@ -53,7 +53,7 @@ def test_the_extraction_is_a_plain_detector_of_the_subnets_specification(
     assert detector.spec == supernet.space.detector_spec(subnet, template)
     assert not detector.training
     kinds = {type(module) for module in detector.modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)}
-    assert kinds == {nn.Conv2d, Conv2d, nn.BatchNorm2d}
+    assert kinds == {nn.Conv2d, SafeConv2d, nn.BatchNorm2d}
 
 
 def test_the_extraction_shares_no_memory_with_the_pool(supernet: SuperNet) -> None:
