@@ -39,7 +39,7 @@ KINDS = {
     "one_photo_each": Kind(train=1, val=1),
     "one_class": Kind(classes=1),
     "300_classes": Kind(train=10, boxes=40, sides=(8, 12), classes=300),
-    "tiny_objects": Kind(size=(640, 480), sides=(4, 8), boxes=30),
+    "tiny_objects": Kind(size=(320, 240), sides=(4, 8), boxes=12),
     "one_huge_class": Kind(sides=(64, 72), boxes=1, classes=1),
     "panoramas": Kind(size=(512, 128), sides=(12, 60)),
     "portraits": Kind(size=(96, 224), sides=(12, 60)),
