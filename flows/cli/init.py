@@ -70,7 +70,9 @@ def _plain(found: Suggested, taken: Estimate, out: Path) -> dict[str, Any]:
     made, photos = found.suggestion, found.survey
     return {
         "settings": str(out),
-        "images": {"train": photos.train, "val": photos.val},
+        "images": photos.train + photos.val,
+        "train": photos.train,
+        "val": photos.val,
         "boxes": photos.boxes,
         "classes": list(photos.classes),
         "resolutions": [str(frame) for frame in made.frames],
