@@ -50,7 +50,7 @@ def test_init_says_the_same_in_words(photos: Path, tmp_path: Path, jdn: Run) -> 
         "--out", file,
     )  # fmt: skip
     assert code == 0
-    assert "photos: 13 to learn from, 3 to measure on, 64x64 as a rule" in out
+    assert "photos: 15 to learn from, 1 to measure on, 64x64 as a rule" in out
     assert "estimate: " in out
     assert f"next: jdn upgrade {file}" in out
     code, _, err = jdn("init", photos, "--out", file)
