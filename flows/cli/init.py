@@ -46,6 +46,7 @@ def init(
     """Make settings that suit photos, checkpoint and machine. Each choice has its reason beside it."""
     from flows.inputs.suggested import written
     from flows.launch import initial
+    from jdn_core.run.datasets import described
     from jdn_core.run.estimates import estimate
     from jdn_core.storage import durable
 
@@ -60,6 +61,8 @@ def init(
     found = initial.looked_at(
         places, checkpoint=checkpoint, device=device or "auto", drop_bad_boxes=drop_bad_boxes
     )
+    for line in described(found.settings.data):
+        say(line)
     say("measuring a step of each kind for the estimate")
     taken = estimate(found.settings)
     durable.write_text(out, written(found))
