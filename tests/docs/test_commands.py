@@ -24,7 +24,8 @@ from tests.processes import unmeasured
 # Pages whose commands train nothing and start no server.
 QUICK = ("docs/how-to/data.md",)
 _TRAINING = re.compile(
-    r"\bjdn (upgrade|train-base|train-pool|search|study [\w-]+) (?:bccd_cpu|(?:coco|photos)_\w+|mine\.yaml)(?=\s)"
+    r"\bjdn (upgrade|train-base|train-pool|search|study [\w-]+) "
+    r"(?:bccd_cpu|(?:coco|photos)_\w+|mine\.yaml)(?=\s)"
 )
 _PAGES = [page for page in PAGES if any(block.is_run for block in blocks(page))]
 
