@@ -203,14 +203,11 @@ def _choose(
 
 def _parents(rng: Random, known: Standing, rules: SearchSettings) -> Iterator[PairRecord]:
     """All evaluated pairs: the best drawn by rank without repeats, then the others; or in any order."""
+    any_of_them = rules.parents == "any"
     ranked = (graded.record for graded in known.ranked())
-    if rules.parents == "any":
-        every = list(ranked)
-        yield from rng.sample(every, len(every))
-        return
-    top = list(islice(ranked, rules.top_k))
+    top = list(islice(ranked, None if any_of_them else rules.top_k))
     while top:
-        parent = pick_by_rank(rng, top)
+        parent = pick(rng, top) if any_of_them else pick_by_rank(rng, top)
         top.remove(parent)
         yield parent
     yield from ranked
