@@ -14,7 +14,6 @@ from flows.console import Answer, answering, count, showing_progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-DATA_ERROR = 65
 Source = Annotated[
     str,
     typer.Argument(
@@ -65,6 +64,7 @@ def export(
     boxes ends the command with exit code 65.
     """
     from flows.inputs import exports
+    from jdn_core.errors import DataError
 
     wanted = exports.wish(
         format,
@@ -84,7 +84,7 @@ def export(
         for name, line in _lines(report).items():
             screen.print(f"{name:10} {line}", markup=False, soft_wrap=True)
 
-    return Answer(report, show, DATA_ERROR if report["same"] is False else 0)
+    return Answer(report, show, DataError.exit_code if report["same"] is False else 0)
 
 
 def _lines(report: dict[str, Any]) -> dict[str, str]:
