@@ -41,6 +41,7 @@ def in_coco(named: Path, *, drop_bad_boxes: bool = False) -> Path:
     """
     is_description = named.suffix in _SUFFIXES and named.is_file()
     if not is_description and (not named.is_dir() or is_coco(named)):
+        _tell_of_two(named)
         return named
     if (kind := "yolo" if is_description else other_format(named)) is None:
         return named
@@ -61,6 +62,13 @@ def in_coco(named: Path, *, drop_bad_boxes: bool = False) -> Path:
     made = convert(source, folder, reader, drop_bad_boxes=drop_bad_boxes)
     say(f"data: {named}: {OTHER_FORMATS[kind]}, {_account(made)}; made COCO format in {folder}")
     return folder
+
+
+def _tell_of_two(named: Path) -> None:
+    """Says which format is taken where a folder has two; a choice that nobody sees is a surprise later."""
+    if named.is_dir() and (other := other_format(named)):
+        takes = f"`jdn data convert {other} {named} DST` makes a dataset of the other"
+        say(f"data: {named}: COCO format and {OTHER_FORMATS[other]} lie there; COCO format is taken, {takes}")
 
 
 def reader_of(

@@ -74,6 +74,22 @@ def test_a_dataset_is_converted_once_and_accounted_for(
     )
 
 
+@pytest.mark.parametrize(("make", "title"), [(yolo, "YOLO"), (voc, "PASCAL VOC")])
+def test_of_two_formats_in_a_folder_coco_is_taken_and_said(
+    make: Callable[[Path, Path], Path],
+    title: str,
+    coco: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = make(coco, tmp_path / "own")
+    shutil.copytree(coco / "annotations", source / "annotations")
+    assert in_coco(source) == source
+    assert f"{source}: COCO format and {title} lie there; COCO format is taken" in capsys.readouterr().err
+    assert in_coco(coco) == coco
+    assert capsys.readouterr().err == ""
+
+
 def test_changed_files_are_converted_again(coco: Path, tmp_path: Path) -> None:
     source = yolo(coco, tmp_path / "own")
     first = in_coco(source)
