@@ -23,7 +23,7 @@ from tasks.tracking import Publisher
 
 @flow(name="upgrade", validate_parameters=False)
 def upgrade(settings: Settings, out: Path) -> dict[str, Any]:
-    """From settings and data to a better, cheaper detector; goes on where the folder's work ends."""
+    """Goes from settings and data to a better, cheaper detector; goes on where the folder's work ends."""
     with (
         opened(settings, out) as run,
         Publisher(run, flow_run=flow_run.current()) as publisher,

@@ -39,7 +39,7 @@ class Problem:
 
 
 def shown(value: object) -> str:
-    """A value as a problem shows it: its ``repr`` without a URI's password, cut to what fits a line."""
+    """Shows a value in a problem: its ``repr`` without a URI's password, cut to what fits a line."""
     return cut(hidden(repr(value)))
 
 

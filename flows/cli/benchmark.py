@@ -48,7 +48,7 @@ def benchmark(
     resolution: Frame = None,
     json: options.Json = False,
 ) -> Answer:
-    """Accuracy and latency of detectors side by side, on this machine's CPU.
+    """Measure accuracy and latency of detectors side by side, on this machine's CPU.
 
     Latency is that of one batch through network, proposals and NMS: five rounds of ten, each after three that
     do not count and a pause, the models taking turns.

@@ -53,7 +53,7 @@ def check(
     drop_bad_boxes: options.DropBadBoxes = False,
     json: options.Json = False,
 ) -> Answer:
-    """Every problem of a dataset at once; ends 65 if there are any."""
+    """Find every problem of a dataset at once; ends 65 if there are any."""
     from dataclasses import asdict
 
     from rich.console import Console

@@ -66,7 +66,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def size(source: Space, json: options.Json = False) -> Answer:
-    """How many subnets a pool has, counted with the resolutions."""
+    """Count the subnets of a pool, each with the resolutions."""
     space, frames = _space(source)
     number = space.size(frames)
     return Answer(
@@ -104,7 +104,7 @@ def evaluate(
     drop_bad_boxes: options.DropBadBoxes = False,
     json: options.Json = False,
 ) -> Answer:
-    """AP and cost of one subnet after its BN reset. The pool stays as it is."""
+    """Measure AP and cost of one subnet after its BN reset. The pool stays as it is."""
     from flows.inputs import pools
 
     found = pools.find(pool)
@@ -185,7 +185,7 @@ def search(
     drop_bad_boxes: options.DropBadBoxes = False,
     json: options.Json = False,
 ) -> Answer:
-    """Evolution over the pool itself, without a student. Ends with the best subnet as a detector's folder."""
+    """Search the pool itself by evolution, without a student. Makes the best subnet a detector's folder."""
     from flows.inputs import pools
     from jdn_core.errors import UsageError
     from jdn_core.search.evolution import EvolutionRules

@@ -36,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(folder: options.Search, json: options.Json = False) -> Answer:
-    """How far a search is. Pairs, the best one, the time left and the time spent."""
+    """Show how far a search is. Pairs, the best one, the time left and the time spent."""
     from flows.inputs.searches import status as look
 
     data = look(folder)
@@ -61,7 +61,7 @@ def status(folder: options.Search, json: options.Json = False) -> Answer:
 def candidates(
     folder: options.Search, top: Top = None, sort: Sort = "score", json: options.Json = False
 ) -> Answer:
-    """The table of pairs, best first."""
+    """Show the table of pairs, best first."""
     from flows.inputs.searches import rows
 
     return _table(rows(folder), top, sort)

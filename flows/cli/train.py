@@ -70,7 +70,7 @@ def demo(
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> Answer:
-    """The whole upgrade on drawn shapes, in minutes. Run again in the same folder, it goes on."""
+    """Run the whole upgrade on drawn shapes, in minutes. Run again in the same folder, it goes on."""
     from flows.inputs.folders import writable
     from flows.launch import requests, start
     from jdn_core.data.shapes import generate

@@ -89,7 +89,7 @@ def matches(evaluation: COCOeval) -> Matches:
 
 
 def average_precisions(found: Matches, weights: Counts) -> Values:
-    """AP of every resample, over IoU 0.50:0.95 and all classes that have an object in it.
+    """Computes AP of every resample, over IoU 0.50:0.95 and all classes that have an object in it.
 
     Args:
         found: of one detector.
@@ -111,7 +111,7 @@ def average_precisions(found: Matches, weights: Counts) -> Values:
 def difference(
     first: Matches, second: Matches, *, seed: int, resamples: int = 1000, level: float = 0.95
 ) -> Interval:
-    """AP of the second detector minus that of the first, with the percentile interval of paired resamples.
+    """Computes AP of the second detector minus the first's, with the percentile interval of paired resamples.
 
     Both are evaluated on the same resamples, so what makes a photo hard for both cancels out.
 
@@ -133,7 +133,7 @@ def difference(
 
 
 def resampled(detectors: Sequence[Matches], *, seed: int, resamples: int) -> Values:
-    """AP of several detectors on the same resamples of their images, as float64 [detectors, resamples]."""
+    """Computes AP of detectors on the same resamples of their images, as float64 [detectors, resamples]."""
     chunks = list(_draws(len(detectors[0].images), seed=seed, resamples=resamples))
     with ThreadPoolExecutor(2) as threads:  # numpy lets go of the interpreter's lock inside its sums
         rows = [list(threads.map(partial(average_precisions, each), chunks)) for each in detectors]

@@ -22,7 +22,7 @@ class Pending(Protocol):
 def climb(
     climber: HillClimber, *, iterations: int, workers: int, submit: Callable[[Pair], Pending]
 ) -> Iterator[PairRecord]:
-    """Algorithm 1 with several evaluations at a time; gives every record once the climber knows it.
+    """Runs Algorithm 1 with several evaluations at a time; gives every record once the climber knows it.
 
     A pair is proposed as soon as a worker is free and the results that its proposal needs are there
     (``ClimbRules.horizon``), so neither ``workers`` nor the order of the results changes a proposal.

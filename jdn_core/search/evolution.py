@@ -57,7 +57,7 @@ class EvolutionRules:
             raise ValueError(f"{what}, got {self.max_macs}")
 
     def macs(self, subnet: SubnetSpec, frame: Resolution) -> int:
-        """Cost of a subnet's whole detector, from its specification alone."""
+        """Counts the cost of a subnet's whole detector, from its specification alone."""
         return complexity(self.space.detector_spec(subnet, self.template), frame).macs
 
     def fits(self, subnet: SubnetSpec, frame: Resolution | None = None) -> bool:
@@ -75,7 +75,7 @@ def ranked(records: Iterable[SubnetRecord]) -> tuple[SubnetRecord, ...]:
 
 
 def breed(rules: EvolutionRules, number: int, *, known: Collection[SubnetRecord]) -> tuple[SubnetSpec, ...]:
-    """The subnets of a generation: a function of the rules, the number and the earlier generations' results.
+    """Breeds a generation: a function of the rules, the number and the earlier generations' results.
 
     The first generation is drawn uniformly. A later child is, by an even chance, a cross of two of the best
     subnets, slot by slot, or a mutant of one. A child over the bound loses steps in random slots until it

@@ -54,7 +54,7 @@ class ClimbRules:
 
 
 def first_pair(rules: ClimbRules, student: DetectorSpec) -> Pair:
-    """Pair 0: the base with the super-network, whose record holds the base's own evaluation."""
+    """Returns pair 0: the base with the super-network, whose record holds the base's own evaluation."""
     return Pair(rules.name, 0, rules.seed, None, BASE_ACTION, student, rules.space.largest)
 
 

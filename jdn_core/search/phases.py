@@ -32,7 +32,7 @@ def write(file: Path, assessment: Assessment) -> None:
 
 
 def mean_aps(assessment: Assessment) -> dict[str, float]:
-    """``ap_largest``, ``ap_smallest`` and ``ap_random``: mean AP of each kind that there is, a fraction."""
+    """Computes ``ap_largest``, ``ap_smallest``, ``ap_random``: means of each kind there is, fractions."""
     return {
         f"ap_{kind}": fmean(record.ap[record.resolution] for record in records)
         for kind, records in assessment.items()

@@ -38,11 +38,11 @@ class Records:
         return Records, (self._folder,)
 
     def path(self, key: str) -> Path:
-        """Where the record of a pair is, or would be."""
+        """Returns where the record of a pair is, or would be."""
         return self._pairs / key
 
     def all(self) -> tuple[PairRecord, ...]:
-        """Every whole record, by index; what is not whole is left out, and ``problems`` tells of it."""
+        """Reads every whole record, by index; what is not whole is left out, and ``problems`` tells of it."""
         whole = {key: record for key in self._keys() if (record := self.get(key))}
         before, listed = self._listed
         if whole.keys() != before.keys():

@@ -20,7 +20,7 @@ class Base:
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> Base:
-        """Out of the evaluation of pair 0."""
+        """Takes it out of the evaluation of pair 0."""
         largest = reference(evaluation)
         return cls(largest.macs, largest.resolution.pixels, largest.ap)
 
@@ -70,7 +70,7 @@ def reference(evaluation: Evaluation) -> Measurement:
 
 
 def score(measurement: Measurement, *, reference_macs: int, rule: ScoreSettings, base: Base) -> float:
-    """H at one resolution, without the hard bounds; AP enters unrounded.
+    """Computes H at one resolution, without the hard bounds; AP enters unrounded.
 
     With c = C / C_base and r = R / R_base, C the MACs of the whole detector at the largest resolution and R
     the pixels of this one:
@@ -99,7 +99,7 @@ def score(measurement: Measurement, *, reference_macs: int, rule: ScoreSettings,
 
 
 def excess(measurement: Measurement, *, rule: ScoreSettings, base: Base) -> float:
-    """How far a measurement oversteps the hard bounds: the sum over them of the part that is missing."""
+    """Computes how far a measurement oversteps the hard bounds: the sum over them of what is missing."""
     over = 0.0
     if rule.max_macs is not None:
         over += max(0.0, measurement.macs / rule.max_macs - 1)

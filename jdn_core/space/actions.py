@@ -88,7 +88,7 @@ def kind(action: Action) -> Kind:
 
 
 def key(action: Action) -> str:
-    """One text per action, such as ``prune_channels:0.05``, ``add_layer:3`` or ``rearrange:2:last``."""
+    """Names an action by a text, such as ``prune_channels:0.05``, ``add_layer:3`` or ``rearrange:2:last``."""
     match action:
         case PruneChannels(share):
             return f"prune_channels:{share!r}"
@@ -137,7 +137,7 @@ def legal(
 
 
 def reason_against(spec: DetectorSpec, action: Action) -> str | None:
-    """Why the action may not be taken, in words; none if it may."""
+    """Says why the action may not be taken, in words; none if it may."""
     backbone = spec.backbone
     match action:
         case PruneChannels():
@@ -160,7 +160,7 @@ def reason_against(spec: DetectorSpec, action: Action) -> str | None:
 
 
 def removable(spec: BackboneSpec) -> tuple[tuple[int, int], ...]:
-    """(stage, position) of every block that layer pruning may take.
+    """Returns (stage, position) of every block that layer pruning may take.
 
     A stage keeps one block at least. A block stays if it halves the resolution, or if its projection opens
     the stream that the blocks behind it add to.

@@ -149,13 +149,13 @@ class BackboneSpec:
         return tuple(blocks[-1].out for blocks in self.stages)
 
     def blocks(self) -> Iterator[tuple[int, int, BlockSpec]]:
-        """(stage, position in it, block), in the order of the data."""
+        """Returns (stage, position in it, block), in the order of the data."""
         for stage, blocks in enumerate(self.stages):
             for position, block in enumerate(blocks):
                 yield stage, position, block
 
     def inputs(self) -> tuple[int, ...]:
-        """Input width of every block, in the order of ``blocks()``."""
+        """Returns the input width of every block, in the order of ``blocks()``."""
         return (self.stem, *(block.out for _, _, block in self.blocks()))[:-1]
 
     def pack(self) -> str:

@@ -26,5 +26,5 @@ def pick_weighted(rng: Random, options: Sequence[T], weights: Sequence[float]) -
 
 
 def pick_by_rank(rng: Random, options: Sequence[T]) -> T:
-    """One of ``options``, the first being the best: the chance of each is proportional to 1 / rank (ours)."""
+    """Draws one of ``options``, best first: the chance of each is proportional to 1 / rank (ours)."""
     return pick_weighted(rng, options, [1 / rank for rank in range(1, len(options) + 1)])

@@ -35,7 +35,7 @@ def round_width(channels: float, step: int = 8) -> int:
 
 
 def family(name: Family, *, width: float = 1.0) -> BackboneSpec:
-    """The backbone of a family, with all channels scaled by ``width`` and rounded to multiples of 8 (ours).
+    """Makes the backbone of a family, all channels scaled by ``width`` and rounded to multiples of 8 (ours).
 
     ResNeXt keeps the width of its groups and has fewer of them.
 

@@ -17,17 +17,17 @@ _DETECTOR, _BACKBONE = TypeAdapter(DetectorSpec), TypeAdapter(BackboneSpec)
 
 
 def read_detector(data: Any) -> DetectorSpec:
-    """What ``DetectorSpec.to_json`` gave; raises one of ``BROKEN`` where the data is anything else."""
+    """Reads what ``DetectorSpec.to_json`` gave; raises one of ``BROKEN`` where the data is anything else."""
     return _DETECTOR.validate_json(json.dumps(asdict(DetectorSpec.from_json(data))), strict=True)
 
 
 def read_backbone(data: Any) -> BackboneSpec:
-    """What ``BackboneSpec.to_json`` gave; raises one of ``BROKEN`` where the data is anything else."""
+    """Reads what ``BackboneSpec.to_json`` gave; raises one of ``BROKEN`` where the data is anything else."""
     return _BACKBONE.validate_json(json.dumps(asdict(BackboneSpec.from_json(data))), strict=True)
 
 
 def reason(error: Exception) -> str:
-    """Why something could not be read, in a line."""
+    """Says why something could not be read, in a line."""
     if isinstance(error, KeyError):
         return f"{error} is missing"
     if isinstance(error, ValidationError):

@@ -102,7 +102,7 @@ class SubnetSpace:
             raise ValueError(f"widths must be positive and rise, got {self.widths}")
 
     def size(self, n_resolutions: int = 1) -> int:
-        """How many (subnet, resolution) there are; the paper's space with four resolutions has 769,824."""
+        """Counts the (subnet, resolution) there are; the paper's space with four resolutions has 769,824."""
         depths = math.prod(most - least + 1 for least, most in self.depths)
         slots = 5 if self.blocks == "basic" else 6
         return depths * math.prod([len(self.widths)] * slots) * n_resolutions
@@ -130,7 +130,7 @@ class SubnetSpace:
         return replace(subnet, stem=subnet.widths[0]) if self.blocks == "basic" else subnet
 
     def narrow(self, *, depths: Ranges | None = None, widths: tuple[float, ...] | None = None) -> SubnetSpace:
-        """The part of the space that a shrinking phase trains; what is not given is the super-network's.
+        """Returns the part of the space that a shrinking phase trains; what is not given stays whole.
 
         Raises:
             ValueError: the part is not inside this space.
@@ -151,7 +151,7 @@ class SubnetSpace:
         return self.tied(SubnetSpec((a, b, c, d), stem, (e, f, g, h), neck))
 
     def mutations(self, subnet: SubnetSpec) -> tuple[tuple[str, SubnetSpec], ...]:
-        """Every subnet that differs in one slot, with the change's key, such as ``teacher:depth:3:12``.
+        """Lists the subnets that differ in one slot, with the change's key, such as ``teacher:depth:3:12``.
 
         The slots are the depth and the width of each stage (paper, section 3.1.4), the stem and the neck; a
         slot may take any other value of the space (ours).
@@ -173,7 +173,7 @@ class SubnetSpace:
             yield f"teacher:neck:{_short(factor)}", replace(subnet, neck=factor)
 
     def detector_spec(self, subnet: SubnetSpec, template: DetectorSpec) -> DetectorSpec:
-        """The subnet as a plain detector with the template's classes, region settings and normalisation.
+        """Makes the subnet a plain detector with the template's classes, region settings and normalisation.
 
         Raises:
             ValueError: the subnet is not in this space.

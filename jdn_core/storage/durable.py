@@ -71,7 +71,7 @@ def write_bytes(path: Path, data: bytes) -> Written:
 
 
 def write_text(path: Path, text: str) -> Written:
-    """``write_bytes`` of UTF-8."""
+    """Writes UTF-8 as ``write_bytes`` does."""
     return write_bytes(path, text.encode())
 
 
@@ -95,7 +95,7 @@ def append_text(path: Path, text: str) -> None:
 def write_json(
     path: Path, value: object, *, schema: int | None = None, indent: int | None = 2, seal: bool = False
 ) -> Written:
-    """``write_bytes`` of JSON with sorted keys; without ``indent`` it is the canonical form.
+    """Writes JSON as ``write_bytes`` does, with sorted keys; without ``indent`` it is the canonical form.
 
     Args:
         path: the file.
@@ -157,7 +157,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, read in pieces.
+    """Computes SHA-256 of a file's content, read in pieces.
 
     Raises:
         FileNotFoundError: there is no such file.
