@@ -18,6 +18,7 @@ from jdn_core.distillation.losses import (
     feature_loss,
     l1_localisation_loss,
     masked_feature_loss,
+    standardised,
 )
 from jdn_core.settings.distillation import DistillationSettings
 from jdn_core.space.architecture import DetectorSpec
@@ -96,10 +97,11 @@ class Distiller(nn.Module):
 
     def _feature_loss(self, output: TrainingOutput, pooled: Tensor) -> Tensor:
         levels = self.teacher.roi.box_roi_pool.level_of(output.proposals)
-        student = self.adaptors(output.pooled, levels)
+        student = self._scaled(self.adaptors(output.pooled, levels))
         if self.teacher_adaptors is None:
-            return feature_loss(student, pooled)
-        gap = student - self.teacher_adaptors(pooled, levels)  # both sides learn, so neither is detached
+            return feature_loss(student, self._scaled(pooled))
+        # Both sides learn, so neither is detached.
+        gap = student - self._scaled(self.teacher_adaptors(pooled, levels))
         return feature_loss(gap, torch.zeros_like(gap))
 
     def _loss_inside(
@@ -112,14 +114,24 @@ class Distiller(nn.Module):
     ) -> Tensor:
         """Computes the feature loss of whole levels inside the ground-truth boxes."""
         boxes = [target["boxes"] for target in targets]
-        student = [adapt(output.features[name]) for adapt, name in zip(self.adaptors, LEVELS, strict=True)]
+        adapted = zip(self.adaptors, LEVELS, strict=True)
+        student = [self._scaled(adapt(output.features[name])) for adapt, name in adapted]
         teacher = [features[name] for name in LEVELS]
         masks = [cells_inside(boxes, (level.shape[2], level.shape[3]), frame) for level in teacher]
         if self.teacher_adaptors is None:
-            return masked_feature_loss(student, teacher, masks)
-        adapted = [adapt(level) for adapt, level in zip(self.teacher_adaptors, teacher, strict=True)]
-        gaps = [one - other for one, other in zip(student, adapted, strict=True)]
+            return masked_feature_loss(student, [self._scaled(level) for level in teacher], masks)
+        both = zip(student, self.teacher_adaptors, teacher, strict=True)
+        gaps = [one - self._scaled(adapt(level)) for one, adapt, level in both]
         return masked_feature_loss(gaps, [torch.zeros_like(gap) for gap in gaps], masks)
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        match self.settings.feature_scale:
+            case "raw":
+                return features
+            case "channels":
+                return standardised(features)
+            case scale:
+                assert_never(scale)
 
 
 def _check(student: DetectorSpec, teacher: DetectorSpec) -> None:

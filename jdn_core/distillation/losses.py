@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 BOX = 4  # numbers in a box's deltas
+EPSILON = 1e-6  # variance under which a channel counts as constant
 
 
 def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -27,6 +28,23 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     # Not reduction="mean", which is NaN where there is no proposal.
     return functional.mse_loss(student, teacher.detach(), reduction="sum") / max(student.numel(), 1)
+
+
+def standardised(features: Tensor) -> Tensor:
+    """Brings each channel to mean 0 and variance 1 over proposals and cells, or images and cells.
+
+    The mean squared error of two such features is 2 (1 - r), with Pearson's correlation r of a channel (ours,
+    after Cao et al., "PKD", 2022): it asks for the teacher's pattern and not for its scale, which grows with
+    the detector.
+
+    Args:
+        features: [N, C, H, W]; N may be 0.
+    """
+    over = (0, 2, 3)
+    cells = max(features[:, 0].numel(), 1)  # not mean(), which is NaN where there is no proposal
+    centred = features - features.sum(over, keepdim=True) / cells
+    variance = centred.square().sum(over, keepdim=True) / cells
+    return centred * (variance + EPSILON).rsqrt()
 
 
 def masked_feature_loss(

@@ -23,6 +23,11 @@ class DistillationSettings(BaseModel, frozen=True, extra="forbid", title="Distil
         description="Features of the shared proposals, or of all cells inside the ground-truth boxes, as "
         "masks of older methods do (paper, Table 11).",
     )
+    feature_scale: Literal["raw", "channels"] = Field(
+        "raw",
+        description="Features as they are, or each channel of both sides brought to mean 0 and variance 1 "
+        "over the proposals first, so that one weight suits every detector (ours).",
+    )
     classification: Weight = Field(1.0, description="Weight of L_cls.")
     localisation: Weight = Field(1.0, description="Weight of L_loc.")
     localisation_form: Literal["class_aware", "l1"] = Field(

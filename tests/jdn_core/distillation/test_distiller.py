@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Literal
 
@@ -54,11 +55,17 @@ def test_the_teacher_is_held_and_not_owned(student: Detector, teacher: Detector)
 
 
 @pytest.mark.parametrize("form", ["class_aware", "l1"])
+@pytest.mark.parametrize("scale", ["raw", "channels"])
 @pytest.mark.parametrize("both_sides", [False, True])
 def test_without_proposals_every_loss_is_zero(
-    student: Detector, teacher: Detector, shared: Shared, form: Literal["class_aware", "l1"], both_sides: bool
+    student: Detector,
+    teacher: Detector,
+    shared: Shared,
+    form: Literal["class_aware", "l1"],
+    scale: Literal["raw", "channels"],
+    both_sides: bool,
 ) -> None:
-    settings = DistillationSettings(localisation_form=form, both_sides=both_sides)
+    settings = DistillationSettings(localisation_form=form, feature_scale=scale, both_sides=both_sides)
     distiller = Distiller(teacher, student.spec, settings)
     features = student.features(shared.images, shared.sizes)
     nothing = [torch.zeros(0, 4)] * 2
@@ -158,11 +165,35 @@ def test_a_student_of_another_family_and_a_narrower_neck_distils(
     assert total(losses).isfinite()
 
 
-@pytest.mark.parametrize("both_sides", [False, True])
-def test_features_inside_boxes_teach_the_neck(
-    student: Detector, teacher: Detector, shared: Shared, both_sides: bool
+@pytest.mark.parametrize("form", ["rois", "boxes"])
+def test_by_channels_the_scale_of_the_teachers_features_does_not_matter(
+    student: Detector, teacher: Detector, shared: Shared, form: Literal["rois", "boxes"]
 ) -> None:
-    settings = DistillationSettings(feature_form="boxes", both_sides=both_sides)
+    output = shared.step(student)
+
+    def loss(scale: float, of: Literal["raw", "channels"]) -> float:
+        torch.manual_seed(0)  # of the adaptors
+        scaled = copy.deepcopy(teacher)
+        for block in scaled.neck.layer_blocks:  # what the pyramid's levels end with, linear
+            block[0].weight.data.mul_(scale)
+            block[0].bias.data.mul_(scale)
+        distiller = Distiller(scaled, student.spec, DistillationSettings(feature_form=form, feature_scale=of))
+        return distiller(output, shared.images, shared.sizes, shared.targets)["loss_feature"].item()
+
+    assert loss(10.0, "channels") == pytest.approx(loss(1.0, "channels"), rel=1e-3)
+    assert loss(10.0, "raw") > 2 * loss(1.0, "raw")
+
+
+@pytest.mark.parametrize("both_sides", [False, True])
+@pytest.mark.parametrize("scale", ["raw", "channels"])
+def test_features_inside_boxes_teach_the_neck(
+    student: Detector,
+    teacher: Detector,
+    shared: Shared,
+    both_sides: bool,
+    scale: Literal["raw", "channels"],
+) -> None:
+    settings = DistillationSettings(feature_form="boxes", feature_scale=scale, both_sides=both_sides)
     distiller = Distiller(teacher, student.spec, settings)
     losses = distiller(shared.step(student), shared.images, shared.sizes, shared.targets)
     losses["loss_feature"].backward()

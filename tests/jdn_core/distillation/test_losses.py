@@ -16,6 +16,7 @@ from jdn_core.distillation.losses import (
     feature_loss,
     l1_localisation_loss,
     masked_feature_loss,
+    standardised,
 )
 
 N, K = 5, 3
@@ -34,6 +35,23 @@ def test_the_feature_loss_is_the_mean_squared_difference() -> None:
     pairs = zip(student.flatten().tolist(), teacher.flatten().tolist(), strict=True)
     expected = sum((s - t) ** 2 for s, t in pairs) / (N * 2 * 9)
     assert feature_loss(student, teacher).item() == pytest.approx(expected)
+
+
+def test_of_standardised_features_the_loss_is_what_correlation_lacks_and_no_scale_matters() -> None:
+    student, teacher = draw(N, 2, 3, 3, seed=1), draw(N, 2, 3, 3, seed=2)
+    correlated = [torch.corrcoef(torch.stack([student[:, c].ravel(), teacher[:, c].ravel()])) for c in (0, 1)]
+    expected = sum(2 * (1 - r[0, 1].item()) for r in correlated) / 2
+    for scale, shift in ((1.0, 0.0), (30.0, -5.0)):
+        loss = feature_loss(standardised(student), standardised(scale * teacher + shift))
+        assert loss.item() == pytest.approx(expected, rel=1e-4)
+    assert torch.autograd.gradcheck(
+        lambda s: feature_loss(standardised(s), teacher), student.requires_grad_()
+    )
+
+
+def test_a_constant_channel_and_no_proposal_are_zero_when_standardised() -> None:
+    torch.testing.assert_close(standardised(torch.full((2, 3, 4, 4), 7.0)), torch.zeros(2, 3, 4, 4))
+    assert standardised(torch.zeros(0, 3, 4, 4)).shape == (0, 3, 4, 4)
 
 
 def test_the_classification_loss_is_the_cross_entropy_under_the_teacher() -> None:
