@@ -20,11 +20,14 @@ from jdn_core.run.outcome import Outcome
 from jdn_core.search import phases
 from jdn_core.search.standing import Graded, Standing
 from tasks.tracking.entries import (
+    PAIR_TAG,
     STAGE_TAG,
     Entry,
     Number,
     control_stages,
+    finetuning_stages,
     of_control,
+    of_finetuning,
     of_held_out,
     of_pair,
     of_stage,
@@ -267,6 +270,7 @@ class Outbox:
         _send_files(search_run, self._uploaded)
         refusals = [*self._send_stages(search_run), *self._send_pairs(search_run)]
         refusals += self._send_controls(search_run)
+        refusals += self._send_finetunings(search_run)
         _send_assessments(search_run, self._uploaded)
         if self._unnoted:
             search_run.note(self.known, self._unnoted)
@@ -321,6 +325,14 @@ class Outbox:
             finished = max(each.evaluation.timing.finished for each in outcome.entrants)
             search_run.experiment.numbers(search_run.id, of_held_out(found), round(finished * 1000))
             self._told = found.key
+
+    def _send_finetunings(self, search_run: SearchRun) -> Iterator[Exception]:
+        """Sends what was trained on after the search; gives the refusals."""
+        for stage, record in finetuning_stages(self._run).items():
+            if stage.name not in self.known:
+                pair = search_run.child(PAIR_TAG, record.tuning.pair) if record.tuning.pair else None
+                pair_run = pair.info.run_id if pair else ""
+                yield from self._try(search_run, of_finetuning(stage, record, pair_run=pair_run))
 
     def _try(self, search_run: SearchRun, entry: Entry) -> Iterator[Exception]:
         """Sends one run; gives the error for which it was refused.

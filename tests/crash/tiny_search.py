@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.inputs import settings_file
 from jdn_core.data.shapes import generate
 from jdn_core.processes import stopping
-from jdn_core.run import assemble, controls, outcome, steps
+from jdn_core.run import assemble, controls, finetuning, outcome, steps
 from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.run.fingerprint import fingerprint, require_same
 from jdn_core.run.folder import Run
@@ -70,8 +70,8 @@ def go_on(settings: Settings, folder: Path, *, until: str = "end") -> None:
     Args:
         settings: of the search.
         folder: of the search.
-        until: ``base``, ``pool``, ``pair``, the first one, or ``pairs``: end well after it; else with the
-            search.
+        until: ``base``, ``pool``, ``pair``, the first one, ``pairs`` or ``end``: end well after it; else with
+            a fine-tuning of the search's result.
     """
     signal.signal(signal.SIGTERM, lambda number, _: stopping.request(number))
     run = Run(settings, folder)
@@ -89,6 +89,8 @@ def go_on(settings: Settings, folder: Path, *, until: str = "end") -> None:
                 _finish(run)
             if until not in ("base", "pool", "pair"):
                 run.forget_work()
+            if until not in ("base", "pool", "pair", "pairs", "end"):
+                finetuning.ensure_finetuned(run, finetuning.wanted(run, index=None, epochs=2, alone=False))
             stopping.check()
 
 
