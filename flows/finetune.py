@@ -7,18 +7,17 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
-from flows.inputs.searches import status
 from flows.inputs.settings_file import read_back
 from flows.launch.endings import following
 from flows.launch.find import find
 from flows.launch.opening import hired, opened
-from jdn_core.errors import InputMissing, ServiceUnavailable
+from flows.launch.telling import tell
+from jdn_core.errors import InputMissing
 from jdn_core.processes.fork_server import prepare
 from jdn_core.run import STEPS, finetuning
 from jdn_core.run.folder import Run
 from jdn_core.search.finetunings import FineTuned
 from jdn_core.settings.values import Count
-from tasks import tracking
 from tasks.data import check_data
 from tasks.finetuning import fine_tune
 from tasks.tracking.pages import where
@@ -45,7 +44,7 @@ def finetune(
         check_data(run)
         tuning = finetuning.wanted(run, index=pair, epochs=epochs, alone=alone)
         found = fine_tune(run, tuning, workers)
-        error = _told(run)
+        error = tell(run)
     return summary(run, found) | {"mlflow": where(run) | {"error": error}}
 
 
@@ -66,12 +65,3 @@ def summary(run: Run, found: FineTuned) -> dict[str, Any]:
         "detector": str(run.finetuning(tuning.name)),
         "sha256": found.evaluation.weights,
     }
-
-
-def _told(run: Run) -> str | None:
-    """Tells MLflow; why it was not told, for the detector is on the disk and `jdn sync` sends it later."""
-    state = "finished" if status(run.folder)["stage"] == "report" else "interrupted"
-    try:
-        return tracking.sync(run, state=state).error or None
-    except ServiceUnavailable as error:
-        return str(error)

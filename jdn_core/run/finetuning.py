@@ -5,6 +5,7 @@ As with the steps of the search, it may be cut off anywhere and called again.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from dataclasses import replace
@@ -92,17 +93,32 @@ def ensure_finetuned(run: Run, tuning: FineTuning) -> FineTuned:
     """
     folder = run.finetuning(tuning.name)
     if found := finetunings.read(folder, tuning):
+        _forget(run, tuning)  # a kill may have come before that
         return found
     faultpoint(Point.FINETUNE_START)
     start, work = _start(run, tuning), run.finetuning_work(tuning.name)
     training = _trained(run, tuning, start, work)
     record = _measured(run, tuning, start, load_detector(work, warm.bench(run.settings).device), training)
-    # After the commit: until then a killed training goes on from its checkpoint.
-    shutil.rmtree(work, ignore_errors=True)
-    if tuning.teacher is not None:
-        shutil.rmtree(run.teacher(tuning.teacher), ignore_errors=True)
-    run.checkpoints("finetune", tuning.key).forget()
+    _forget(run, tuning)  # after the commit: until then a killed training goes on from its checkpoint
     return record
+
+
+def _forget(run: Run, tuning: FineTuning) -> None:
+    """Drops what only the training needed, and the folders that are empty then."""
+    run.checkpoints("finetune", tuning.key).forget()
+    places = [run.finetuning_work(tuning.name)]
+    if tuning.teacher is not None:
+        places.append(run.teacher(tuning.teacher))
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
+    work = run.folder / "work"
+    for parent in (
+        *(place.parent for place in places),
+        work / "checkpoints" / "finetune",
+        work / "checkpoints",
+    ):
+        with contextlib.suppress(OSError):
+            parent.rmdir()
 
 
 def _title(name: str) -> str:

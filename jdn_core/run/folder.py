@@ -94,7 +94,7 @@ class Run:
 
     def forget_work(self) -> None:
         """Drops what only the evaluations needed; a search that is prolonged makes again what it misses."""
-        for part in ("teachers", "pairs", "controls", "finetuned", "checkpoints"):
+        for part in ("teachers", "pairs", "controls", "finetuned", "exports", "checkpoints"):
             shutil.rmtree(self.folder / "work" / part, ignore_errors=True)
             faultpoint(Point.SEARCH_FINISH)
 

@@ -122,6 +122,8 @@ class Evaluation:
             records are read at once, of which few become parents.
         weights: SHA-256 of ``weights.safetensors``.
         timing: clock readings.
+        latency: milliseconds of the exported student by the name of a target. They are kept beside the
+            record, for they may be measured later, and are no part of it (``search.latencies``).
     """
 
     measurements: tuple[Measurement, ...]
@@ -130,6 +132,7 @@ class Evaluation:
     prunings: Mapping[str, str]
     weights: str
     timing: Timing
+    latency: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -16,6 +16,7 @@ from jdn_core.search import finetunings
 from jdn_core.search.contenders import Contender, ContenderRecord
 from jdn_core.search.finetunings import FineTuned
 from jdn_core.search.held_out import HeldOut
+from jdn_core.search.latencies import FACTS_FILE
 from jdn_core.search.pairs import Evaluation, PairRecord
 from jdn_core.search.records import RECORD_FILE
 from jdn_core.settings.whole import Settings
@@ -215,8 +216,8 @@ def of_stage(stage: Stage, *, search: str) -> Entry:
 
 
 def digest(folder: Path) -> str:
-    """Hashes the names and contents of all files of a folder into one key."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Hashes the names and contents of all files of a folder into one key; latencies may be added later."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FACTS_FILE)
     return content_key({path.relative_to(folder).as_posix(): durable.sha256_of(path) for path in files})
 
 
@@ -244,6 +245,7 @@ def _numbers(evaluation: Evaluation, frame: str, more: Mapping[str, float | None
     values: dict[str, float | None] = {name: chosen.coco[key] for name, key in names.items()}
     values |= {**more, "gmacs": chosen.macs / 1e9}
     values |= {"params_m": evaluation.params / 1e6, "train_seconds": evaluation.timing.train_seconds}
+    values |= {f"latency_ms_{target}": ms for target, ms in evaluation.latency.items()}
     values |= {f"ap_{each.resolution}": each.ap for each in evaluation.measurements}
     values |= {f"gmacs_{each.resolution}": each.macs / 1e9 for each in evaluation.measurements}
     yield from (Number(name, value) for name, value in values.items() if value is not None)
