@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jdn_core.search.pairs import Evaluation, Measurement
-from jdn_core.search.score import Base, excess, grade, reference, score
+from jdn_core.search.score import Base, cost_of, excess, grade, reference, score
 from jdn_core.settings.search import ScoreSettings
 from jdn_core.space.architecture import Resolution
 from tests.jdn_core.search.worlds import FRAMES, evaluation
@@ -131,3 +132,17 @@ def test_where_there_is_nothing_to_measure_there_is_no_score(form: Any) -> None:
     assert score(measured(-1.0), cost=1, rule=rule, base=BASE) == -math.inf
     found = grade(student([-1.0, -1.0, -1.0], [10, 20, 30]), rule=rule, base=BASE)
     assert (found.measurement.resolution, found.score, found.shown) == (SMALL, -math.inf, None)
+
+
+def test_cost_is_what_the_rule_says_and_unknown_where_nobody_measured() -> None:
+    known = replace(student([0.2, 0.3, 0.4], [10, 20, 30]), latency={"edge": 4.0})
+    rules = {
+        cost: ScoreSettings(cost=cost, target="edge" if cost == "latency" else None)
+        for cost in ("macs", "params", "latency")
+    }
+    assert [cost_of(known, rule) for rule in rules.values()] == [30, known.params, 4.0]
+    base = Base.of(known, rules["latency"])
+    unknown = grade(replace(known, latency={}), rule=rules["latency"], base=base)
+    assert (unknown.score, unknown.shown) == (-math.inf, None)
+    faster = grade(replace(known, latency={"edge": 2.0}), rule=rules["latency"], base=base)
+    assert faster.score > grade(known, rule=rules["latency"], base=base).score
