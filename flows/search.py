@@ -24,12 +24,14 @@ from jdn_core.search import engine
 from jdn_core.search.hill_climbing import HillClimber
 from jdn_core.search.pairs import Pair, PairRecord
 from jdn_core.search.standing import Standing
+from jdn_core.settings.search import TargetSettings
 from jdn_core.settings.whole import Settings
 from tasks.base import evaluate_base
 from tasks.controls import measure_held_out, train_control
 from tasks.data import check_data
+from tasks.latency import Stopwatch, measure_control_latency, measure_latency
 from tasks.orchestration import flow_run
-from tasks.orchestration.work_pool import PoolEvaluations, find_deployment
+from tasks.orchestration.work_pool import PoolEvaluations, PoolRuns, find_deployment, find_target
 from tasks.pairs import evaluate_on_pool, fast_evaluate, mutate_pair, reset_bn, score_pair, update_top_k
 from tasks.pool import check_pool
 from tasks.reports import draw_figures, write_report
@@ -73,12 +75,23 @@ def climb(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | N
     publisher.await_restored()
     check_pool(run)
     evaluate_base(run, workers)
+    with stopwatch(run, workers) as watch:
+        return _climb(run, publisher, workers, deployment, watch)
+
+
+def _climb(
+    run: Run, publisher: Publisher, workers: Workers, deployment: UUID | None, watch: Stopwatch | None
+) -> dict[str, Any]:
+    if watch is not None:  # a search that was killed may have a pair that nobody has timed
+        for record in run.records.all():
+            measure_latency(watch, record)
     standing, rules = Standing(run.settings.score, run.records.all()), assemble.climb_rules(run.settings)
     publisher.follow(standing)
     if said := teacher_caution.caution(run, standing):
         say(f"caution: {said}")
     climber, dropping = HillClimber(rules, standing.records), Dropping(run, standing, rules, publisher)
-    with clocked(run, "pairs"), evaluator(run, standing, publisher, workers, deployment) as submit:
+    with clocked(run, "pairs"), evaluator(run, standing, publisher, workers, deployment) as evaluate:
+        submit = evaluate if watch is None else timed(evaluate, watch)
         limits = run.settings.search
         for record in engine.climb(
             climber, iterations=limits.iterations, workers=limits.workers, submit=submit
@@ -91,17 +104,19 @@ def climb(run: Run, publisher: Publisher, workers: Workers, deployment: UUID | N
             report("search", len(standing) - 1, limits.iterations, record.pair.action)
             refuse_failures(standing, limits.max_failures)
     with clocked(run, "controls"):
-        contend(run, standing, workers)
+        contend(run, standing, workers, watch)
     write_report(run, standing)
     run.forget_work()
     return summary(run, standing) | {"mlflow": where(run)}
 
 
-def contend(run: Run, standing: Standing, workers: Workers) -> None:
+def contend(run: Run, standing: Standing, workers: Workers, watch: Stopwatch | None = None) -> None:
     """Trains what is to stand beside the winner, then looks at the photos that the search never saw."""
     wanted = assemble.contenders(run.settings, standing)
     for future in [train_control.submit(run, each, workers) for each in wanted]:
-        future.result()
+        record = future.result()
+        if watch is not None:
+            measure_control_latency(watch, record)
     if run.settings.data.holdout:
         measure_held_out(run, workers)
 
@@ -129,3 +144,33 @@ def evaluator(
             return evaluate_on_pool.submit(evaluations, pair)
 
         yield there
+
+
+@contextmanager
+def stopwatch(run: Run, workers: Workers) -> Iterator[Stopwatch | None]:
+    """Gives what times the students of a search whose cost is their latency; none for any other."""
+    if run.settings.score.cost != "latency":
+        yield None
+        return
+    with timing(run, run.settings.target(str(run.settings.score.target)), workers) as watch:
+        yield watch
+
+
+@contextmanager
+def timing(run: Run, target: TargetSettings, workers: Workers) -> Iterator[Stopwatch]:
+    """Gives what times students on a target: here, or on its work pool."""
+    deployment = find_target(run, target)
+    if deployment is None:
+        yield Stopwatch(run, target, workers)
+        return
+    with PoolRuns(run, deployment, pool=str(target.work_pool)) as runs:
+        yield Stopwatch(run, target, workers, runs)
+
+
+def timed(evaluate: Submit, watch: Stopwatch) -> Submit:
+    """Returns what begins an evaluation that ends with the latency of its student."""
+
+    def submit(pair: Pair) -> PrefectFuture[PairRecord]:
+        return measure_latency.submit(watch, evaluate(pair))  # type: ignore[call-overload]
+
+    return submit

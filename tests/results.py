@@ -6,6 +6,7 @@ from typing import Any
 
 from jdn_core.errors import Problem
 from jdn_core.run.folder import Run
+from jdn_core.search import finetunings
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
 from jdn_core.storage import durable
@@ -47,4 +48,14 @@ def contenders(run: Run) -> dict[str, Any]:
         found[file.parent.name] = data
     if run.held_out.is_file():
         found["held out"] = durable.read_json(run.held_out)
+    return found
+
+
+def finetuned(run: Run) -> dict[str, Any]:
+    """What was trained on after a search, by name, without clock readings."""
+    found: dict[str, Any] = {}
+    for folder, record in finetunings.all_in(run.finetuning()).items():
+        data = record.to_json()
+        del data["evaluation"]["timing"], data["files"]
+        found[folder.name] = data
     return found

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-BAD_DATA, UNAVAILABLE = 65, 69
-
-
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
     app.command("sync", epilog="Example: jdn sync runs/first")(answering(sync))
@@ -26,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
 def sync(folder: options.Search, json: options.Json = False) -> Answer:
     """Send MLflow what it does not have yet. A search that runs does so by itself."""
     from flows.inputs.searches import held, status
+    from jdn_core.errors import ServiceUnavailable
     from tasks import tracking
     from tasks.tracking import pages
 
@@ -46,13 +44,13 @@ def sync(folder: options.Search, json: options.Json = False) -> Answer:
         if done.error:
             screen.print(f"refused: {done.error}", markup=False, soft_wrap=True)
 
-    return Answer(data, show, UNAVAILABLE if done.missing else 0)
+    return Answer(data, show, ServiceUnavailable.exit_code if done.missing else 0)
 
 
 def verify(folder: options.Search, json: options.Json = False) -> Answer:
     """Compare records, weights and MLflow with each other, hash by hash. Nothing is changed."""
     from flows.inputs.searches import held
-    from jdn_core.errors import ServiceUnavailable
+    from jdn_core.errors import DataError, ServiceUnavailable
     from jdn_core.run.inspection import inspect
     from tasks import tracking
 
@@ -71,7 +69,7 @@ def verify(folder: options.Search, json: options.Json = False) -> Answer:
         "dropped_weights": len(found.dropped),
         "mlflow": unavailable or "compared",
     }
-    code = BAD_DATA if problems else UNAVAILABLE if unavailable else 0
+    code = DataError.exit_code if problems else ServiceUnavailable.exit_code if unavailable else 0
     return Answer(data, lambda screen: _show(screen, data), code)
 
 

@@ -27,6 +27,13 @@ Notify = Annotated[
     ),
 ]
 
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", metavar="POOL", help="Work pool of a machine that times students; may be repeated."
+    ),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     """Registers the command."""
@@ -42,13 +49,14 @@ def deploy(
     base: Stage = None,
     pool: Stage = None,
     notify: Notify = None,
+    target: Target = None,
     json: options.Json = False,
 ) -> Answer:
     """Register work pools, deployments and automations with Prefect's server; twice changes nothing."""
     from flows.servers.deploying import deploy as register
 
     parameters = _parameters(settings, data, sets, {"base": base, "pool": pool})
-    found = register(parameters, notify=notify or ())
+    found = register(parameters, notify=notify or (), targets=target or ())
     rows = [(each.kind, each.name, each.outcome) for each in found]
     return Answer(
         {"registered": [each._asdict() for each in found]},

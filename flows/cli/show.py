@@ -77,15 +77,50 @@ def rescore(
     max_macs: Annotated[
         float | None, typer.Option(metavar="M", help="Leave out pairs above so many MACs.")
     ] = None,
+    cost: Annotated[
+        str | None, typer.Option(metavar="C", help="What cost is: macs, params or latency.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose latency, as `jdn measure-latency` calls it.")
+    ] = None,
     top: Top = None,
     sort: Sort = "score",
     json: options.Json = False,
 ) -> Answer:
-    """Rank a search under another score. Nothing is trained or changed."""
-    from flows.inputs.searches import rows
+    """Rank a search under another score. Nothing is trained or changed.
 
-    asked = {"alpha": alpha, "beta": beta, "form": form, "max_macs": max_macs}
-    return _table(rows(folder, {key: value for key, value in asked.items() if value is not None}), top, sort)
+    With --cost latency the table's milliseconds are the target's; ~ marks those that are predicted.
+    """
+    from flows.inputs.searches import rescored
+    from jdn_core.reports.tables import front, ranked
+
+    if target is not None and cost is None:
+        cost = "latency"
+    asked = {"alpha": alpha, "beta": beta, "form": form, "max_macs": max_macs, "cost": cost, "target": target}
+    found = rescored(folder, {key: value for key, value in asked.items() if value is not None})
+    if cost != "latency":
+        return _table(found.rows, top, sort)
+    chosen = ranked(found.rows, by=sort, top=top)
+    best = front(found.rows)
+    error = found.model.error if found.model else None
+    data = {
+        "pairs": [row.to_json() | {"latency_is_measured": row.index in found.measured} for row in chosen],
+        "front": best,
+        "model": found.model.to_json() if found.model else None,
+    }
+
+    def show(screen: Console) -> None:
+        rows = [_cells(row, predicted=row.index not in found.measured) for row in chosen]
+        screen.print(table(COLUMNS, rows, left=3))
+        screen.print(f"best AP for their milliseconds: pairs {', '.join(map(str, best))}", markup=False)
+        if error is not None:
+            screen.print(
+                f"~ is predicted from {len(found.measured)} measured pairs; left out one by one, they are "
+                f"missed by {error:.1%} (median)",
+                markup=False,
+            )
+
+    return Answer(data, show)
 
 
 def _table(rows: tuple[Candidate, ...], top: int | None, sort: str) -> Answer:
@@ -99,7 +134,7 @@ def _table(rows: tuple[Candidate, ...], top: int | None, sort: str) -> Answer:
     return Answer({"pairs": [row.to_json() for row in chosen]}, show)
 
 
-def _cells(row: Candidate) -> tuple[str, ...]:
+def _cells(row: Candidate, *, predicted: bool = False) -> tuple[str, ...]:
     return (
         str(row.index),
         row.action,
@@ -110,7 +145,7 @@ def _cells(row: Candidate) -> tuple[str, ...]:
         "-" if row.teacher_ap is None else f"{row.teacher_ap:.4f}",
         count(row.macs),
         count(row.params),
-        "-" if row.latency_ms is None else f"{row.latency_ms:.1f}",
+        "-" if row.latency_ms is None else f"{'~' if predicted else ''}{row.latency_ms:.1f}",
         "-" if row.score is None else f"{row.score:.4f}",
     )
 

@@ -129,7 +129,8 @@ def _settings(source: list[str], changes: dict[str, Any], *, quick: bool) -> Set
 
 def _train(chosen: list[Study], settings: Settings, out: Path, plan: _Plan) -> list[dict[str, Any]]:
     """Runs studies one after another; one that the time does not reach is unfinished."""
-    from flows.studies.opening import following, prepared
+    from flows.launch.endings import following
+    from flows.studies.opening import prepared
 
     deadline = None if plan.hours is None else time.monotonic() + HOUR * plan.hours
     studies, answers = prepared(settings, out), []

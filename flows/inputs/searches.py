@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows.inputs.settings_file import read_back
-from jdn_core.errors import InputMissing, OwnedByAnother
+from jdn_core.errors import InputMissing, OwnedByAnother, UsageError
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
 from jdn_core.run import outcome
 from jdn_core.run.folder import Run
+from jdn_core.run.latency_model import LatencyModel, with_predictions
 from jdn_core.run.result_rows import result_row
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import Records
@@ -22,13 +23,60 @@ from jdn_core.settings.whole import Settings, parse
 from jdn_core.storage import durable
 
 
-def rows(folder: Path, score: Mapping[str, Any] | None = None) -> tuple[Candidate, ...]:
-    """Returns the table of pairs, by index; ``score`` replaces settings of that section."""
-    settings = read_back(folder)
-    if score:
-        data = settings.model_dump(mode="json")
-        settings = parse(data | {"score": data["score"] | dict(score)}, source="score")
-    return _rows(folder, settings, Records(folder).all())
+def rows(folder: Path) -> tuple[Candidate, ...]:
+    """Returns the table of pairs, by index."""
+    return _rows(folder, read_back(folder), Records(folder).all())
+
+
+class Rescored(NamedTuple):
+    """A search under another score.
+
+    Attributes:
+        rows: the table of pairs, by index; the latency is the target's where that is the cost.
+        measured: indices of the pairs that the target has timed; none where latency is not the cost.
+        model: predicts the latency of all others; none where nothing is predicted.
+    """
+
+    rows: tuple[Candidate, ...]
+    measured: frozenset[int] = frozenset()
+    model: LatencyModel | None = None
+
+
+def rescored(folder: Path, score: Mapping[str, Any]) -> Rescored:
+    """Ranks the pairs under other settings of the score; pairs that a target has not timed are predicted.
+
+    Raises:
+        SettingsError: a value is out of its range.
+        InputMissing: the target has timed neither the base nor enough pairs to predict it.
+    """
+    settings, records = read_back(folder), Records(folder).all()
+    data = settings.model_dump(mode="json")
+    data["score"] |= dict(score)
+    if data["score"]["cost"] != "latency":
+        return Rescored(_rows(folder, parse(data, source="score"), records))
+    target = data["score"]["target"] or _only_target(folder, records)
+    data["score"]["target"] = target
+    if target not in {each["name"] for each in data["targets"]}:  # it was timed under this name all the same
+        data["targets"].append({"name": target})
+    settings = parse(data, source="score")
+    filled, model = with_predictions(records, target)
+    if not any(record.evaluation and target in record.evaluation.latency for record in filled[:1]):
+        what = f"{folder}: {target} has not timed the base"
+        raise InputMissing(f"{what}; `jdn measure-latency {folder} --target {target}` does")
+    table = _rows(folder, settings, filled)
+    known = {r.pair.index: r.evaluation.latency[target] for r in filled if r.evaluation}
+    measured = frozenset(r.pair.index for r in records if r.evaluation and target in r.evaluation.latency)
+    shown = tuple(row._replace(latency_ms=known.get(row.index)) for row in table)
+    return Rescored(shown, measured, model)
+
+
+def _only_target(folder: Path, records: Sequence[PairRecord]) -> str:
+    """Returns the target that has timed the search's pairs, if it is one."""
+    names = sorted({name for record in records if record.evaluation for name in record.evaluation.latency})
+    if len(names) == 1:
+        return names[0]
+    known = ", ".join(names) or "none; `jdn measure-latency` makes one"
+    raise UsageError(f"{folder}: --cost latency needs --target; there are: {known}")
 
 
 def row(folder: Path, index: int | None) -> Candidate:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.console import say
+from flows.console import say, showing_progress
 from jdn_core.errors import ServiceUnavailable, UserError
 from jdn_core.processes.stopping import Stopped
 
@@ -44,6 +44,17 @@ class _Screen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.WARNING:
             say(f"WARNING: {record.getMessage().removeprefix('WARNING: ')}")
+
+
+@contextlib.contextmanager
+def following(folder: Path) -> Iterator[None]:
+    """Shows progress and copies the log into the folder, of what the same command goes on with."""
+    with logged(folder), showing_progress():
+        try:
+            yield
+        except Stopped:
+            say("stopped; the same command goes on")
+            raise
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.run.fingerprint import fingerprint, noted
 from jdn_core.run.folder import Run
 from jdn_core.run.identity import search_id, write_search_id
+from jdn_core.search import latencies
 from jdn_core.search.forking import replanted
 from jdn_core.search.pairs import PairRecord
 from jdn_core.settings.whole import Settings
@@ -77,6 +78,8 @@ def _fill(staged: Path, old: Run, records: tuple[PairRecord, ...], settings: Set
         kept = new.records.get(record.pair.key)
         if kept is None or kept.files != record.files:
             raise CheckpointError(f"{old.records.path(key)}: damaged; `jdn verify {old.folder}` says more")
+        for target, found in latencies.read(old.records.path(key)).items():
+            new.records.note_latency(record.pair.key, target, found)
     origin = search_id(old.folder) or str(old.folder)
     write_search_id(staged, forked_from=origin)
     durable.write_bytes(staged / SETTINGS_FILE, settings_file.dump(settings).encode())

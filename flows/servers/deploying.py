@@ -30,10 +30,11 @@ from prefect.workers.process import ProcessWorker
 
 from flows.servers.automations import Registered, read_declared, register_automations
 from jdn_core.errors import ServiceUnavailable, UsageError
+from tasks.orchestration.work_pool import TIMING
 
 
 def deploy(
-    parameters: Mapping[str, Any] | None = None, *, notify: Sequence[str] = ()
+    parameters: Mapping[str, Any] | None = None, *, notify: Sequence[str] = (), targets: Sequence[str] = ()
 ) -> tuple[Registered, ...]:
     """Makes the server have our work pools, deployments and automations, each once.
 
@@ -41,6 +42,7 @@ def deploy(
         parameters: default values of the forms, by name; those that a flow does not know are left out. None
             leaves the values that are there.
         notify: notification blocks that report how runs end, each ``TYPE/NAME``.
+        targets: work pools of machines on which exported students are timed, beside the declared ones.
 
     Raises:
         UsageError: no server is configured, or a block is not named so.
@@ -48,6 +50,7 @@ def deploy(
         ServiceUnavailable: the server does not answer, or refuses.
     """
     declared = read_declared("prefect.yaml")["deployments"]
+    declared += [_for_target(each, pool) for each in declared if each["name"] == TIMING for pool in targets]
     with _server() as client:
         pools = sorted({each["work_pool"]["name"] for each in declared})
         found = [_pool(client, name) for name in pools]
@@ -55,6 +58,11 @@ def deploy(
         ids = {each.name: each.id for each in found if each.kind == "deployment"}
         found += register_automations(client, ids, notify)
     return tuple(found)
+
+
+def _for_target(declared: Mapping[str, Any], pool: str) -> dict[str, Any]:
+    """Returns the deployment that times students, on another pool under a name of its own."""
+    return {**declared, "name": f"{TIMING}-{pool}", "work_pool": {**declared["work_pool"], "name": pool}}
 
 
 @contextmanager

@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.console import say, showing_progress
 from flows.inputs import settings_file
 from flows.inputs.folders import is_search, writable
-from flows.launch.endings import logged
 from flows.launch.guard import guarded_server
 from jdn_core.errors import UsageError
-from jdn_core.processes.stopping import Stopped
 from jdn_core.run.file_names import FINGERPRINT_FILE
 from jdn_core.run.fingerprint import fingerprint, require_same
 from jdn_core.settings.whole import Settings
@@ -33,17 +30,6 @@ def prepared(settings: Settings, out: Path) -> StudyFolder:
     if is_search(out):
         raise UsageError(f"{out} holds a search; choose another --out")
     return StudyFolder(settings, out)
-
-
-@contextmanager
-def following(folder: Path) -> Iterator[None]:
-    """Shows progress and copies the log into the folder while the block runs."""
-    with logged(folder), showing_progress():
-        try:
-            yield
-        except Stopped:
-            say("stopped; the same command goes on")
-            raise
 
 
 @contextmanager

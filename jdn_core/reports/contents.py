@@ -8,11 +8,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from jdn_core.reports import contest, texts
 from jdn_core.reports.contest import Line
-from jdn_core.reports.curves import ActionGain, action_text
+from jdn_core.reports.curves import ActionGain, Ancestor, action_text
 from jdn_core.reports.tables import Candidate
 from jdn_core.space.architecture import Resolution
 
 R = TypeVar("R")
+_CHANGES = 4  # that the story names
 Number = float | None
 
 
@@ -51,11 +52,15 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The cells of a row; ``look`` is a class of the style sheet and ``hint`` is shown under the pointer."""
+    """The cells of a row; ``look`` is a class of the style sheet and ``hint`` is shown under the pointer.
+
+    ``id`` is what links to the row name it by.
+    """
 
     cells: tuple[Cell, ...]
     look: str = ""
     hint: str = ""
+    id: str = ""
 
 
 class Table(NamedTuple):
@@ -65,6 +70,40 @@ class Table(NamedTuple):
     rows: tuple[Row, ...]
 
 
+class Shipped(NamedTuple):
+    """An exported file, or a pair as a target has timed it; what was not measured is None.
+
+    Attributes:
+        what: ``pair 7``, or the file's name.
+        where: the target's name, or empty for this machine.
+        runtime, precision, threads: what it ran in.
+        median_ms, p90_ms: of one image.
+        size: of the file, in bytes.
+        ap: on val, out of the file.
+    """
+
+    what: str
+    where: str
+    runtime: str
+    precision: str
+    threads: int
+    median_ms: float
+    p90_ms: float
+    size: int | None = None
+    ap: float | None = None
+
+
+_SHIPPED: tuple[Column[Shipped], ...] = (
+    Column("what", lambda row: row.what),
+    Column("target", lambda row: row.where or texts.DASH),
+    Column("runs in", lambda row: f"{row.runtime} {row.precision}, threads: {row.threads}"),
+    Column("latency", lambda row: texts.milliseconds(row.median_ms), lambda row: row.median_ms),
+    Column("p90", lambda row: texts.milliseconds(row.p90_ms), lambda row: row.p90_ms),
+    Column(
+        "size", lambda row: texts.DASH if row.size is None else texts.size(row.size), lambda row: row.size
+    ),
+    Column("AP on val (%)", lambda row: texts.percent(row.ap), lambda row: row.ap, high=True),
+)
 _PAIRS: tuple[Column[Candidate], ...] = (
     Column("pair", lambda row: str(row.index), lambda row: row.index),
     Column("parent", lambda row: _number(row.parent), lambda row: row.parent),
@@ -107,7 +146,7 @@ def pairs_table(ranked: Sequence[Candidate], *, winner: int) -> Table:
     def look(row: Candidate) -> str:
         return "winner" if row.index == winner else "failed" if row.state == "failed" else ""
 
-    rows = (Row(cells(_PAIRS, row), look(row), row.student) for row in ranked)
+    rows = (Row(cells(_PAIRS, row), look(row), row.student, f"pair-{row.index}") for row in ranked)
     return Table(_PAIRS, tuple(rows))
 
 
@@ -120,6 +159,11 @@ def contest_table(lines: Sequence[Line]) -> Table:
 def gains_table(gains: Sequence[ActionGain]) -> Table:
     """Returns the table of what each kind of action brought."""
     return Table(_GAINS, tuple(Row(cells(_GAINS, gain)) for gain in gains))
+
+
+def targets_table(rows: Sequence[Shipped]) -> Table:
+    """Returns the table of what exported files take."""
+    return Table(_SHIPPED, tuple(Row(cells(_SHIPPED, row)) for row in rows))
 
 
 def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -139,6 +183,30 @@ def verdict(base: Candidate, best: Candidate) -> str:
         f"The best student, pair {best.index}, has {gain} than the base at {cost}, "
         "on the photos that the search optimised."
     )
+
+
+def story(way: Sequence[Ancestor], pairs: int) -> list[str]:
+    """Says in two sentences what the best pair costs, and how it came about.
+
+    Args:
+        way: from the base to it.
+        pairs: how many the search has evaluated.
+    """
+    base, best = way[0].candidate, way[-1].candidate
+    if len(way) == 1:
+        return []
+    saved = 1 - (best.macs or 0) / (base.macs or 1)
+    share = f", {abs(saved):.0%} {'less' if saved >= 0 else 'more'} than the base"
+    changes = [action_text(step.candidate.action) for step in way[1:]]
+    shown = ", ".join(changes[:_CHANGES]) + (
+        f" and {len(changes) - _CHANGES} more" if changes[_CHANGES:] else ""
+    )
+    steps = "one change" if len(changes) == 1 else f"{len(changes)} changes"
+    return [
+        f"Pair {best.index} takes {texts.macs(best.macs)} an image at {best.resolution}{share}, and has "
+        f"{texts.params(best.params)} parameters.",
+        f"It is {steps} away from the base ({shown}), the best of {pairs} pairs under the score H.",
+    ]
 
 
 def cards(base: Candidate, best: Candidate) -> list[Card]:

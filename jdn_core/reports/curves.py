@@ -81,10 +81,23 @@ class StageComputation(NamedTuple):
 
 
 class Ancestor(NamedTuple):
-    """One pair on the way to the winner; ``gain`` is its H minus its parent's, None for the first."""
+    """One pair on the way to the winner.
+
+    Attributes:
+        candidate: its row.
+        gain: its H minus its parent's; none for the first, as all changes are.
+        points: its AP minus its parent's, in points.
+        saved: share of its parent's MACs that it has not; negative where it costs more.
+        rank: among all pairs up to it, by H.
+        others: how many other pairs were made of it.
+    """
 
     candidate: Candidate
     gain: float | None
+    points: float | None
+    saved: float | None
+    rank: int
+    others: int
 
 
 class LossCurves(NamedTuple):
@@ -195,8 +208,29 @@ def lineage(rows: Sequence[Candidate], winner: Candidate) -> tuple[Ancestor, ...
     while (parent := chain[-1].parent) is not None:
         chain.append(by_index[parent])
     chain.reverse()
-    gains = (None, *(_difference(child.score, parent.score) for parent, child in pairwise(chain)))
-    return tuple(Ancestor(row, gain) for row, gain in zip(chain, gains, strict=True))
+    on_the_way = {row.index for row in chain}
+    return tuple(
+        Ancestor(
+            candidate=row,
+            gain=_difference(row.score, before.score) if before else None,
+            points=_difference(_hundred(row.ap), _hundred(before.ap)) if before else None,
+            saved=1 - row.macs / before.macs if before and row.macs and before.macs else None,
+            rank=1 + sum(_beats(other, row) for other in rows if other.index < row.index),
+            others=sum(other.parent == row.index and other.index not in on_the_way for other in rows),
+        )
+        for before, row in pairwise((None, *chain))
+        if row is not None
+    )
+
+
+def why_kept(step: Ancestor) -> str:
+    """Says why a pair on the way to the winner could become a parent, or was the end."""
+    before = step.candidate.index + 1
+    if step.candidate.index == 0:
+        return "the start"
+    if step.rank == 1:
+        return f"the best of {before} pairs by then"
+    return f"number {step.rank} of {before} pairs by then, so among those that are changed further"
 
 
 def costs(records: Sequence[PairRecord]) -> Costs:
@@ -215,6 +249,14 @@ def _point(row: Candidate) -> Point:
     if row.resolution is None or row.macs is None or row.ap is None:
         raise ValueError(f"pair {row.index} was not evaluated")
     return Point(row.index, row.resolution, row.macs / GIGA, row.ap)
+
+
+def _hundred(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _beats(one: Candidate, other: Candidate) -> bool:
+    return one.score is not None and (other.score is None or one.score > other.score)
 
 
 def _difference(score: float | None, before: float | None) -> float | None:

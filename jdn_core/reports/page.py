@@ -15,7 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from jdn_core.reports import contents, curves, figures, texts
+from jdn_core.reports import contents, curves, figures, plot, texts
 from jdn_core.reports.comparing import Comparison
 from jdn_core.reports.contest import Line, headline
 from jdn_core.reports.figures import Figure
@@ -52,6 +52,8 @@ class ReportData:
         contest: base, controls and winner.
         held_out: what was measured on photos that the search never saw.
         cautions: what a reader of the numbers must know.
+        targets: what exported files take, in which runtime and precision.
+        command: repeats the search.
     """
 
     name: str
@@ -70,6 +72,8 @@ class ReportData:
     contest: tuple[Line, ...] = ()
     held_out: HeldOut | None = None
     cautions: tuple[str, ...] = ()
+    targets: tuple[contents.Shipped, ...] = ()
+    command: str = ""
 
     @property
     def has_contest(self) -> bool:
@@ -99,6 +103,7 @@ def render(data: ReportData, drawn: Mapping[str, Figure]) -> str:
         drawn: its figures, see ``draw``.
     """
     svgs = {name: _svg(figure, name) for name, figure in drawn.items()}
+    way = curves.lineage(data.rows, data.best)
     return template("page.html").render(
         data=data,
         verdict=(
@@ -107,11 +112,15 @@ def render(data: ReportData, drawn: Mapping[str, Figure]) -> str:
             else contents.verdict(data.base, data.best)
         ),
         contest=contents.contest_table(data.contest) if data.has_contest else None,
+        story=contents.story(way, len(data.rows)),
         cards=contents.cards(data.base, data.best),
+        spots=plot.plot(data.rows, winner=data.best.index),
+        drawing=(plot.WIDTH, plot.HEIGHT, plot.LEFT, plot.RIGHT, plot.TOP, plot.BOTTOM),
         figures=svgs,
         losses=[svg for name, svg in svgs.items() if name.startswith(_LOSSES)],
         gains=contents.gains_table(curves.action_gains(curves.steps(data.rows))),
-        lineage=curves.lineage(data.rows, data.best),
+        lineage=way,
+        targets=contents.targets_table(data.targets) if data.targets else None,
         examples=[(path.stem, _data_uri(path)) for path in data.examples],
         pairs=contents.pairs_table(ranked(data.rows), winner=data.best.index),
         facts=contents.facts(dict(data.facts), data.base, data.best),
@@ -169,6 +178,8 @@ def template(name: str) -> Template:
         "macs": texts.macs,
         "percent": texts.percent,
         "score": texts.score,
+        "signed": texts.signed,
+        "why_kept": curves.why_kept,
     }
     return environment.get_template(name)
 

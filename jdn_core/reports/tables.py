@@ -112,6 +112,18 @@ def ranked(rows: Sequence[Candidate], *, by: str = "score", top: int | None = No
     return (*known, *sorted(unknown, key=lambda row: row.index))[:top]
 
 
+def front(rows: Sequence[Candidate]) -> list[int]:
+    """Returns indices of the pairs that no other one beats in both AP and latency, quickest first."""
+    known = [(row.latency_ms, -row.ap, row.index) for row in rows if row.latency_ms and row.ap is not None]
+    found: list[int] = []
+    least = 0.0
+    for _, negative, index in sorted(known):
+        if negative < least or not found:
+            found.append(index)
+            least = negative
+    return found
+
+
 def base_row(standing: Standing, *, folder: Path, resolution: str | None = None) -> Candidate:
     """Returns the base's row at one resolution whatever the score would choose, by default at the largest.
 

@@ -84,9 +84,17 @@ class Run:
         """Returns the folder of a contender that is being trained."""
         return self.folder / "work" / "controls" / contender.name / contender.key
 
+    def finetuning(self, name: str = "") -> Path:
+        """Returns the folder of a detector that was trained on after the search; without a name, of all."""
+        return self.folder / "finetuned" / name
+
+    def finetuning_work(self, name: str) -> Path:
+        """Returns the folder of a detector that is being trained on."""
+        return self.folder / "work" / "finetuned" / name
+
     def forget_work(self) -> None:
         """Drops what only the evaluations needed; a search that is prolonged makes again what it misses."""
-        for part in ("teachers", "pairs", "controls", "checkpoints"):
+        for part in ("teachers", "pairs", "controls", "finetuned", "exports", "checkpoints"):
             shutil.rmtree(self.folder / "work" / part, ignore_errors=True)
             faultpoint(Point.SEARCH_FINISH)
 

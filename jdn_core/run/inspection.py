@@ -13,10 +13,12 @@ from jdn_core.pool.folder import load_pool
 from jdn_core.processes.progress import report
 from jdn_core.run import outcome
 from jdn_core.run.folder import Run
+from jdn_core.search import finetunings
 from jdn_core.search.pairs import PairRecord
 from jdn_core.storage import durable
 
 TRAINED_AGAIN = "remove that folder; `jdn resume` trains it again"
+TUNED_AGAIN = "remove that folder; `jdn finetune` trains it again"
 AGAIN = "remove that folder; `jdn resume` fetches it from MLflow, or evaluates the pair again"
 
 
@@ -56,6 +58,8 @@ def inspect(run: Run) -> Inspection:
         for beside in outcome.of(run).records:
             folder = run.contenders.path(beside.contender.name)
             found.problems.extend(_file_problems(run, folder, beside.files, TRAINED_AGAIN))
+    for folder, tuned in finetunings.all_in(run.finetuning()).items():
+        found.problems.extend(_file_problems(run, folder, tuned.files, TUNED_AGAIN))
     return found
 
 

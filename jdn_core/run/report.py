@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -10,9 +11,11 @@ from typing import Any
 
 from jdn_core.data.coco.dataset import read_image
 from jdn_core.detector.folder import load_detector
+from jdn_core.errors import StorageError
 from jdn_core.pool.folder import load_pool_spec
 from jdn_core.processes import devices
 from jdn_core.reports import curves, examples, page, texts
+from jdn_core.reports.contents import Shipped
 from jdn_core.reports.contest import cautions, headline, holdout_json
 from jdn_core.reports.tables import Candidate, base_row, best_row, candidates
 from jdn_core.run import datasets, estimates, result_rows, teacher_caution
@@ -20,7 +23,7 @@ from jdn_core.run.file_names import SETTINGS_FILE
 from jdn_core.run.fingerprint import noted
 from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
 from jdn_core.run.outcome import Outcome
-from jdn_core.search import phases
+from jdn_core.search import latencies, phases
 from jdn_core.search.standing import Standing
 from jdn_core.space.architecture import Resolution
 from jdn_core.storage import durable
@@ -63,6 +66,35 @@ def gather(run: Run, standing: Standing, *, links: Mapping[str, str], is_finishe
         contest=result_rows.lines(outcome),
         held_out=outcome.held_out,
         cautions=_cautions(run, standing, outcome),
+        targets=tuple(_shipped(run, standing)),
+        command=f"jdn upgrade {run.folder / SETTINGS_FILE} --out {run.folder}-again",
+    )
+
+
+def _shipped(run: Run, standing: Standing) -> Iterator[Shipped]:
+    """Yields what targets have measured of the pairs, and the files that were exported into the folder."""
+    for record in standing.records:
+        if record.evaluation is None or not record.evaluation.latency:
+            continue
+        for target, found in latencies.read(run.records.path(record.pair.key)).items():
+            numbers = (found.threads, found.median_ms, found.p90_ms)
+            yield Shipped(f"pair {record.pair.index}", target, found.runtime, found.precision, *numbers)
+    for file in sorted(run.folder.glob("exports/*.json")):
+        with contextlib.suppress(StorageError, KeyError):  # what is there need not be ours
+            yield _exported(durable.read_json(file))
+
+
+def _exported(report: Mapping[str, Any]) -> Shipped:
+    return Shipped(
+        what=Path(report["file"]).name,
+        where="",
+        runtime=report["runtime"],
+        precision=report["precision"],
+        threads=report["threads"],
+        median_ms=report["latency_ms"],
+        p90_ms=report["latency_p90_ms"],
+        size=report["bytes"],
+        ap=report.get("ap", {}).get("int8"),
     )
 
 

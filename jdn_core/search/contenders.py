@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, assert_never
 
 from jdn_core.errors import StorageError
 from jdn_core.faults import Point, faultpoint
+from jdn_core.search import latencies
 from jdn_core.search.pairs import Evaluation, PairRecord
 from jdn_core.search.records import hashes_of, read_sealed
 from jdn_core.search.score import Grade, grade
@@ -155,7 +156,12 @@ class ContenderRecords:
             found = read_sealed(self.path(contender.name) / RECORD_FILE, ContenderRecord.from_json)
         except (FileNotFoundError, StorageError):
             return None
-        return found if found.contender == contender else None
+        if found.contender != contender:
+            return None
+        if found.evaluation is None:
+            return found
+        facts = latencies.with_facts(found.evaluation, self.path(contender.name))
+        return replace(found, evaluation=facts)
 
     def staging(self, name: Name) -> Path:
         """Returns a new, empty folder to fill with a contender's files and to hand to ``commit``."""

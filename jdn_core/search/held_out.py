@@ -9,7 +9,6 @@ from typing import Any
 
 from jdn_core.errors import StorageError
 from jdn_core.search.pairs import Measurement
-from jdn_core.space.architecture import Resolution
 from jdn_core.storage import durable
 
 SCHEMA = 1
@@ -89,8 +88,8 @@ class HeldOut:
         """Raises ValueError, KeyError or TypeError where the data is broken."""
         changes = {
             "without_boxes": tuple(data["without_boxes"]),
-            "measured": {name: _measurement(each) for name, each in data["measured"].items()},
-            "base_at": _measurement(data["base_at"]),
+            "measured": {name: Measurement.from_json(each) for name, each in data["measured"].items()},
+            "base_at": Measurement.from_json(data["base_at"]),
             "differences": tuple(map(Difference.from_json, data["differences"])),
         }
         return cls(**{**data, **changes})
@@ -109,7 +108,3 @@ def write(file: Path, found: HeldOut) -> None:
     """Raises StorageError where the disk is full or broken."""
     file.parent.mkdir(parents=True, exist_ok=True)
     durable.write_json(file, found.to_json(), schema=SCHEMA, seal=True)
-
-
-def _measurement(data: Mapping[str, Any]) -> Measurement:
-    return Measurement(Resolution.parse(data["resolution"]), data["coco"], data["macs"])

@@ -82,6 +82,11 @@ class Measurement:
     def to_json(self) -> dict[str, Any]:
         return {"resolution": str(self.resolution), "coco": dict(self.coco), "macs": self.macs}
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Measurement:
+        """Raises ValueError, KeyError or TypeError where the data is broken."""
+        return cls(Resolution.parse(data["resolution"]), data["coco"], data["macs"])
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -117,6 +122,8 @@ class Evaluation:
             records are read at once, of which few become parents.
         weights: SHA-256 of ``weights.safetensors``.
         timing: clock readings.
+        latency: milliseconds of the exported student by the name of a target. They are kept beside the
+            record, for they may be measured later, and are no part of it (``search.latencies``).
     """
 
     measurements: tuple[Measurement, ...]
@@ -125,6 +132,7 @@ class Evaluation:
     prunings: Mapping[str, str]
     weights: str
     timing: Timing
+    latency: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -139,10 +147,7 @@ class Evaluation:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
         """Raises ValueError, KeyError or TypeError where the data is broken."""
-        measurements = tuple(
-            Measurement(Resolution.parse(item["resolution"]), item["coco"], item["macs"])
-            for item in data["measurements"]
-        )
+        measurements = tuple(map(Measurement.from_json, data["measurements"]))
         losses = {name: tuple(values) for name, values in data["losses"].items()}
         timing = Timing(**data["timing"])
         return cls(**{**data, "measurements": measurements, "losses": losses, "timing": timing})

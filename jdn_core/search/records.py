@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from jdn_core.errors import Problem, StorageError
 from jdn_core.faults import Point, faultpoint
+from jdn_core.search import latencies
+from jdn_core.search.latencies import Latency
 from jdn_core.search.pairs import PairRecord
 from jdn_core.storage import durable, seals
 
@@ -30,7 +32,7 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._pairs = folder / "pairs"
-        self._read: dict[str, PairRecord] = {}  # records never change, so each is read once
+        self._read: dict[str, PairRecord] = {}  # records never change, so each is read once, with its facts
         self._listed: tuple[dict[str, PairRecord], tuple[PairRecord, ...]] = {}, ()
 
     def __reduce__(self) -> tuple[type[Records], tuple[Path]]:
@@ -95,6 +97,22 @@ class Records:
         faultpoint(Point.COMMIT_DONE)
         return kept
 
+    def note_latency(self, key: str, target: str, found: Latency) -> PairRecord:
+        """Keeps what a target measured of a pair's student beside its record; gives the record with it.
+
+        The first fact of a target stays: what followed from it must follow again.
+
+        Raises:
+            KeyError: there is no record of the pair.
+            StorageError: the disk is full or broken.
+        """
+        if self.get(key) is None:
+            raise KeyError(key)
+        latencies.note(self.path(key), target, found)
+        self._listed = {}, ()
+        self._read[key] = self._load(key)
+        return self._read[key]
+
     def _keys(self) -> list[str]:
         if not self._pairs.is_dir():
             return []
@@ -106,7 +124,9 @@ class Records:
         if record.pair.key != key:
             path = self._pairs / key / RECORD_FILE
             raise StorageError(f"{path}: the key must be {key}, got {record.pair.key}")
-        return record
+        if record.evaluation is None:
+            return record
+        return replace(record, evaluation=latencies.with_facts(record.evaluation, self.path(key)))
 
 
 def read_record(folder: Path) -> PairRecord:

@@ -12,17 +12,17 @@ from jdn_core.settings.search import ScoreSettings
 
 @dataclass(frozen=True)
 class Base:
-    """The input detector at the largest resolution: MACs, pixels of the frame, AP as a fraction."""
+    """The input detector at the largest resolution: cost, pixels of the frame, AP as a fraction."""
 
-    macs: int
+    cost: float
     pixels: int
     ap: float
 
     @classmethod
-    def of(cls, evaluation: Evaluation) -> Base:
+    def of(cls, evaluation: Evaluation, rule: ScoreSettings) -> Base:
         """Takes it out of the evaluation of pair 0."""
         largest = reference(evaluation)
-        return cls(largest.macs, largest.resolution.pixels, largest.ap)
+        return cls(cost_of(evaluation, rule), largest.resolution.pixels, largest.ap)
 
 
 class Grade(NamedTuple):
@@ -60,7 +60,7 @@ def grade(evaluation: Evaluation, *, rule: ScoreSettings, base: Base) -> Grade:
 
 def grade_at(evaluation: Evaluation, chosen: Measurement, *, rule: ScoreSettings, base: Base) -> Grade:
     """Returns the grade at one resolution."""
-    value = score(chosen, reference_macs=reference(evaluation).macs, rule=rule, base=base)
+    value = score(chosen, cost=cost_of(evaluation, rule), rule=rule, base=base)
     return Grade(chosen, value, excess(chosen, rule=rule, base=base))
 
 
@@ -69,11 +69,27 @@ def reference(evaluation: Evaluation) -> Measurement:
     return max(evaluation.measurements, key=lambda each: (each.resolution.pixels, each.resolution))
 
 
-def score(measurement: Measurement, *, reference_macs: int, rule: ScoreSettings, base: Base) -> float:
+def cost_of(evaluation: Evaluation, rule: ScoreSettings) -> float:
+    """Returns what an architecture costs: MACs at the largest frame, parameters, or milliseconds on a target.
+
+    It is NaN where the target has not timed it.
+    """
+    match rule.cost:
+        case "macs":
+            return reference(evaluation).macs
+        case "params":
+            return evaluation.params
+        case "latency":
+            return evaluation.latency.get(str(rule.target), math.nan)
+        case _:
+            assert_never(rule.cost)
+
+
+def score(measurement: Measurement, *, cost: float, rule: ScoreSettings, base: Base) -> float:
     """Computes H at one resolution, without the hard bounds; AP enters unrounded.
 
-    With c = C / C_base and r = R / R_base, C the MACs of the whole detector at the largest resolution and R
-    the pixels of this one:
+    With c = C / C_base and r = R / R_base, C the cost of the whole detector at the largest resolution, which
+    is its MACs in the paper, and R the pixels of this one:
 
     - ``product``: AP * (c^beta * r^(1 - beta))^-alpha [the form that agrees with the paper's results]
     - ``res_power``: AP * (c * r^beta)^-alpha [ours]
@@ -82,11 +98,12 @@ def score(measurement: Measurement, *, reference_macs: int, rule: ScoreSettings,
       around the base [ours]
 
     Returns:
-        H; minus infinity where there was nothing to measure (AP < 0).
+        H; minus infinity where there was nothing to measure (AP < 0), or a cost is not known.
     """
-    if measurement.ap < 0:
+    c = cost / base.cost
+    if measurement.ap < 0 or math.isnan(c):
         return -math.inf
-    c, r = reference_macs / base.macs, measurement.resolution.pixels / base.pixels
+    r = measurement.resolution.pixels / base.pixels
     match rule.form:
         case "product":
             return float(measurement.ap * (c**rule.beta * r ** (1 - rule.beta)) ** -rule.alpha)

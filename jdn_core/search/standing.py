@@ -78,7 +78,7 @@ class Standing:
                 raise ValueError(f"there is another record of pair {index} ({key})")
             return known
         if index == 0 and record.evaluation is not None:
-            self._base = Base.of(record.evaluation)
+            self._base = Base.of(record.evaluation, self.score)
         graded = Graded(record, None)
         if record.evaluation is not None:
             found = grade(record.evaluation, rule=self.score, base=self.base)

@@ -100,6 +100,14 @@ class ScoreSettings(BaseModel, frozen=True, extra="forbid", title="Score"):
     )
     alpha: Weight = Field(0.4, description="How much cost counts.")
     beta: Probability = Field(0.8, description="Share of the architecture's cost against the resolution's.")
+    cost: Literal["macs", "params", "latency"] = Field(
+        "macs",
+        description="What an architecture's cost is, at the largest resolution; `latency` is that of the "
+        "exported student on `target` (ours).",
+    )
+    target: str | None = Field(
+        None, description="Name of one of `targets`, whose latency counts; for `cost: latency` (ours)."
+    )
     max_macs: Rate | None = Field(
         None, title="Most MACs", description="Hard bound on the MACs at the pair's resolution (ours)."
     )
@@ -109,3 +117,20 @@ class ScoreSettings(BaseModel, frozen=True, extra="forbid", title="Score"):
     keep_base_ap: bool = Field(
         False, title="Keep the base's AP", description="Hard bound: AP at least the base's (ours)."
     )
+
+
+class TargetSettings(BaseModel, frozen=True, extra="forbid", title="Target"):
+    """A machine and a runtime on which exported students are timed (ours)."""
+
+    name: str = Field(pattern=NAME, max_length=LONGEST_NAME, description="What tables call it.")
+    work_pool: str | None = Field(
+        None,
+        description="Prefect work pool whose worker runs there; none: the machine of the search, while no "
+        "other measurement runs.",
+    )
+    runtime: Literal["onnxruntime", "openvino", "torch"] = Field(
+        "onnxruntime", description="What computes; `torch` takes a PT2 file, the others ONNX."
+    )
+    precision: Literal["fp32", "fp16"] = Field("fp32", description="Of the exported network.")
+    threads: Count = Field(1, description="CPU threads of the runtime.")
+    repeats: Count = Field(30, description="Detections whose median is the latency.")

@@ -15,7 +15,7 @@ from jdn_core.settings.data import DataSettings
 from jdn_core.settings.detector import CheckpointSettings, DetectorSettings
 from jdn_core.settings.distillation import DistillationSettings
 from jdn_core.settings.pool import PoolSettings
-from jdn_core.settings.search import ScoreSettings, SearchSettings
+from jdn_core.settings.search import ScoreSettings, SearchSettings, TargetSettings
 from jdn_core.settings.tracking import TrackingSettings
 from jdn_core.settings.training import BaseSettings, EvaluationSettings
 from jdn_core.settings.values import FREE, LONGEST_NAME, NAME, Count, Rate, Seed
@@ -52,6 +52,9 @@ class Settings(BaseModel, frozen=True, extra="forbid", title="Settings"):
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     distillation: DistillationSettings = Field(default_factory=DistillationSettings)
     score: ScoreSettings = Field(default_factory=ScoreSettings)
+    targets: Annotated[tuple[TargetSettings, ...], FREE] = Field(
+        (), description="Machines on which exported students can be timed."
+    )
     tracking: Annotated[TrackingSettings, FREE] = Field(default_factory=TrackingSettings)
 
     @model_validator(mode="after")
@@ -78,6 +81,23 @@ class Settings(BaseModel, frozen=True, extra="forbid", title="Settings"):
         if space.widths[-1] < 1:
             raise ValueError(f"pool.space.widths must reach 1 to hold the base, got {list(space.widths)}")
         return self
+
+    @model_validator(mode="after")
+    def _targets_are_known(self) -> Self:
+        names = [target.name for target in self.targets]
+        if len(set(names)) != len(names):
+            raise ValueError(f"targets must have different names, got {', '.join(names)}")
+        if self.score.cost == "latency" and self.score.target not in names:
+            known = ", ".join(names) or "none"
+            raise ValueError(
+                f"score.target must name one of targets for score.cost latency, got {self.score.target}; "
+                f"there are: {known}"
+            )
+        return self
+
+    def target(self, name: str) -> TargetSettings:
+        """Returns the target of a name; raises StopIteration where there is none."""
+        return next(target for target in self.targets if target.name == name)
 
     @property
     def subnet_space(self) -> SubnetSpace:

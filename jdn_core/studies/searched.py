@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from random import Random
 
 from jdn_core.evaluation.complexity import complexity
-from jdn_core.run import assemble, datasets
+from jdn_core.run import assemble, datasets, finetuning
 from jdn_core.settings.whole import Settings
 from jdn_core.studies.arms import Arm, Base, Bred, Piece, Pruning, Searched, Source, Taken
 from jdn_core.studies.costs import images_of, macs_per_image
@@ -93,7 +93,8 @@ def _joint_compared(_: Settings) -> tuple[Comparison, ...]:
 
 def _tuning_arms(settings: Settings, _: Known) -> tuple[Arm, ...]:
     """The search's result, and the same trained on for half of the base's epochs."""
-    regime = regime_of(settings.evaluation, epochs=max(1, settings.base.epochs // 2))
+    epochs = max(1, settings.base.epochs // 2)
+    regime = regime_of(finetuning.regime_of(settings.evaluation, epochs=epochs))
     taught = Piece(regime, settings.distillation, settings.subnet_space.largest)
     alone = Piece(regime, without_teacher(settings))
     return (

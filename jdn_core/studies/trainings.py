@@ -28,6 +28,7 @@ from jdn_core.search.pairs import Evaluation, Measurement, Pair
 from jdn_core.search.score import Base as ScoreBase
 from jdn_core.search.score import excess, score
 from jdn_core.search.subnets import SubnetRecords
+from jdn_core.settings.search import ScoreSettings
 from jdn_core.settings.training import TrainingSettings
 from jdn_core.space.actions import PruneChannels, reason_against
 from jdn_core.space.architecture import DetectorSpec
@@ -275,11 +276,11 @@ class _Grading(NamedTuple):
     def of(cls, run: Run, reference: int) -> _Grading:
         evaluation = steps.ensure_base_record(run).evaluation
         assert evaluation is not None  # a base that failed has no record
-        return cls(run, ScoreBase.of(evaluation), reference)
+        return cls(run, ScoreBase.of(evaluation, _by_macs(run)), reference)
 
     def order(self, measured: Measurement) -> tuple[float, float]:
         """Sorts the better resolution last: inside the hard bounds by H, then the others."""
-        rule = self.run.settings.score
+        rule = _by_macs(self.run)
         return -excess(measured, rule=rule, base=self.base), self._score(measured)
 
     def line(self, measured: Measurement) -> tuple[float, float]:
@@ -288,8 +289,13 @@ class _Grading(NamedTuple):
         return nothing, all_of_it - nothing
 
     def _score(self, measured: Measurement) -> float:
-        rule = self.run.settings.score
-        return score(measured, reference_macs=self.reference, rule=rule, base=self.base)
+        rule = _by_macs(self.run)
+        return score(measured, cost=self.reference, rule=rule, base=self.base)
+
+
+def _by_macs(run: Run) -> ScoreSettings:
+    """Returns the score over MACs, whatever the search's cost is: no target times the arms of a study."""
+    return run.settings.score.model_copy(update={"cost": "macs"})
 
 
 def base_cost(run: Run) -> Cost:

@@ -12,8 +12,11 @@ from jdn_core.reports.tables import Candidate
 from jdn_core.run.folder import TRAINING_FILE, TRAINING_SCHEMA, Run
 from jdn_core.run.outcome import Outcome
 from jdn_core.run.result_rows import record_row
+from jdn_core.search import finetunings
 from jdn_core.search.contenders import Contender, ContenderRecord
+from jdn_core.search.finetunings import FineTuned
 from jdn_core.search.held_out import HeldOut
+from jdn_core.search.latencies import FACTS_FILE
 from jdn_core.search.pairs import Evaluation, PairRecord
 from jdn_core.search.records import RECORD_FILE
 from jdn_core.settings.whole import Settings
@@ -23,6 +26,7 @@ from jdn_core.storage.canonical import content_key
 # MLflow's limit is 6000; the longest notation that the paper could print has about 1500.
 LONGEST_PARAM = 5900
 CONTROL = "control "  # with which the name of a run that stands beside the pairs begins
+FINETUNED = "finetuned "  # the same of a detector that was trained on after the search
 PAIR_TAG, STAGE_TAG, FILES_TAG = "jdn.pair_key", "jdn.stage", "jdn.sha256"
 
 
@@ -35,9 +39,9 @@ class Number(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A training before the search, done or not: the base, a phase of the pool; or one beside its pairs."""
+    """A training before the search, done or not: the base, a phase of the pool; or one beside or after it."""
 
-    kind: Literal["base", "pool", "control"]
+    kind: Literal["base", "pool", "control", "finetuning"]
     name: str
     folder: Path
 
@@ -106,7 +110,37 @@ def of_control(stage: Stage, record: ContenderRecord, outcome: Outcome) -> Entry
         entry,
         tags={**entry.tags, "jdn.action": row.action},
         params=_clipped({"student": row.student, "teacher": row.teacher, "action": row.action}),
-        numbers=tuple(_numbers(record.evaluation, row)),
+        numbers=tuple(_graded_numbers(record.evaluation, row)),
+        files=tuple(sorted(record.files)),
+        started=timing.finished - timing.train_seconds,
+        finished=timing.finished,
+        is_candidate=True,
+    )
+
+
+def finetuning_stages(run: Run) -> dict[Stage, FineTuned]:
+    """Returns every detector that was trained on after the search, with its record."""
+    found = finetunings.all_in(run.finetuning())
+    return {
+        Stage("finetuning", f"{FINETUNED}{record.tuning.name}", folder): record
+        for folder, record in found.items()
+    }
+
+
+def of_finetuning(stage: Stage, record: FineTuned, *, pair_run: str) -> Entry:
+    """Returns the run of a detector that was trained on; ``pair_run`` is that of its pair, or empty."""
+    tuning, timing, held_out = record.tuning, record.evaluation.timing, record.held_out
+    frame = str(tuning.resolution)
+    values = {"ap_before": record.before.ap, "latency_ms": timing.latency_ms.get(frame)}
+    if held_out is not None:
+        values |= {"holdout_ap_before": held_out.before, "holdout_ap": held_out.after}
+    tags = {"jdn.finetuned_pair": tuning.pair or "", "jdn.pair_run": pair_run, "jdn.action": tuning.start}
+    params = {"start": tuning.start, "epochs": str(tuning.epochs), "teacher": str(tuning.teacher or "none")}
+    return replace(
+        of_stage(stage, search=tuning.search),
+        tags={**of_stage(stage, search=tuning.search).tags, **{k: v for k, v in tags.items() if v}},
+        params=_clipped(params),
+        numbers=tuple(_numbers(record.evaluation, frame, values)),
         files=tuple(sorted(record.files)),
         started=timing.finished - timing.train_seconds,
         finished=timing.finished,
@@ -182,8 +216,8 @@ def of_stage(stage: Stage, *, search: str) -> Entry:
 
 
 def digest(folder: Path) -> str:
-    """Hashes the names and contents of all files of a folder into one key."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Hashes the names and contents of all files of a folder into one key; latencies may be added later."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FACTS_FILE)
     return content_key({path.relative_to(folder).as_posix(): durable.sha256_of(path) for path in files})
 
 
@@ -197,15 +231,21 @@ def _pair_numbers(record: PairRecord, row: Candidate) -> Iterator[Number]:
         yield Number("pair_index", record.pair.index)
         if row.teacher_ap is not None:
             yield Number("teacher_ap", row.teacher_ap)
-        yield from _numbers(record.evaluation, row)
+        yield from _graded_numbers(record.evaluation, row)
 
 
-def _numbers(evaluation: Evaluation, row: Candidate) -> Iterator[Number]:
-    chosen = next(each for each in evaluation.measurements if str(each.resolution) == row.resolution)
+def _graded_numbers(evaluation: Evaluation, row: Candidate) -> Iterator[Number]:
+    return _numbers(evaluation, str(row.resolution), {"score": row.score, "latency_ms": row.latency_ms})
+
+
+def _numbers(evaluation: Evaluation, frame: str, more: Mapping[str, float | None]) -> Iterator[Number]:
+    """Yields what was measured, the twelve numbers at one frame, and what else is known of it."""
+    chosen = next(each for each in evaluation.measurements if str(each.resolution) == frame)
     names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "APs", "ap_m": "APm", "ap_l": "APl"}
     values: dict[str, float | None] = {name: chosen.coco[key] for name, key in names.items()}
-    values |= {"score": row.score, "gmacs": chosen.macs / 1e9, "latency_ms": row.latency_ms}
+    values |= {**more, "gmacs": chosen.macs / 1e9}
     values |= {"params_m": evaluation.params / 1e6, "train_seconds": evaluation.timing.train_seconds}
+    values |= {f"latency_ms_{target}": ms for target, ms in evaluation.latency.items()}
     values |= {f"ap_{each.resolution}": each.ap for each in evaluation.measurements}
     values |= {f"gmacs_{each.resolution}": each.macs / 1e9 for each in evaluation.measurements}
     yield from (Number(name, value) for name, value in values.items() if value is not None)

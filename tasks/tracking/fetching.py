@@ -21,6 +21,7 @@ from jdn_core.run import assemble
 from jdn_core.run.file_names import HEAD_FILES, SEARCH_FILE, SETTINGS_FILE
 from jdn_core.run.folder import Run
 from jdn_core.run.identity import search_id
+from jdn_core.search import latencies
 from jdn_core.search.pairs import Pair
 from jdn_core.search.records import read_record
 from jdn_core.search.standing import Standing
@@ -339,7 +340,10 @@ def _take_record(search_run: SearchRun, found: MlflowRun) -> bool:
             raise StorageError(f"{copy}: the record of another pair, {record.pair.key}")
         for name, sha256 in record.files.items():
             durable.write_bytes(_inside(staged, name), durable.read_verified(copy / name, sha256))
-        return records.commit(record, staged)
+        kept = records.commit(record, staged)
+        for target, latency in latencies.read(copy).items():
+            records.note_latency(key, target, latency)
+        return kept
 
 
 def _take_head(search_run: SearchRun, head: Path, uri: str) -> None:

@@ -18,6 +18,7 @@ from jdn_core.detector.folder import SPEC_FILE, WEIGHTS_FILE
 if TYPE_CHECKING:
     from mlflow.models import Model
 
+CARD_FILE = "README.md"  # the card beside the model, whole, for who has the files alone
 _MODEL_FILE = Path(__file__).with_name("model.py")
 # What jdn_core imports to detect, and MLflow. jdn itself comes along as files: no index has it.
 _REQUIRED = ("mlflow", "numpy", "pillow", "pycocotools", "pydantic", "safetensors", "torch", "torchvision")
@@ -71,6 +72,7 @@ def save(folder: Path, package: Package, *, run_id: str | None, model_id: str | 
             metadata=dict(package.tags),
         )
     _remove_paths(folder, Model.load(str(folder)))
+    (folder / CARD_FILE).write_text(package.card, encoding="utf-8")
 
 
 def _public(version: str) -> str:

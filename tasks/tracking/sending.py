@@ -18,13 +18,17 @@ from jdn_core.run.file_names import HEAD_FILES, SEARCH_FILE
 from jdn_core.run.folder import Run
 from jdn_core.run.outcome import Outcome
 from jdn_core.search import phases
+from jdn_core.search.latencies import FACTS_FILE
 from jdn_core.search.standing import Graded, Standing
 from tasks.tracking.entries import (
+    PAIR_TAG,
     STAGE_TAG,
     Entry,
     Number,
     control_stages,
+    finetuning_stages,
     of_control,
+    of_finetuning,
     of_held_out,
     of_pair,
     of_stage,
@@ -267,7 +271,10 @@ class Outbox:
         _send_files(search_run, self._uploaded)
         refusals = [*self._send_stages(search_run), *self._send_pairs(search_run)]
         refusals += self._send_controls(search_run)
+        refusals += self._send_finetunings(search_run)
         _send_assessments(search_run, self._uploaded)
+        if self._run.settings.targets or not trusting:
+            _send_latencies(search_run, self._uploaded)
         if self._unnoted:
             search_run.note(self.known, self._unnoted)
             self._unnoted = []
@@ -321,6 +328,14 @@ class Outbox:
             finished = max(each.evaluation.timing.finished for each in outcome.entrants)
             search_run.experiment.numbers(search_run.id, of_held_out(found), round(finished * 1000))
             self._told = found.key
+
+    def _send_finetunings(self, search_run: SearchRun) -> Iterator[Exception]:
+        """Sends what was trained on after the search; gives the refusals."""
+        for stage, record in finetuning_stages(self._run).items():
+            if stage.name not in self.known:
+                pair = search_run.child(PAIR_TAG, record.tuning.pair) if record.tuning.pair else None
+                pair_run = pair.info.run_id if pair else ""
+                yield from self._try(search_run, of_finetuning(stage, record, pair_run=pair_run))
 
     def _try(self, search_run: SearchRun, entry: Entry) -> Iterator[Exception]:
         """Sends one run; gives the error for which it was refused.
@@ -382,4 +397,20 @@ def _send_assessments(search_run: SearchRun, sent: dict[Path, int]) -> None:
             numbers = [Number(name, ap, index) for name, ap in phases.mean_aps(assessment).items()]
             for run_id in (found.info.run_id, search_run.id):
                 search_run.experiment.numbers(run_id, numbers, found.info.end_time)
+            sent[file] = changed
+
+
+def _send_latencies(search_run: SearchRun, sent: dict[Path, int]) -> None:
+    """Sends what targets have measured to the runs of the pairs; a pair may be timed after it was sent."""
+    for record in search_run.run.records.all():
+        file = search_run.run.records.path(record.pair.key) / FACTS_FILE
+        if record.evaluation is None or not record.evaluation.latency:
+            continue
+        if sent.get(file) == (changed := file.stat().st_mtime_ns):
+            continue
+        if found := search_run.child(PAIR_TAG, record.pair.key):
+            run_id, numbers = found.info.run_id, record.evaluation.latency
+            search_run.experiment.client.log_artifact(run_id, str(file))
+            told = [Number(f"latency_ms_{target}", ms) for target, ms in numbers.items()]
+            search_run.experiment.numbers(run_id, told, found.info.end_time)
             sent[file] = changed

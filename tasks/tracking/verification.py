@@ -14,7 +14,15 @@ from jdn_core.run.folder import Run
 from jdn_core.search.pairs import PairRecord
 from jdn_core.search.records import read_record
 from jdn_core.storage import durable
-from tasks.tracking.entries import PAIR_TAG, STAGE_TAG, Stage, control_stages, digest, stages
+from tasks.tracking.entries import (
+    PAIR_TAG,
+    STAGE_TAG,
+    Stage,
+    control_stages,
+    digest,
+    finetuning_stages,
+    stages,
+)
 from tasks.tracking.pages import tracking_uri
 from tasks.tracking.search_run import SearchRun
 from tasks.tracking.server import asking, is_whole
@@ -49,7 +57,7 @@ def mlflow_problems(run: Run, *, dropped: Collection[str]) -> list[Problem]:
 def _problems(search_run: SearchRun, dropped: Collection[str]) -> Iterator[Problem]:
     run, children = search_run.run, search_run.children()
     controls = control_stages(outcome.of(run)) if run.held_out.parent.is_dir() else ()
-    for stage in (*stages(run), *controls):
+    for stage in (*stages(run), *controls, *finetuning_stages(run)):
         found = children.pop((STAGE_TAG, stage.name), [])
         if stage.folder.is_dir():
             one = yield from _one(run, f"stage {stage.name}", found)

@@ -28,6 +28,7 @@ def standing(settings: Settings, folder: Path) -> dict[str, Any]:
         "pairs": sorted(path.name for path in folder.glob("pairs/*")),
         "problems": [str(problem) for problem in results.problems(run.records)],
         "contenders": results.contenders(run),
+        "finetuned": results.finetuned(run),
         "best": best(run) if run.records.all() else [],
         "weights": {
             str(path.relative_to(folder)): durable.sha256_of(path)

@@ -26,6 +26,7 @@ STARTS = {
     "control": ["pairs"],
     "holdout": ["pairs"],
     "search.finish": ["pairs"],
+    "finetune": ["end"],
     "mlflow": ["pair"],
     "durable": ["pair"],
 }
@@ -46,7 +47,8 @@ def cases_of(point: Point, reached: dict[str, dict[str, int]]) -> Iterator[Case]
     for start in STARTS.get(point) or STARTS.get(room) or ["pool", "pair"]:
         until = STAGES[STAGES.index(start) + 1]
         for hit in range(1, 1 + min(1 if start == "pool" else 3, reached[until][point])):
-            yield Case(start, f"{point}:{hit}:kill9", until="end" if start != "pool" and hit == 1 else until)
+            far = "end" if start not in ("pool", "end") and hit == 1 else until
+            yield Case(start, f"{point}:{hit}:kill9", until=far)
             for action in (
                 () if start == "pool" or hit == 3 else (Action.SIGTERM, Action.RAISE, DISK[hit - 1])
             ):
@@ -103,7 +105,7 @@ def may_go_on(case: Case) -> bool:
     return case.action in DISK or (case.room in BESIDE and case.action is not Action.KILL9)
 
 
-@pytest.mark.parametrize("room", ["base", "pool", "pair", "control"])
+@pytest.mark.parametrize("room", ["base", "pool", "pair", "control", "finetune"])
 def test_sigterm_is_heard_in_time_and_nothing_is_redone(suite: Suite, room: str) -> None:
     points = [Point(f"{room}.{place}") for place in ("mid_epoch", "epoch_end", "checkpointed")]
     stopped = [o for point in points for o in suite.outcomes(point) if o.case.action is Action.SIGTERM]

@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.inputs import settings_file
 from jdn_core.data.shapes import generate
 from jdn_core.processes import stopping
-from jdn_core.run import assemble, controls, outcome, steps
+from jdn_core.run import assemble, controls, finetuning, outcome, steps
 from jdn_core.run.file_names import FINGERPRINT_FILE, SETTINGS_FILE
 from jdn_core.run.fingerprint import fingerprint, require_same
 from jdn_core.run.folder import Run
@@ -70,8 +70,8 @@ def go_on(settings: Settings, folder: Path, *, until: str = "end") -> None:
     Args:
         settings: of the search.
         folder: of the search.
-        until: ``base``, ``pool``, ``pair``, the first one, or ``pairs``: end well after it; else with the
-            search.
+        until: ``base``, ``pool``, ``pair``, the first one, ``pairs`` or ``end``: end well after it;
+            ``tuned``: a fine-tuning after it, ``whole``: both.
     """
     signal.signal(signal.SIGTERM, lambda number, _: stopping.request(number))
     run = Run(settings, folder)
@@ -79,17 +79,26 @@ def go_on(settings: Settings, folder: Path, *, until: str = "end") -> None:
         durable.clean_leftovers(folder)
         durable.write_bytes(folder / SETTINGS_FILE, settings_file.dump(settings).encode())
         require_same(folder / FINGERPRINT_FILE, fingerprint(settings))
-        with Publisher(run) as publisher:
-            steps.ensure_base(run)
-            if until != "base":
-                _train_pool(run, publisher)
-            if until not in ("base", "pool"):
-                _climb(run, publisher, 1 if until == "pair" else ITERATIONS)
-            if until not in ("base", "pool", "pair", "pairs"):
-                _finish(run)
-            if until not in ("base", "pool", "pair"):
-                run.forget_work()
-            stopping.check()
+        if until != "tuned":  # whose checkpoints the end of a search would drop
+            _search(run, until)
+        if until in ("tuned", "whole"):
+            tuning = finetuning.wanted(run, index=None, epochs=2, alone=False)
+            finetuning.ensure_finetuned(run, tuning)
+        stopping.check()
+
+
+def _search(run: Run, until: str) -> None:
+    with Publisher(run) as publisher:
+        steps.ensure_base(run)
+        if until != "base":
+            _train_pool(run, publisher)
+        if until not in ("base", "pool"):
+            _climb(run, publisher, 1 if until == "pair" else ITERATIONS)
+        if until not in ("base", "pool", "pair", "pairs"):
+            _finish(run)
+        if until not in ("base", "pool", "pair"):
+            run.forget_work()
+        stopping.check()
 
 
 def best(run: Run) -> list[str]:
@@ -124,6 +133,10 @@ def _climb(run: Run, publisher: Publisher, iterations: int) -> None:
         standing.best(run.settings.search.top_k)
         publisher.add(graded)
         stopping.check()
+
+
+def _fine_tune(run: Run) -> None:
+    finetuning.ensure_finetuned(run, finetuning.wanted(run, index=None, epochs=2, alone=False))
 
 
 def _finish(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -111,6 +112,23 @@ def test_a_run_killed_again_and_again_ends_as_if_nothing_had_been(
     ]
     assert weights[0] == weights[1]
     assert [path.name for path in out.rglob("*") if ".tmp" in path.name] == []
+
+
+def test_the_result_is_trained_on_and_a_kill_in_between_changes_nothing(
+    upgraded: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(upgraded[0], copy)
+    command = ("finetune", str(copy), "--epochs", "2", "--json")
+    assert killed_at("finetune", *command) == -signal.SIGKILL
+    done = jdn(*command)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["mlflow"]["error"], told["holdout"]) == (None, None)
+    undisturbed = jdn("finetune", str(upgraded[0]), "--epochs", "2", "--json")
+    assert json.loads(undisturbed.stdout)["sha256"] == told["sha256"]
+    missing = jdn("finetune", str(copy), "--epochs", "2", "--pair", "99")
+    assert (missing.returncode, "no finished pair 99" in missing.stderr) == (66, True)
 
 
 def test_a_resume_of_a_finished_run_does_nothing_twice(upgraded: tuple[Path, dict[str, Any]]) -> None:

@@ -10,9 +10,12 @@ import pytest
 from flows.cli import main
 from flows.inputs import searches
 from flows.inputs.settings_file import dump
-from jdn_core.errors import InputMissing
+from jdn_core.errors import InputMissing, UsageError
+from jdn_core.reports.tables import front, ranked
+from jdn_core.search.records import Records
 from jdn_core.settings.whole import parse
 from jdn_core.storage import durable
+from tests.latencies import latency
 from tests.made_up_search import keep, make_records
 
 COUNT = 8
@@ -70,9 +73,52 @@ def test_the_time_left_knows_how_many_pairs_end_together(tmp_path: Path) -> None
 
 
 def test_another_score_ranks_the_same_pairs_anew(folder: Path) -> None:
-    plain, free = searches.rows(folder), searches.rows(folder, {"alpha": 0.0})
+    plain, free = searches.rows(folder), searches.rescored(folder, {"alpha": 0.0}).rows
     assert [row.ap_by_resolution for row in plain] == [row.ap_by_resolution for row in free]
     assert all(row.score == row.ap for row in free if row.state == "done")
+
+
+def timed(folder: Path, target: str, ms: dict[int, float]) -> None:
+    """Notes latencies of pairs by index."""
+    records = Records(folder)
+    for record in records.all():
+        if record.pair.index in ms:
+            records.note_latency(record.pair.key, target, latency(ms[record.pair.index]))
+
+
+def test_a_target_that_prefers_other_pairs_ranks_them_first(folder: Path) -> None:
+    order = [row.index for row in ranked(searches.rows(folder)) if row.state == "done"]
+    # The worse a pair was, the faster it is on this target, by far.
+    timed(folder, "edge", {index: 100.0 / 3.0**place for place, index in enumerate(order)})
+    found = searches.rescored(folder, {"cost": "latency", "target": "edge"})
+    assert [row.index for row in ranked(found.rows) if row.state == "done"] == order[::-1]
+    assert (found.measured, found.model) == (frozenset(order), None)
+    assert searches.rescored(folder, {"cost": "latency"}).rows == found.rows  # it is the only target
+    assert front(found.rows)[0] == order[-1]
+
+
+def test_pairs_that_nobody_timed_are_predicted(folder: Path) -> None:
+    wanted = {row.index: row.macs_by_resolution for row in searches.rows(folder) if row.state == "done"}
+    truth = {index: 1.0 + 1e-7 * max(macs.values()) for index, macs in wanted.items()}
+    left_out = max(truth)
+    timed(folder, "edge", {index: ms for index, ms in truth.items() if index != left_out})
+    found = searches.rescored(folder, {"cost": "latency", "target": "edge"})
+    assert found.model is not None
+    assert found.model.error < 0.05
+    assert left_out not in found.measured
+    (row,) = [row for row in found.rows if row.index == left_out]
+    assert row.latency_ms == pytest.approx(truth[left_out], rel=0.1)
+
+
+def test_a_target_that_is_unknown_is_said(folder: Path) -> None:
+    with pytest.raises(UsageError, match="--cost latency needs --target; there are: none"):
+        searches.rescored(folder, {"cost": "latency"})
+    with pytest.raises(InputMissing, match="edge has not timed the base; `jdn measure-latency"):
+        searches.rescored(folder, {"cost": "latency", "target": "edge"})
+    timed(folder, "one", {0: 1.0})
+    timed(folder, "two", {0: 1.0})
+    with pytest.raises(UsageError, match="there are: one, two"):
+        searches.rescored(folder, {"cost": "latency"})
 
 
 def test_a_pair_is_found_by_its_index_and_the_best_without(folder: Path) -> None:

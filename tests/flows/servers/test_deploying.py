@@ -75,7 +75,7 @@ def registered() -> dict[str, Any]:
 def test_both_commands_twice_change_nothing_the_second_time(house: Environment) -> None:
     first = {(each.kind, each.name): each.outcome for each in deploy()}
     assert set(first.values()) == {"new"}
-    assert [kind for kind, _ in first] == 2 * ["work pool"] + 6 * ["deployment"] + 3 * ["automation"]
+    assert [kind for kind, _ in first] == 2 * ["work pool"] + 8 * ["deployment"] + 3 * ["automation"]
     before = registered()
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     for _ in range(2):

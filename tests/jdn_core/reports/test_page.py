@@ -100,13 +100,14 @@ def test_the_page_is_well_formed_with_every_section(count: int) -> None:
         "actions",
         "computation",
         "lineage",
+        "spots",
         "pairs",
         "trainings",
         "settings",
         "provenance",
     }
     assert wanted <= set(parsed.ids)
-    assert parsed.tags.count("svg") == 6
+    assert parsed.tags.count("svg") == 7
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
@@ -216,3 +217,49 @@ def test_addresses_and_hints_are_escaped_once() -> None:
     assert 'href="http://127.0.0.1:5000/#/a?b=&#39;c&#39;"' in text
     assert "&amp;amp;" not in text
     assert "&amp;lt;" not in text
+
+
+def test_every_pair_is_a_point_that_leads_to_its_row() -> None:
+    data = made(20)
+    text = render(data)
+    done = [row for row in data.rows if row.state == "done"]
+    for row in done:
+        assert f'<a href="#pair-{row.index}"><circle' in text
+        assert f'id="pair-{row.index}"' in text
+    assert text.count("<circle") == len(done)
+    assert text.count('<circle class="winner"') == text.count('<circle class="base"') == 1
+
+
+def test_the_winner_is_told_in_three_sentences() -> None:
+    data = made(20)
+    way = curves.lineage(data.rows, data.best)
+    said = contents.story(way, len(data.rows))
+    assert len(said) == 2
+    assert said[0].startswith(f"Pair {data.best.index} takes ")
+    assert "the best of 20 pairs under the score H." in said[1]
+    assert all(sentence in Parsed(render(data)).text for sentence in said)
+    assert contents.story(way[:1], 1) == []
+
+
+def test_the_lineage_says_what_each_step_changed_and_why_it_was_kept() -> None:
+    data = made(20)
+    way = curves.lineage(data.rows, data.best)
+    first, last = way[0], way[-1]
+    assert (first.gain, first.points, first.saved, curves.why_kept(first)) == (None, None, None, "the start")
+    assert (last.rank, last.candidate) == (1, data.best)
+    assert curves.why_kept(last) == f"the best of {data.best.index + 1} pairs by then"
+    assert curves.why_kept(last._replace(rank=3)).startswith("number 3 of ")
+    before = way[-2].candidate
+    assert last.points == pytest.approx(100 * ((data.best.ap or 0) - (before.ap or 0)))
+    assert last.saved == pytest.approx(1 - (data.best.macs or 0) / (before.macs or 1))
+    kin = {row.index for row in data.rows if row.parent == before.index} - {data.best.index}
+    assert way[-2].others == len(kin)
+
+
+def test_exported_files_and_the_command_are_shown_where_there_are_any() -> None:
+    shipped = contents.Shipped("winner.onnx", "", "onnxruntime", "int8", 2, 4.25, 5.5, 1_500_000, 0.31)
+    text = Parsed(render(made(3, targets=(shipped,), command="jdn upgrade a --out b"))).text
+    assert "onnxruntime int8, threads: 2" in text
+    assert "1.5 MB" in text
+    assert "jdn upgrade a --out b" in text
+    assert "shipped" not in Parsed(render(made(3))).ids

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jdn_core.search.pairs import Evaluation, Measurement
-from jdn_core.search.score import Base, excess, grade, reference, score
+from jdn_core.search.score import Base, cost_of, excess, grade, reference, score
 from jdn_core.settings.search import ScoreSettings
 from jdn_core.space.architecture import Resolution
 from tests.jdn_core.search.worlds import FRAMES, evaluation
 
 SMALL, MIDDLE, LARGE = FRAMES
-BASE = Base(macs=1000, pixels=LARGE.pixels, ap=0.4)
+BASE = Base(cost=1000, pixels=LARGE.pixels, ap=0.4)
 FORMS = ["product", "res_power", "additive"]
 
 
@@ -27,7 +28,7 @@ def student(aps: list[float], macs: list[int]) -> Evaluation:
 @pytest.mark.parametrize("form", FORMS)
 def test_the_base_at_the_largest_resolution_scores_its_ap(form: Any) -> None:
     rule = ScoreSettings(form=form)
-    assert score(measured(0.4), reference_macs=1000, rule=rule, base=BASE) == pytest.approx(0.4, abs=0)
+    assert score(measured(0.4), cost=1000, rule=rule, base=BASE) == pytest.approx(0.4, abs=0)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_the_base_at_the_largest_resolution_scores_its_ap(form: Any) -> None:
     ],
 )
 def test_each_form_is_what_its_formula_says(form: Any, expected: float) -> None:
-    found = score(measured(0.3, frame=SMALL), reference_macs=500, rule=ScoreSettings(form=form), base=BASE)
+    found = score(measured(0.3, frame=SMALL), cost=500, rule=ScoreSettings(form=form), base=BASE)
     assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -51,7 +52,7 @@ def test_more_ap_or_less_cost_never_lowers_a_score(
 ) -> None:
     def h(ap: float, macs: int, frame: Resolution) -> float:
         rule = ScoreSettings(form=form, beta=beta)
-        return score(measured(ap, frame=frame), reference_macs=macs, rule=rule, base=BASE)
+        return score(measured(ap, frame=frame), cost=macs, rule=rule, base=BASE)
 
     assert h(ap + 0.01, macs, frame) > h(ap, macs, frame)
     assert h(ap, macs + 100, frame) <= h(ap, macs, frame)
@@ -60,13 +61,13 @@ def test_more_ap_or_less_cost_never_lowers_a_score(
 
 def test_without_alpha_only_ap_counts() -> None:
     rule = ScoreSettings(alpha=0.0)
-    assert score(measured(0.31, frame=SMALL), reference_macs=1, rule=rule, base=BASE) == 0.31
+    assert score(measured(0.31, frame=SMALL), cost=1, rule=rule, base=BASE) == 0.31
 
 
 def test_additive_is_product_to_first_order() -> None:
     near = measured(0.4), 1001
     values = [
-        score(near[0], reference_macs=near[1], rule=ScoreSettings(form=form), base=BASE)
+        score(near[0], cost=near[1], rule=ScoreSettings(form=form), base=BASE)
         for form in ("product", "additive")
     ]
     assert values[0] == pytest.approx(values[1], abs=1e-6)
@@ -76,7 +77,7 @@ def test_additive_is_product_to_first_order() -> None:
 def test_the_reference_and_the_base_are_taken_at_the_largest_frame() -> None:
     found = student([0.2, 0.3, 0.35], [10, 20, 30])
     assert reference(found).resolution == LARGE
-    assert Base.of(found) == Base(30, LARGE.pixels, 0.35)
+    assert Base.of(found, ScoreSettings()) == Base(30, LARGE.pixels, 0.35)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_the_resolution_is_the_best_one_inside_the_bounds(
 ) -> None:
     found = grade(student(aps, [10, 20, 30]), rule=rule, base=BASE)
     assert found.measurement.resolution == chosen
-    assert found.shown == score(found.measurement, reference_macs=30, rule=rule, base=BASE)
+    assert found.shown == score(found.measurement, cost=30, rule=rule, base=BASE)
 
 
 def test_a_student_outside_of_every_bound_has_no_score_but_a_best_grade() -> None:
@@ -128,6 +129,20 @@ def test_the_excess_adds_up_what_each_bound_misses(
 @pytest.mark.parametrize("form", FORMS)
 def test_where_there_is_nothing_to_measure_there_is_no_score(form: Any) -> None:
     rule = ScoreSettings(form=form, min_ap=0.1)
-    assert score(measured(-1.0), reference_macs=1, rule=rule, base=BASE) == -math.inf
+    assert score(measured(-1.0), cost=1, rule=rule, base=BASE) == -math.inf
     found = grade(student([-1.0, -1.0, -1.0], [10, 20, 30]), rule=rule, base=BASE)
     assert (found.measurement.resolution, found.score, found.shown) == (SMALL, -math.inf, None)
+
+
+def test_cost_is_what_the_rule_says_and_unknown_where_nobody_measured() -> None:
+    known = replace(student([0.2, 0.3, 0.4], [10, 20, 30]), latency={"edge": 4.0})
+    rules = {
+        cost: ScoreSettings(cost=cost, target="edge" if cost == "latency" else None)
+        for cost in ("macs", "params", "latency")
+    }
+    assert [cost_of(known, rule) for rule in rules.values()] == [30, known.params, 4.0]
+    base = Base.of(known, rules["latency"])
+    unknown = grade(replace(known, latency={}), rule=rules["latency"], base=base)
+    assert (unknown.score, unknown.shown) == (-math.inf, None)
+    faster = grade(replace(known, latency={"edge": 2.0}), rule=rules["latency"], base=base)
+    assert faster.score > grade(known, rule=rules["latency"], base=base).score

@@ -338,3 +338,22 @@ def test_a_pool_that_cannot_hold_the_base_is_refused(
     pool = {"start": "base", "space": space, "phases": [{"name": "grown"}]}
     with pytest.raises(SettingsError, match=message):
         parse({"detector": {"family": family}, "pool": pool})
+
+
+def test_latency_is_that_of_a_target_that_is_there() -> None:
+    edge = {"name": "edge", "work_pool": "edge", "threads": 2}
+    settings = parse({"targets": [edge], "score": {"cost": "latency", "target": "edge"}})
+    assert settings.target("edge").threads == 2
+    with pytest.raises(SettingsError, match=r"one of targets for score\.cost latency, got None"):
+        parse({"targets": [edge], "score": {"cost": "latency"}})
+    with pytest.raises(SettingsError, match="got server; there are: none"):
+        parse({"score": {"cost": "latency", "target": "server"}})
+    with pytest.raises(SettingsError, match="targets must have different names, got edge, edge"):
+        parse({"targets": [edge, edge]})
+
+
+def test_targets_may_change_when_a_search_goes_on_and_its_cost_may_not() -> None:
+    edge = {"name": "edge"}
+    assert parse({"targets": [edge]}).digest == parse({}).digest
+    by_latency = {"targets": [edge], "score": {"cost": "latency", "target": "edge"}}
+    assert parse(by_latency).digest != parse({}).digest

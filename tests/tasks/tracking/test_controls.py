@@ -9,17 +9,18 @@ import pytest
 from flows.inputs import models, searches
 from flows.inputs.settings_file import dump
 from flows.launch.register import register, register_from
-from jdn_core.run import outcome
+from jdn_core.run import finetuning, outcome
 from jdn_core.run.fingerprint import fingerprint
 from jdn_core.run.folder import Run
 from jdn_core.run.identity import search_id
 from jdn_core.run.result_rows import result_row
+from jdn_core.search import finetunings
 from jdn_core.storage import durable
 from tasks.tracking import fetch_head, mlflow_problems, rebuild, sync
 from tasks.tracking.pages import links_of, tracking_uri
 from tests import results
 from tests.contested_search import contested
-from tests.tasks.tracking.searches import client_of, runs_of
+from tests.tasks.tracking.searches import client_of, files_of, pair_of, runs_of
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +31,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = contested(tmp_path_factory.mktemp("contested"))
     (run.folder / "settings.yaml").write_text(dump(run.settings))
     durable.write_json(run.folder / "fingerprint.json", fingerprint(run.settings), schema=1)
+    finetuning.ensure_finetuned(run, finetuning.wanted(run, index=1, epochs=1, alone=True))
     told = sync(run, state="finished")
     assert (told.missing, told.error) == (0, "")
     return run
@@ -46,6 +48,20 @@ def test_every_contender_is_a_run_with_its_numbers_and_a_row_of_the_models(sent:
             [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
         )
         assert len(list(found)) == 1
+
+
+def test_what_was_trained_on_is_a_run_that_names_its_pair(sent: Run) -> None:
+    (record,) = finetunings.all_in(sent.finetuning()).values()
+    (run,) = runs_of(sent, "tags.`jdn.kind` = 'finetuning'")
+    assert run.info.run_name == f"finetuned {record.tuning.name}"
+    assert run.data.tags["jdn.finetuned_pair"] == record.tuning.pair
+    assert run.data.tags["jdn.pair_run"] == pair_of(sent, 1).info.run_id
+    assert run.data.params == {"start": "pair 1", "epochs": "1", "teacher": "none"}
+    told = {name: run.data.metrics[name] for name in ("ap", "ap_before", "holdout_ap", "holdout_ap_before")}
+    assert record.held_out is not None
+    seen = record.held_out
+    assert [*told.values()] == [record.after.ap, record.before.ap, seen.after, seen.before]
+    assert {"detector.json", "weights.safetensors", "finetuning.json"} <= files_of(sent, run.info.run_id)
 
 
 def test_the_searchs_run_has_the_held_out_numbers(sent: Run) -> None:

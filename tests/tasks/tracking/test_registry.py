@@ -23,7 +23,7 @@ from jdn_core.settings.tracking import TrackingSettings
 from jdn_core.storage import durable
 from tasks.tracking import sync
 from tasks.tracking.pages import tracking_uri
-from tasks.tracking.registry import fetch_model, register_pair
+from tasks.tracking.registry import LONGEST_CARD, fetch_model, register_pair
 from tests.tasks.tracking.searches import client_of, made, pair_of
 from tests.tasks.tracking.servers import MlflowServer, Proxy
 from tests.tasks.tracking.test_verification import flip, folder_of
@@ -167,6 +167,8 @@ def test_a_version_tells_where_it_comes_from_and_what_it_is_worth(published: Run
     text = Path(model.artifact_location.removeprefix("file://"), "MLmodel").read_text()
     assert str(published.folder) not in text
     assert str(ROOT) not in text
+    card = Path(model.artifact_location.removeprefix("file://"), "README.md").read_text()
+    assert card[:LONGEST_CARD] == version.description
 
 
 def test_twice_makes_no_second_version_and_the_alias_moves(published: Run) -> None:
