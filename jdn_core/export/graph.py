@@ -192,8 +192,15 @@ def keep_mask(boxes: Tensor, scores: Tensor, iou: float, above: float) -> Tensor
     # Groups are moved apart, in float64: in float32 the distance would cost digits of the overlap.
     apart = torch.div(looked_at, scores.shape[1], rounding_mode="floor") * (boxes.max().double() + 1)
     moved = boxes.flatten(0, 1)[looked_at].double() + apart[:, None]
-    stay = looked_at[nms(moved, rows[looked_at].double(), iou)]
-    return torch.zeros_like(rows).index_fill(0, stay, 1.0).reshape(scores.shape) > 0
+    # torch.export takes it for granted that two boxes stay; so two do, apart from all others.
+    alone = torch.tensor([[-3.0, -3.0, -2.0, -2.0], [-6.0, -6.0, -5.0, -5.0]], dtype=torch.float64)
+    count = rows.shape[0]
+    places = torch.cat([looked_at, torch.arange(2) + count])
+    worst = torch.full((2,), 2 * NOTHING, dtype=torch.float64)
+    best = torch.cat([rows[looked_at].double(), worst])
+    stay = places[nms(torch.cat([moved, alone]), best, iou)]
+    kept = torch.zeros(count + 2, dtype=rows.dtype).index_fill(0, stay, 1.0)
+    return kept[:count].reshape(scores.shape) > 0
 
 
 def _folded(network: Detector) -> Detector:

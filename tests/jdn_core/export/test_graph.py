@@ -93,3 +93,13 @@ def test_groups_do_not_suppress_each_other() -> None:
 
 def test_nothing_to_look_at_keeps_nothing() -> None:
     assert not keep_mask(torch.zeros(2, 3, 4), torch.zeros(2, 3), 0.5, 0.5).any()
+
+
+def test_of_few_boxes_or_none_the_mask_is_as_of_many() -> None:
+    boxes = torch.tensor([[[0.0, 0.0, 8.0, 8.0], [0.0, 0.0, 8.0, 7.0]], [[0.0, 0.0, 8.0, 8.0]] * 2])
+    for scores, wanted in (
+        ([[0.9, 0.8], [0.7, -1.0]], [[True, False], [True, False]]),
+        ([[0.9, 0.95], [-1.0, -1.0]], [[False, True], [False, False]]),
+        ([[-1.0, -1.0], [-1.0, -1.0]], [[False, False], [False, False]]),
+    ):
+        assert keep_mask(boxes, torch.tensor(scores), 0.5, 0.0).tolist() == wanted
