@@ -81,6 +81,7 @@ def test_real_photos_get_settings(name: str, jdn_data: Path) -> None:
         assert found.settings.base == preset.base
         assert found.settings.detector == preset.detector
         assert found.settings.data.resolutions == preset.data.resolutions
+        assert found.settings.seed == preset.seed  # so the bases are the same net
 
 
 @pytest.mark.parametrize(
