@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,3 +114,14 @@ def test_a_record_without_held_out_photos_is_read_back(searched: Run, tmp_path: 
     read = finetunings.read(tmp_path, record.tuning)
     assert read is not None
     assert json.dumps(read.to_json()) == json.dumps(record.to_json())
+
+
+def test_who_comes_second_keeps_what_is_there(searched: Run) -> None:
+    record = finetuned(searched)
+    folder = searched.finetuning(record.tuning.name)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    staged = durable.stage_folder(folder)
+    shutil.copytree(folder, staged, dirs_exist_ok=True)
+    (staged / finetunings.RECORD_FILE).unlink()
+    assert finetunings.commit(record, staged, folder) == record
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
