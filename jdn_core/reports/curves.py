@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from jdn_core.evaluation.complexity import complexity
-from jdn_core.reports.tables import Candidate
+from jdn_core.reports.tables import Candidate, undominated
 from jdn_core.search.pairs import BASE_ACTION, PairRecord
 from jdn_core.space.architecture import DetectorSpec, Resolution
 
@@ -158,11 +158,8 @@ def pareto_front(rows: Sequence[Candidate], *, base: Candidate, best: Candidate)
         for row in rows
         for resolution, ap in row.ap_by_resolution.items()
     )
-    front: list[Point] = []
-    # Cheapest first, and of equally cheap ones the best: a point is on the front if it raises the AP so far.
-    for point in sorted(points, key=lambda point: (point.gmacs, -point.ap, point.pair)):
-        if not front or point.ap > front[-1].ap:
-            front.append(point)
+    by_pair = sorted(points, key=lambda point: point.pair)
+    front = undominated(by_pair, lambda point: (point.gmacs, point.ap))
     return ParetoFront(points, tuple(front), _point(base), _point(best))
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from jdn_core.reports import texts
 from jdn_core.reports.curves import action_text
-from jdn_core.reports.tables import Candidate
+from jdn_core.reports.tables import Candidate, undominated
 
 WIDTH, HEIGHT = 720, 380  # of the drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44  # of its margins
@@ -23,7 +23,7 @@ _ROOM = 0.04  # of an axis, left free at both ends
 class Spot(NamedTuple):
     """One pair: where it is drawn, what it says, and how it looks (a class of the style sheet)."""
 
-    index: int  # type: ignore[assignment]  # the name of the table; a spot is never searched
+    pair: int
     x: float
     y: float
     title: str
@@ -89,7 +89,8 @@ def plot(rows: Sequence[Candidate], *, winner: int) -> Plot | None:
         Spot(row.index, across.place(macs / factor), up.place(ap), _title(row), _look(row, winner))
         for row, macs, ap in sorted(known, key=lambda each: each[0].score or -math.inf)
     ]
-    line = [(across.place(macs / factor), up.place(ap)) for macs, ap in _front(known)]
+    best = undominated(known, lambda each: (each[1], each[2]))
+    line = [(across.place(macs / factor), up.place(ap)) for _, macs, ap in best]
     return Plot(tuple(spots), tuple(across.ticks()), tuple(up.ticks()), _steps(line), unit)
 
 
@@ -97,15 +98,6 @@ def _axis(values: Sequence[float], start: float, end: float) -> _Axis:
     low, high = min(values), max(values)
     room = _ROOM * (high - low) or max(abs(high) * 0.1, 1e-3)
     return _Axis(low - room, high + room, start, end)
-
-
-def _front(known: Sequence[tuple[Candidate, int, float]]) -> list[tuple[int, float]]:
-    """Returns (MACs, AP) of those that no other beats in both, cheapest first."""
-    front: list[tuple[int, float]] = []
-    for _, macs, ap in sorted(known, key=lambda each: (each[1], -each[2])):
-        if not front or ap > front[-1][1]:
-            front.append((macs, ap))
-    return front
 
 
 def _steps(points: Sequence[tuple[float, float]]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from jdn_core.errors import UsageError
 from jdn_core.search.contenders import ContenderRecord
@@ -15,6 +16,7 @@ from jdn_core.search.subnets import MEASURED, SubnetRecords
 from jdn_core.space.notation import format_backbone
 from jdn_core.space.teachers import SubnetSpec
 
+T = TypeVar("T")
 SORT_KEYS = ("score", "ap", "macs", "params", "latency_ms", "index", "action", "resolution", "state")
 _HIGH_IS_GOOD = ("score", "ap")
 NO_PAIR = -1  # index of a row that is none of a pair: JSON has null there
@@ -112,16 +114,29 @@ def ranked(rows: Sequence[Candidate], *, by: str = "score", top: int | None = No
     return (*known, *sorted(unknown, key=lambda row: row.index))[:top]
 
 
+def undominated(items: Iterable[T], at: Callable[[T], tuple[float, float]]) -> list[T]:
+    """Returns what no other one beats in both cost and AP, cheapest first; of equals the first.
+
+    Args:
+        items: to be compared.
+        at: gives cost and AP of one.
+    """
+    found: list[T] = []
+    most = -math.inf
+    # Cheapest first, and of equally cheap ones the best: one is on the front if it raises the AP so far.
+    for item in sorted(items, key=lambda each: (at(each)[0], -at(each)[1])):
+        if at(item)[1] > most:
+            found.append(item)
+            most = at(item)[1]
+    return found
+
+
 def front(rows: Sequence[Candidate]) -> list[int]:
     """Returns indices of the pairs that no other one beats in both AP and latency, quickest first."""
-    known = [(row.latency_ms, -row.ap, row.index) for row in rows if row.latency_ms and row.ap is not None]
-    found: list[int] = []
-    least = 0.0
-    for _, negative, index in sorted(known):
-        if negative < least or not found:
-            found.append(index)
-            least = negative
-    return found
+    known = sorted(
+        (row.index, row.latency_ms, row.ap) for row in rows if row.latency_ms and row.ap is not None
+    )
+    return [index for index, _, _ in undominated(known, lambda each: (each[1], each[2]))]
 
 
 def base_row(standing: Standing, *, folder: Path, resolution: str | None = None) -> Candidate:

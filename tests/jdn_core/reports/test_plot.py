@@ -19,7 +19,7 @@ ROWS = candidates(Standing(ScoreSettings(), make_records(12, failing={4})), fold
 def test_better_is_higher_and_dearer_is_further_right() -> None:
     found = plot.plot(ROWS, winner=3)
     assert found is not None
-    spots = {spot.index: spot for spot in found.spots}
+    spots = {spot.pair: spot for spot in found.spots}
     assert spots.keys() == {row.index for row in ROWS if row.state == "done"}
     done = [row for row in ROWS if row.state == "done"]
     by_cost = sorted((row.macs or 0, spots[row.index].x) for row in done)
